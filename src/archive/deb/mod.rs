@@ -1,0 +1,1 @@
+//! Debian archives and packages.

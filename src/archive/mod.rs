@@ -1,0 +1,3 @@
+//! Upstream distribution archives, pure over bytes: their formats, signatures and solver.
+
+pub mod deb;

@@ -1,0 +1,212 @@
+//! Canonical JSON: the one byte string of a value, so that its hash is its name.
+//!
+//! Keys are sorted by their UTF-8 bytes, there is no insignificant white space, and numbers are
+//! integers within ±(2^53-1) (RFC 8259 section 6: what every reader agrees on). The bytes are
+//! those that `jq -cjS .` prints, DEL escaped as `\u007f` included; `tests/canonical_json.rs`
+//! holds the two against each other.
+
+use std::collections::BTreeMap;
+
+/// The largest integer that every JSON reader keeps exactly.
+pub const MAX_INTEGER: i64 = (1 << 53) - 1;
+
+/// A JSON value of the canonical kind: no floats, no booleans, no null.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Json {
+    /// An integer within ±[`MAX_INTEGER`].
+    Integer(i64),
+    /// A string.
+    String(String),
+    /// A list, whose order counts.
+    Array(Vec<Json>),
+    /// A map, written in the order of its keys.
+    Object(BTreeMap<String, Json>),
+}
+
+/// Why some bytes are not canonical JSON.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not JSON at all.
+    #[error("not JSON")]
+    Syntax(#[from] serde_json::Error),
+    /// JSON, but of a kind that canonical JSON leaves out.
+    #[error("{0} has no canonical form: only integers within 2^53, strings, lists and maps have")]
+    Kind(&'static str),
+    /// The same value would be written otherwise.
+    #[error("the bytes are not in canonical form")]
+    Form,
+}
+
+impl Json {
+    /// An object of these members.
+    pub fn object<const N: usize>(members: [(&str, Self); N]) -> Self {
+        Self::Object(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    /// A list of what `items` turn into.
+    pub fn array<T: Into<Self>>(items: impl IntoIterator<Item = T>) -> Self {
+        Self::Array(items.into_iter().map(Into::into).collect())
+    }
+
+    /// A string of what `value` displays.
+    pub fn text(value: impl std::fmt::Display) -> Self {
+        Self::String(value.to_string())
+    }
+
+    /// The canonical bytes.
+    ///
+    /// # Panics
+    /// If an integer is beyond [`MAX_INTEGER`]: no field of ours can hold one.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Integer(value) => {
+                assert!(value.abs() <= MAX_INTEGER, "{value} is beyond 2^53");
+                out.extend_from_slice(value.to_string().as_bytes());
+            }
+            Self::String(text) => write_string(text, out),
+            Self::Array(items) => {
+                out.push(b'[');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    item.write(out);
+                }
+                out.push(b']');
+            }
+            Self::Object(members) => {
+                out.push(b'{');
+                for (index, (key, value)) in members.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    write_string(key, out);
+                    out.push(b':');
+                    value.write(out);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+
+    /// Reads any JSON of the canonical kind, however it is written.
+    pub fn read(bytes: &[u8]) -> Result<Self, Error> {
+        Self::from_value(serde_json::from_slice(bytes)?)
+    }
+
+    /// Reads canonical bytes, and nothing that only means the same.
+    pub fn read_canonical(bytes: &[u8]) -> Result<Self, Error> {
+        let value = Self::read(bytes)?;
+        if value.encode() == bytes { Ok(value) } else { Err(Error::Form) }
+    }
+
+    fn from_value(value: serde_json::Value) -> Result<Self, Error> {
+        use serde_json::Value;
+        match value {
+            Value::Null => Err(Error::Kind("null")),
+            Value::Bool(_) => Err(Error::Kind("a boolean")),
+            Value::Number(number) => number
+                .as_i64()
+                .filter(|value| value.abs() <= MAX_INTEGER)
+                .map(Self::Integer)
+                .ok_or(Error::Kind("a number that is no integer within 2^53")),
+            Value::String(text) => Ok(Self::String(text)),
+            Value::Array(items) => {
+                items.into_iter().map(Self::from_value).collect::<Result<_, _>>().map(Self::Array)
+            }
+            Value::Object(members) => members
+                .into_iter()
+                .map(|(key, value)| Ok((key, Self::from_value(value)?)))
+                .collect::<Result<_, _>>()
+                .map(Self::Object),
+        }
+    }
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for character in text.chars() {
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\u{8}' => out.extend_from_slice(b"\\b"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\u{c}' => out.extend_from_slice(b"\\f"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\0'..'\u{20}' | '\u{7f}' => {
+                out.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
+            }
+            _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+impl From<String> for Json {
+    fn from(text: String) -> Self {
+        Self::String(text)
+    }
+}
+
+impl From<&String> for Json {
+    fn from(text: &String) -> Self {
+        Self::String(text.clone())
+    }
+}
+
+impl From<u32> for Json {
+    fn from(value: u32) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<i64> for Json {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<Vec<Json>> for Json {
+    fn from(items: Vec<Self>) -> Self {
+        Self::Array(items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted_and_nothing_is_wasted() {
+        let value = Json::read(b" {\"b\": [1, -2], \"a\" : \"x\\u0041\"} ").expect("JSON");
+        assert_eq!(value.encode(), br#"{"a":"xA","b":[1,-2]}"#);
+    }
+
+    #[test]
+    fn only_the_canonical_bytes_are_canonical() {
+        assert!(Json::read_canonical(br#"{"a":1}"#).is_ok());
+        for bytes in [&b"{\"a\": 1}"[..], b"{\"b\":1,\"a\":1}", b"\"\\u0041\"", b"{\"a\":1}\n"] {
+            assert!(matches!(Json::read_canonical(bytes), Err(Error::Form)));
+        }
+    }
+
+    #[test]
+    fn refuses_what_has_no_canonical_form() {
+        for bytes in [&b"null"[..], b"true", b"1.5", b"9007199254740992", b"[1e3]"] {
+            assert!(matches!(Json::read(bytes), Err(Error::Kind(_))));
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Values every other module speaks in: digests and ids, canonical JSON, validated names,
+//! paths that know which side of the sandbox they belong to, and places in spec files.
+//!
+//! Nothing here touches the world.
+
+mod diagnostic;
+mod digest;
+mod name;
+mod path;
+mod tree;
+
+pub mod json;
+
+pub use diagnostic::{Diagnostic, Place, Span};
+pub use digest::{ActionId, DerivationId, Digest, DigestError, Sha256, Sha256Hasher};
+pub use json::Json;
+pub use name::{Architecture, NameError, PackageName, nearest};
+pub use path::{GuestPath, HostPath, PathError, ReleasePath};
+pub use tree::{Tree, TreeEntry, TreeError, TreeKind};

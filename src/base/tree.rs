@@ -1,0 +1,169 @@
+//! A folder as a value: what counts for identity, and nothing else.
+
+use super::{Digest, Json, json};
+
+/// A folder's files by path: kind, executable bit, and bytes or link target. Times, other modes
+/// and empty folders do not exist here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tree {
+    entries: Vec<TreeEntry>,
+}
+
+/// One file or link of a [`Tree`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// Relative path, `/` between parts, no `.`, `..` or empty part.
+    pub path: String,
+    /// What is there.
+    pub kind: TreeKind,
+}
+
+/// What stands at a path of a [`Tree`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeKind {
+    /// A plain file of mode 0644.
+    File(Digest),
+    /// A plain file of mode 0755.
+    Executable(Digest),
+    /// A symbolic link and its target.
+    Link(String),
+}
+
+/// Why something is not a tree.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// A path that is absolute, not plain, or there twice.
+    #[error("`{0}` cannot be in a tree: it is not a plain relative path, or is there twice")]
+    Path(String),
+    /// The document is not of this format.
+    #[error("not a tree document: {0}")]
+    Format(&'static str),
+    /// The document is not canonical JSON.
+    #[error("not a tree document")]
+    Json(#[from] json::Error),
+}
+
+const FORMAT: &str = "perestroika/tree/1";
+
+impl Tree {
+    /// A tree of these entries, in any order.
+    pub fn new(mut entries: Vec<TreeEntry>) -> Result<Self, TreeError> {
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        for (index, entry) in entries.iter().enumerate() {
+            let plain = entry.path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+                && !entry.path.contains('\0');
+            let twice = index > 0 && entries[index - 1].path == entry.path;
+            if !plain || twice {
+                return Err(TreeError::Path(entry.path.clone()));
+            }
+        }
+        Ok(Self { entries })
+    }
+
+    /// The entries, sorted by path.
+    pub fn entries(&self) -> &[TreeEntry] {
+        &self.entries
+    }
+
+    /// The entry at `path`.
+    pub fn get(&self, path: &str) -> Option<&TreeEntry> {
+        let index = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()?;
+        Some(&self.entries[index])
+    }
+
+    /// The canonical JSON document that stands for this tree; its BLAKE3 is the tree's name.
+    pub fn to_json(&self) -> Json {
+        let entry = |TreeEntry { path, kind }: &TreeEntry| match kind {
+            TreeKind::File(digest) => Json::object([
+                ("path", path.into()),
+                ("kind", "file".into()),
+                ("blake3", Json::text(digest)),
+            ]),
+            TreeKind::Executable(digest) => Json::object([
+                ("path", path.into()),
+                ("kind", "executable".into()),
+                ("blake3", Json::text(digest)),
+            ]),
+            TreeKind::Link(target) => Json::object([
+                ("path", path.into()),
+                ("kind", "link".into()),
+                ("target", target.into()),
+            ]),
+        };
+        Json::object([
+            ("format", FORMAT.into()),
+            ("entries", Json::Array(self.entries.iter().map(entry).collect())),
+        ])
+    }
+
+    /// The tree's name.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.to_json().encode())
+    }
+
+    /// Reads the document that [`Tree::to_json`] writes.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, TreeError> {
+        let Json::Object(mut document) = Json::read_canonical(bytes)? else {
+            return Err(TreeError::Format("not an object"));
+        };
+        if document.remove("format") != Some(Json::from(FORMAT)) {
+            return Err(TreeError::Format("another format"));
+        }
+        let Some(Json::Array(entries)) = document.remove("entries") else {
+            return Err(TreeError::Format("no entries"));
+        };
+        entries.into_iter().map(read_entry).collect::<Result<_, _>>().and_then(Self::new)
+    }
+}
+
+fn read_entry(entry: Json) -> Result<TreeEntry, TreeError> {
+    let Json::Object(mut members) = entry else {
+        return Err(TreeError::Format("an entry is no object"));
+    };
+    let mut text = |key| match members.remove(key) {
+        Some(Json::String(text)) => Ok(text),
+        _ => Err(TreeError::Format("a member is missing or no string")),
+    };
+    let path = text("path")?;
+    let digest =
+        |text: String| text.parse().map_err(|_| TreeError::Format("a `blake3` is no digest"));
+    let kind = match text("kind")?.as_str() {
+        "file" => TreeKind::File(digest(text("blake3")?)?),
+        "executable" => TreeKind::Executable(digest(text("blake3")?)?),
+        "link" => TreeKind::Link(text("target")?),
+        _ => return Err(TreeError::Format("an unknown kind")),
+    };
+    Ok(TreeEntry { path, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, kind: TreeKind) -> TreeEntry {
+        TreeEntry { path: path.to_owned(), kind }
+    }
+
+    #[test]
+    fn a_tree_reads_back_from_its_document() {
+        let file = TreeKind::File(Digest::of(b"x"));
+        let tree = Tree::new(vec![
+            entry("b/c", TreeKind::Link("../a".into())),
+            entry("a", file),
+            entry("run", TreeKind::Executable(Digest::of(b"y"))),
+        ])
+        .expect("plain paths");
+        assert_eq!(Tree::from_json(&tree.to_json().encode()).expect("its own document"), tree);
+        assert_eq!(tree.entries()[0].path, "a");
+        assert!(tree.get("b/c").is_some());
+    }
+
+    #[test]
+    fn refuses_paths_that_leave_or_repeat() {
+        for bad in ["../x", "/x", "a//b", "", "a/."] {
+            assert!(Tree::new(vec![entry(bad, TreeKind::Link("t".into()))]).is_err(), "{bad}");
+        }
+        let twice = ["a", "a"].map(|path| entry(path, TreeKind::Link("t".into())));
+        assert!(Tree::new(twice.into()).is_err());
+    }
+}

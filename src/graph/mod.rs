@@ -1,0 +1,1 @@
+//! Derivations: names resolved into a graph whose every node is named by its content.

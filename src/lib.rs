@@ -1,0 +1,17 @@
+//! Perestroika builds and rebuilds whole releases of native Linux packages, provably.
+//!
+//! The modules are the pipeline: `spec` reads a release folder, `graph` turns it into derivations
+//! named by their own hash, `plan` decides what is stale, `realise` builds it in a `sandbox` and
+//! keeps it in the `store`. `tests/layers.rs` holds which module may use which.
+
+pub mod archive;
+pub mod base;
+pub mod cli;
+pub mod fetch;
+pub mod graph;
+pub mod pin;
+pub mod plan;
+pub mod realise;
+pub mod sandbox;
+pub mod spec;
+pub mod store;

@@ -1,0 +1,5 @@
+//! The `perestroika` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    perestroika::cli::main()
+}

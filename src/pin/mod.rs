@@ -1,0 +1,1 @@
+//! The lock operation: resolving what a release asks for and writing release.lock.

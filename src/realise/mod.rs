@@ -1,0 +1,1 @@
+//! Making a plan true: fetching, assembling build roots, building, recording.

@@ -1,0 +1,11 @@
+//! Running one command in isolation: what is asked ([`Request`]), what came of it ([`Outcome`]),
+//! and who can do it ([`Executor`]).
+
+mod error;
+mod request;
+
+pub use error::Error;
+pub use request::{
+    Access, Collect, Executor, Limits, Mount, Outcome, Receipt, Request, Result, Scratch, Stage,
+    Usage, Verdict,
+};

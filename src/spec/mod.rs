@@ -1,0 +1,8 @@
+//! Reading a release folder: release.toml, release.lock and the Rhai specs, up to a [`Spec`]
+//! whose names are not resolved yet.
+
+pub mod lock;
+pub mod model;
+pub mod release;
+
+pub use model::Spec;

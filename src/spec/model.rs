@@ -1,0 +1,175 @@
+//! What a release folder says, before any name is resolved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::release::Release;
+use crate::base::{Architecture, PackageName, ReleasePath, Span, Tree};
+
+/// A release as its specs describe it.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// release.toml.
+    pub release: Release,
+    /// The packages, sorted by name; names are unique.
+    pub packages: Vec<Package>,
+    /// The stdlib modules that the specs used (`debian`, `script`, …).
+    pub stdlib: BTreeSet<String>,
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Its place; values that Rhai code computed have that of their field.
+    pub span: Option<Span>,
+}
+
+/// A package as its spec describes it: what is not said is `None` or empty.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// The source package's name.
+    pub name: PackageName,
+    /// The call that made it: `package(…)` or `rebuild(…)`.
+    pub span: Span,
+    /// Where each field was written, by field name.
+    pub fields: BTreeMap<String, Span>,
+    /// Upstream version. Of a source with its own packaging: what it must say.
+    pub version: Option<String>,
+    /// Distribution revision.
+    pub revision: Option<String>,
+    /// Appended to the version: `+demo1`.
+    pub suffix: Option<String>,
+    /// A changelog entry to be added.
+    pub changes: Option<Changes>,
+    /// One line for the package's description.
+    pub summary: Option<String>,
+    /// The rest of the description.
+    pub description: Option<String>,
+    /// Where the project lives.
+    pub homepage: Option<String>,
+    /// SPDX expression.
+    pub license: Option<String>,
+    /// Archive section.
+    pub section: Option<String>,
+    /// `Name <address>`; the release's by default.
+    pub maintainer: Option<String>,
+    /// What is built.
+    pub source: Located<Source>,
+    /// Patches of the release, applied in this order.
+    pub patches: Vec<Located<ReleasePath>>,
+    /// The name of a `[root.NAME]`; the only one by default.
+    pub root: Option<Located<String>>,
+    /// The architectures it is built for; all of the release's by default.
+    pub architectures: Vec<Architecture>,
+    /// Build dependencies in the distribution's own syntax, one or more per string, in addition
+    /// to those of the source's own packaging.
+    pub build_depends: Vec<Located<String>>,
+    /// How it is built.
+    pub build: Builder,
+    /// Environment of the build.
+    pub env: BTreeMap<String, String>,
+    /// Binary packages, where packaging is generated; one of the package's name by default.
+    pub binaries: Vec<Binary>,
+    /// Names that this package's build root takes from the seed although the release builds them.
+    pub from_seed: Vec<Located<PackageName>>,
+    /// Why tests do not run.
+    pub without_tests: Option<String>,
+    /// What a build may use.
+    pub resources: Resources,
+}
+
+/// A changelog entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// `2026-11-22`, or an RFC 3339 time.
+    pub date: String,
+    /// What changed.
+    pub text: String,
+}
+
+/// Where a package's source comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A folder of the release, hashed when the spec was evaluated.
+    Dir {
+        /// The folder.
+        path: ReleasePath,
+        /// Its files.
+        tree: Tree,
+        /// The text of its `debian/control` and `debian/changelog`, where it has them.
+        packaging: Option<PackagingText>,
+    },
+    /// A source package of the root's pinned archive.
+    Archive {
+        /// Its name there.
+        name: PackageName,
+    },
+}
+
+/// The texts of a `debian/` folder that say what is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackagingText {
+    /// `debian/control`.
+    pub control: String,
+    /// `debian/changelog`.
+    pub changelog: String,
+}
+
+/// How a package is built: data that the stdlib returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Builder {
+    /// The stdlib module that made it.
+    pub name: String,
+    /// Whose `debian/` folder counts.
+    pub packaging: Packaging,
+    /// Build dependencies that this way of building needs.
+    pub needs: Vec<String>,
+    /// Files put into the source folder before the build, by path there.
+    pub files: BTreeMap<String, String>,
+    /// The shell script that builds, run in the source folder with `sh -e`.
+    pub script: String,
+    /// Patterns of the files it leaves, relative to the source folder's parent: `*.deb`.
+    pub outputs: Vec<String>,
+}
+
+/// Whose packaging a build uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packaging {
+    /// The source's own `debian/`.
+    Own,
+    /// One generated from the package's fields.
+    Generated,
+}
+
+/// A binary package of generated packaging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binary {
+    /// Its name.
+    pub name: PackageName,
+    /// `any` or `all`.
+    pub architecture: String,
+    /// Dependencies, beside those that the distribution's tools find.
+    pub depends: Vec<String>,
+    /// Virtual packages.
+    pub provides: Vec<String>,
+    /// One line; the package's by default.
+    pub summary: Option<String>,
+    /// Patterns of installed files that belong to it; everything else goes to the first binary.
+    pub files: Vec<String>,
+}
+
+/// Limits of a build; `None` means the tool's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Seconds in all.
+    pub time: Option<u64>,
+    /// Seconds without a line of output.
+    pub silence: Option<u64>,
+    /// Processor cores.
+    pub cores: Option<u32>,
+    /// Bytes of scratch space.
+    pub scratch: Option<u64>,
+}

@@ -1,0 +1,1 @@
+//! Everything kept between runs.
