@@ -1,1 +1,6 @@
 //! Debian archives and packages.
+
+pub mod control;
+pub mod dependency;
+pub mod index;
+pub mod version;
