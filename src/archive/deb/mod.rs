@@ -1,5 +1,9 @@
 //! Debian archives and packages.
 
+pub mod control;
+pub mod dependency;
+pub mod index;
 pub mod release;
 pub mod signature;
 pub mod source;
+pub mod version;
