@@ -143,6 +143,14 @@ pub fn verify(in_release: &[u8], keyring: &[u8], at: Timestamp) -> Result<Verifi
     Ok(Verified { text, signers, ignored: faults })
 }
 
+/// The text of a clear-signed file, whoever signed it: for files whose digest is known already.
+///
+/// # Errors
+/// [`Refusal`] where the frame is not well-formed, or text stands outside of it.
+pub fn unchecked_text(file: &[u8]) -> Result<String, Refusal> {
+    cleartext::split(file).map(|parts| parts.text)
+}
+
 fn parse_signatures(packets: &[u8]) -> Result<Vec<Signature>, Refusal> {
     let mut signatures = Vec::new();
     for packet in PacketParser::new(packets) {
@@ -175,7 +183,9 @@ fn judge(
     let (Some(kind), Some(digest), Some(made)) =
         (signature.typ(), signature.hash_alg(), signature.created())
     else {
-        return Err(Reason::Unsupported("the signature lacks its time or is of an unknown version"));
+        return Err(Reason::Unsupported(
+            "the signature lacks its time or is of an unknown version",
+        ));
     };
     if !matches!(signature.version(), SignatureVersion::V3 | SignatureVersion::V4) {
         return Err(Reason::Unsupported("the signature is of a version that gpgv does not know"));
@@ -196,10 +206,7 @@ fn judge(
         return Err(Reason::Unsupported("the file does not announce the signature's digest"));
     }
     let made = keyring::timestamp(made);
-    let key = candidates
-        .iter()
-        .find(|key| key.verifies(signature, hashed))
-        .ok_or(Reason::Bad)?;
+    let key = candidates.iter().find(|key| key.verifies(signature, hashed)).ok_or(Reason::Bad)?;
     if keyring::has_unknown_critical(signature) {
         return Err(Reason::Bad);
     }
