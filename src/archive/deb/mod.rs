@@ -1,1 +1,3 @@
 //! Debian archives and packages.
+
+pub mod package;
