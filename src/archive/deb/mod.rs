@@ -1,3 +1,11 @@
 //! Debian archives and packages.
 
+pub mod changelog;
+pub mod control;
+pub mod dependency;
+pub mod index;
 pub mod package;
+pub mod release;
+pub mod signature;
+pub mod source;
+pub mod version;
