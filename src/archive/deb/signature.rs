@@ -175,7 +175,9 @@ fn judge(
     let (Some(kind), Some(digest), Some(made)) =
         (signature.typ(), signature.hash_alg(), signature.created())
     else {
-        return Err(Reason::Unsupported("the signature lacks its time or is of an unknown version"));
+        return Err(Reason::Unsupported(
+            "the signature lacks its time or is of an unknown version",
+        ));
     };
     if !matches!(signature.version(), SignatureVersion::V3 | SignatureVersion::V4) {
         return Err(Reason::Unsupported("the signature is of a version that gpgv does not know"));
@@ -196,10 +198,7 @@ fn judge(
         return Err(Reason::Unsupported("the file does not announce the signature's digest"));
     }
     let made = keyring::timestamp(made);
-    let key = candidates
-        .iter()
-        .find(|key| key.verifies(signature, hashed))
-        .ok_or(Reason::Bad)?;
+    let key = candidates.iter().find(|key| key.verifies(signature, hashed)).ok_or(Reason::Bad)?;
     if keyring::has_unknown_critical(signature) {
         return Err(Reason::Bad);
     }

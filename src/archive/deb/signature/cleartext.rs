@@ -64,9 +64,9 @@ fn read_headers<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Result<Vec<Str
             }
             return Ok(digests);
         }
-        let names = line.strip_prefix("Hash:").ok_or(Refusal::Malformed(
-            "a header other than `Hash` before the signed text",
-        ))?;
+        let names = line
+            .strip_prefix("Hash:")
+            .ok_or(Refusal::Malformed("a header other than `Hash` before the signed text"))?;
         digests.extend(names.split(',').map(|name| name.trim().to_owned()));
     }
     Err(Refusal::Malformed("it ends before the signed text"))

@@ -10,8 +10,8 @@ use pgp::armor::BlockType;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{
-    Packet, PacketHeader, PacketParser, PublicKey, PublicSubkey, Signature, SignatureType, SubpacketData,
-    UserAttribute, UserId,
+    Packet, PacketHeader, PacketParser, PublicKey, PublicSubkey, Signature, SignatureType,
+    SubpacketData, UserAttribute, UserId,
 };
 use pgp::types::{Duration, KeyDetails, Tag};
 
