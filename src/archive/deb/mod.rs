@@ -4,6 +4,7 @@ pub mod changelog;
 pub mod control;
 pub mod dependency;
 pub mod index;
+pub mod package;
 pub mod release;
 pub mod signature;
 pub mod source;
