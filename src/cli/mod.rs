@@ -1,29 +1,8 @@
-//! The command line: one file per command, one place that prints.
-
-mod arguments;
-mod context;
-mod eval;
-mod failure;
-mod output;
-pub mod render;
+//! The command line.
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use arguments::{Arguments, Command};
-use output::Output;
-
-/// Runs the program: exit code 0 done; 1 a build or check failed, or something is stale; 2 the
-/// user's input; 3 the machine; 130 interrupted.
+/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return output::usage(&error),
-    };
-    let output = Output::new(&arguments.global);
-    let result = match &arguments.command {
-        Command::Eval(command) => eval::run(command, &arguments.global, &output),
-    };
-    output.finish(result)
+    ExitCode::SUCCESS
 }
