@@ -19,6 +19,8 @@ const WORK: &str = "/build/reproducible-path";
 #[derive(Debug, Clone)]
 pub struct Allowance {
     /// Bytes of memory of the machine.
+    pub machine_memory: u64,
+    /// Bytes of memory of one build.
     pub memory: u64,
     /// Processors a build may use, by number.
     pub cores: Vec<u32>,
@@ -127,9 +129,10 @@ fn environment(package: &Package, cores: usize) -> BTreeMap<String, String> {
     environment
 }
 
-fn limits(resources: &Resources, allowance: &Allowance) -> Limits {
+/// What a build may use: what its spec says, or else the machine's allowance.
+pub fn limits(resources: &Resources, allowance: &Allowance) -> Limits {
     const HOUR: u64 = 3600;
-    let memory = resources.memory.unwrap_or(allowance.memory / 10 * 9);
+    let memory = resources.memory.unwrap_or(allowance.memory);
     let cores = match resources.cores {
         Some(cores) => allowance.cores.iter().copied().take(cores.max(1) as usize).collect(),
         None => allowance.cores.clone(),
