@@ -3,4 +3,5 @@
 pub mod control;
 pub mod dependency;
 pub mod index;
+pub mod solver;
 pub mod version;
