@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::event::Fault;
-use crate::base::{ActionId, Digest};
+use crate::base::{ActionId, Digest, Sha256};
 use crate::{fetch, sandbox, store};
 
 /// The result of a step of a build.
@@ -41,6 +41,22 @@ pub enum Error {
         missing: Vec<String>,
         /// There, but not declared.
         unexpected: Vec<String>,
+    },
+    /// Something that the lock does not pin.
+    #[error("{what} is not pinned")]
+    Unpinned {
+        /// What.
+        what: String,
+    },
+    /// A Release file kept as evidence that is not the one that was pinned.
+    #[error("`{path}` is not the file that was pinned\n  expected {expected}\n  actual   {actual}")]
+    Evidence {
+        /// The file.
+        path: String,
+        /// Its pinned digest.
+        expected: Sha256,
+        /// Its digest now.
+        actual: Sha256,
     },
     /// A source folder that changed while it was built.
     #[error("`{path}` changed since it was evaluated\n  evaluated {expected}\n  now       {actual}")]
@@ -111,7 +127,11 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Unsolvable { .. } | Self::SourceMoved { .. } | Self::Source { .. } => Fault::Input,
+            Self::Unsolvable { .. }
+            | Self::Unpinned { .. }
+            | Self::Evidence { .. }
+            | Self::SourceMoved { .. }
+            | Self::Source { .. } => Fault::Input,
             Self::Output { .. } | Self::OtherOutputs { .. } => Fault::Package,
             Self::Index { .. }
             | Self::Record { .. }

@@ -6,7 +6,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use super::error::{Error, Result};
-use super::world::{ArchiveFile, World};
+use super::world::World;
+use crate::fetch::PoolFile;
 use crate::base::{HostPath, Tree, TreeKind};
 use crate::graph::derivation::{Package, Source};
 use crate::graph::{Node, Origin};
@@ -39,15 +40,15 @@ pub fn prepare(
     make_folder(&folder)?;
     match (source, &source_node.origin) {
         (Source::Debian { files, .. }, Origin::Archive { archive, directory }) => {
-            let wanted: Vec<ArchiveFile> = files
+            let wanted: Vec<PoolFile> = files
                 .iter()
-                .map(|file| ArchiveFile {
+                .map(|file| PoolFile {
                     path: format!("{directory}/{}", file.name),
                     size: file.size,
                     sha256: file.sha256,
                 })
                 .collect();
-            let objects = world.upstream.files(archive, &wanted, &|_, _| {}, world.cancel)?;
+            let objects = world.upstream.files(world.store, archive, &wanted, &|_| {}, world.cancel)?;
             for (file, object) in files.iter().zip(objects) {
                 copy_object(world, &object, &folder.join(&file.name))?;
             }

@@ -12,7 +12,8 @@ use super::event::{Event, Failure, Fault, Phase};
 use super::record::{NewRecord, Record};
 use super::request::{self, Allowance, Folders};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
-use super::world::{ArchiveFile, World};
+use super::world::World;
+use crate::fetch::{self, PoolFile};
 use super::{inputs, log, outputs};
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId};
@@ -133,7 +134,6 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Failure> {
     let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
     let (source_node, source) = job.source();
     inputs::prepare(world, job.package, source_node, source, &resolved.script, &folders.inputs)
-        .and_then(|()| world.own(&scratch))
         .map_err(|error| run(&error))?;
     let request = request::request(job.package, job.resources(), &folders, &job.allowance);
 
@@ -210,19 +210,21 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     for output in job.closure.iter().flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
     }
-    let wanted: Vec<ArchiveFile> = lists
+    let wanted: Vec<PoolFile> = lists
         .iter()
         .flat_map(|list| list.iter())
         .filter(|package| !ours.contains_key(&package.sha256))
-        .map(|package| ArchiveFile {
+        .map(|package| PoolFile {
             path: package.filename.clone(),
             size: package.size,
             sha256: package.sha256,
         })
         .collect();
-    let progress = |done, total| job.phase(Phase::Fetch { done, total });
-    let objects =
-        world.upstream.files(&resolved.snapshot.archive, &wanted, &progress, world.cancel)?;
+    let progress = |progress: fetch::Progress| {
+        job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
+    };
+    let archive = &resolved.snapshot.archive;
+    let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
     let packages = |list: &[Arc<_>]| -> Vec<RootPackage> {
         list.iter()
