@@ -1,1 +1,1 @@
-//! Making a plan true: fetching, assembling build roots, building, recording.
+//! Making a plan true.

@@ -1,5 +1,6 @@
 //! Debian archives and packages.
 
+pub mod changelog;
 pub mod control;
 pub mod dependency;
 pub mod index;
