@@ -22,7 +22,8 @@ use crate::realise::event::{Fault, Finished};
 use crate::realise::manifest::Manifest;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
-use crate::realise::{export, request};
+use crate::realise::machine::{self, Allowance};
+use crate::realise::export;
 use crate::store::BuiltRelease;
 
 /// Builds every release that was named, one after the other.
@@ -85,15 +86,17 @@ fn build(
         count(survey.len(), "package"),
         survey.len() - cached,
     ));
+    let snapshots = Arc::new(Snapshots::default());
     let report = {
         let progress = Progress::start(global, options.jobs.get());
-        driver::build(&world, &graph, &wanted, &options, &|event| progress.tell(event))
+        let tell = |event| progress.tell(event);
+        driver::build(&world, &graph, &wanted, &options, &snapshots, &tell)
             .map_err(|error| machine_failed(&error))?
     };
 
     let records: Vec<_> =
         report.packages.iter().filter_map(|package| package.record.clone()).collect();
-    let comparisons = compare(&world, &graph, &report).map_err(|error| machine_failed(&error))?;
+    let comparisons = compare(&world, &graph, &snapshots, &report, output);
     output.text(&table(&report, &comparisons, &graph));
     let out = match &arguments.output {
         Some(folder) => HostPath::new(folder),
@@ -123,29 +126,42 @@ fn build(
 }
 
 fn options(arguments: &Build) -> Options {
-    let cores = request::processors();
+    let cores = machine::processors();
     let jobs = arguments.jobs.map_or(cores.len().clamp(1, 2), |jobs| jobs as usize);
+    let jobs = NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN);
     let cores = match arguments.cores {
         Some(most) => cores.into_iter().take(most as usize).collect(),
         None => cores,
     };
     Options {
-        jobs: NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN),
+        jobs,
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
-        allowance: request::Allowance::of_machine(cores, jobs),
+        allowance: Allowance::of_machine(cores, jobs),
+    }
+}
+
+/// What a build does without any flag.
+pub fn default_options() -> Options {
+    let cores = machine::processors();
+    Options {
+        jobs: NonZeroUsize::MIN,
+        on_failure: OnFailure::GoOn,
+        allowance: Allowance::of_machine(cores, NonZeroUsize::MIN),
     }
 }
 
 /// Output file name → how it compares to the distribution's own.
 type Comparisons = BTreeMap<String, Comparison>;
 
+/// Compares what is there with each package's own archive. An archive whose indexes cannot be
+/// had is no reason to fail now: everything is built.
 fn compare(
     world: &World<'_>,
     graph: &Graph,
+    snapshots: &Snapshots,
     report: &Report,
-) -> Result<Comparisons, Arc<crate::realise::Error>> {
-    let snapshots = Snapshots::default();
-    let mut found = Comparisons::new();
+    output: &Output,
+) -> Comparisons {
     let mut by_root: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for package in &report.packages {
         let Some(record) = &package.record else { continue };
@@ -155,12 +171,19 @@ fn compare(
             by_root.entry(recipe.root).or_default().push(Arc::clone(record));
         }
     }
+    let mut found = Comparisons::new();
     for (root, records) in by_root {
-        let known = world.store.comparison_cache(root, &records)?;
-        found.extend(known);
+        match snapshots.get(world, graph, root) {
+            Err(error) => output.note(&format!("not compared with the archive: {error}")),
+            Ok(snapshot) => {
+                let archive = Archive::new(&snapshot.indexes, &records);
+                for output in records.iter().flat_map(|record| &record.outputs) {
+                    found.insert(output.file.clone(), archive.compare(output));
+                }
+            }
+        }
     }
-    drop(snapshots);
-    Ok(found)
+    found
 }
 
 fn manifest(

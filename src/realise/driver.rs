@@ -12,7 +12,7 @@ use super::error::Result;
 use super::event::{Event, Failure, Fault, Finished};
 use super::package::{self, Done, Job};
 use super::record::Record;
-use super::request::Allowance;
+use super::machine::Allowance;
 use super::universe::Snapshots;
 use super::world::World;
 use crate::base::{ActionId, DerivationId, PackageName};
@@ -62,9 +62,10 @@ pub fn build(
     graph: &Graph,
     wanted: &[DerivationId],
     options: &Options,
+    snapshots: &Arc<Snapshots>,
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
-    let mut run = Run::new(world, graph, wanted, options, tell)?;
+    let mut run = Run::new(world, graph, wanted, options, snapshots, tell)?;
     tell(Event::Planned { packages: run.packages.len() });
     thread::scope(|scope| {
         let (results, inbox) = mpsc::channel();
@@ -101,7 +102,7 @@ pub fn survey(
     wanted: &[DerivationId],
     options: &Options,
 ) -> Result<Vec<(DerivationId, Option<(ActionId, Arc<Record>)>)>> {
-    let mut run = Run::new(world, graph, wanted, options, &|_| {})?;
+    let mut run = Run::new(world, graph, wanted, options, &Arc::default(), &|_| {})?;
     run.take_what_is_there();
     Ok(run
         .packages
@@ -142,6 +143,7 @@ impl<'a> Run<'a> {
         graph: &'a Graph,
         wanted: &[DerivationId],
         options: &'a Options,
+        snapshots: &Arc<Snapshots>,
         tell: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self> {
         let mut needed: BTreeSet<DerivationId> = wanted.iter().copied().collect();
@@ -184,7 +186,7 @@ impl<'a> Run<'a> {
             graph,
             options,
             tell,
-            snapshots: Arc::new(Snapshots::default()),
+            snapshots: Arc::clone(snapshots),
             plan,
             packages,
             places,

@@ -68,14 +68,6 @@ pub enum Error {
         /// Its digest now.
         actual: Digest,
     },
-    /// A folder of the release could not be read again.
-    #[error("cannot read source folder `{path}`")]
-    Source {
-        /// The folder.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
     /// A record of the store that cannot be read.
     #[error("record {digest} cannot be used")]
     Record {
@@ -130,8 +122,7 @@ impl Error {
             Self::Unsolvable { .. }
             | Self::Unpinned { .. }
             | Self::Evidence { .. }
-            | Self::SourceMoved { .. }
-            | Self::Source { .. } => Fault::Input,
+            | Self::SourceMoved { .. } => Fault::Input,
             Self::Output { .. } | Self::OtherOutputs { .. } => Fault::Package,
             Self::Index { .. }
             | Self::Record { .. }

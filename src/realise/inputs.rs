@@ -8,7 +8,7 @@ use std::path::Path;
 use super::error::{Error, Result};
 use super::world::World;
 use crate::fetch::PoolFile;
-use crate::base::{HostPath, Tree, TreeKind};
+use crate::base::{Digest, HostPath, Tree, TreeKind};
 use crate::graph::derivation::{Package, Source};
 use crate::graph::{Node, Origin};
 
@@ -54,18 +54,8 @@ pub fn prepare(
             }
             Ok(())
         }
-        (Source::Tree { tree }, Origin::Dir(path)) => {
-            let read = crate::spec::folder_tree(world.folder, path).map_err(|source| {
-                Error::Source { path: path.to_string(), source: std::io::Error::other(source) }
-            })?;
-            if read.digest() != *tree {
-                return Err(Error::SourceMoved {
-                    path: path.to_string(),
-                    expected: *tree,
-                    actual: read.digest(),
-                });
-            }
-            copy_tree(&read, &world.folder.join(path.as_str()), &folder)
+        (Source::Tree { .. }, Origin::Dir { path, tree }) => {
+            copy_tree(tree, &world.folder.join(path.as_str()), &folder)
         }
         _ => unreachable!("a source's origin is of its kind"),
     }
@@ -87,7 +77,7 @@ fn copy_tree(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
         };
         let source = from.join(&entry.path);
         let bytes = fs::read(&source).map_err(at("read", &source))?;
-        let actual = crate::base::Digest::of(&bytes);
+        let actual = Digest::of(&bytes);
         if actual != *digest {
             return Err(Error::SourceMoved {
                 path: source.to_string(),
@@ -101,7 +91,7 @@ fn copy_tree(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
     Ok(())
 }
 
-fn copy_object(world: &World<'_>, digest: &crate::base::Digest, to: &HostPath) -> Result<()> {
+fn copy_object(world: &World<'_>, digest: &Digest, to: &HostPath) -> Result<()> {
     let mut from = world.store.open_object(digest)?;
     let mut file = File::create(to).map_err(at("create", to))?;
     std::io::copy(&mut from, &mut file).map_err(at("write", to))?;

@@ -22,7 +22,7 @@ pub fn keep(
     folder: &HostPath,
     files: &[String],
 ) -> Result<Vec<Output>> {
-    let mut batch = store.batch();
+    let batch = store.batch();
     let mut outputs = Vec::new();
     for name in files {
         let path = folder.join(name);
@@ -55,7 +55,7 @@ fn check(package: &Package, outputs: &[Output]) -> Result<()> {
         let wrong = |reason: String| Error::Output { file: output.file.clone(), reason };
         let binary = BinaryPackage::from_control(
             &output.control,
-            output.file.clone(),
+            &output.file,
             output.size,
             output.sha256,
         )

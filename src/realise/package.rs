@@ -10,11 +10,13 @@ use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::record::{NewRecord, Record};
-use super::request::{self, Allowance, Folders};
+use super::machine::Allowance;
+use super::request::{self, Folders};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
 use crate::fetch::{self, PoolFile};
 use super::{inputs, log, outputs};
+use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId};
 use crate::graph::derivation::{Derivation, Package, Root, Source};
@@ -226,7 +228,7 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     let archive = &resolved.snapshot.archive;
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
-    let packages = |list: &[Arc<_>]| -> Vec<RootPackage> {
+    let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {
         list.iter()
             .map(|package| RootPackage {
                 object: ours[&package.sha256],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::machine::Allowance;
 use crate::archive::deb::version::Version;
 use crate::base::{GuestPath, HostPath};
 use crate::graph::derivation::{Package, Source};
@@ -14,17 +15,6 @@ const INPUTS: &str = "/run/perestroika";
 
 /// Where the source folder lies, as on the distribution's own builders.
 const WORK: &str = "/build/reproducible-path";
-
-/// What the machine gives to one build, where the spec does not say.
-#[derive(Debug, Clone)]
-pub struct Allowance {
-    /// Bytes of memory of the machine.
-    pub machine_memory: u64,
-    /// Bytes of memory of one build.
-    pub memory: u64,
-    /// Processors a build may use, by number.
-    pub cores: Vec<u32>,
-}
 
 /// The host folders of one build, all in the store.
 #[derive(Debug)]

@@ -110,8 +110,8 @@ pub fn solve(
     package: &Package,
     closure: &[Arc<Record>],
 ) -> Result<RootLists> {
-    let mut universe = Universe::new(snapshot.indexes.clone());
-    universe.replace(offered(package, closure)?);
+    let universe =
+        Universe::new(snapshot.indexes.clone()).replace(offered(package, closure)?);
     let list = |texts: &[String]| -> Dependencies {
         texts.join(", ").parse().expect("the graph wrote it from parsed dependencies")
     };
@@ -148,7 +148,7 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
         }
         let binary = BinaryPackage::from_control(
             &output.control,
-            output.file.clone(),
+            &output.file,
             output.size,
             output.sha256,
         )
