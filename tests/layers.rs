@@ -17,10 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["base"]),
     ("fetch", &["base", "store", "archive"]),
     ("pin", &["base", "spec", "archive", "store", "fetch"]),
-    (
-        "realise",
-        &["base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin"],
-    ),
+    ("realise", &["base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin"]),
 ];
 
 /// Crates that only one module may name: their ideas stay inside.

@@ -89,12 +89,17 @@ impl<'a> Draft<'a> {
             Source::Archive { name } => {
                 let locked = locked_source(package, lock, &root.archive.value, name)?;
                 directory = Some(locked.directory.clone());
-                (archive_source(package, locked)?, archive_packaging(locked, architecture, &profiles).map_err(fail)?)
+                (
+                    archive_source(package, locked)?,
+                    archive_packaging(locked, architecture, &profiles).map_err(fail)?,
+                )
             }
             Source::Dir { path, tree, packaging: text } => {
                 let source = SourceDerivation::Tree { tree: tree.digest() };
                 let declared = match (package.build.packaging, text) {
-                    (Packaging::Own, Some(text)) => own_packaging(package, text, architecture, &profiles).map_err(fail)?,
+                    (Packaging::Own, Some(text)) => {
+                        own_packaging(package, text, architecture, &profiles).map_err(fail)?
+                    }
                     (Packaging::Own, None) => {
                         return Err(Diagnostic::new(
                             "no-packaging",
@@ -128,7 +133,10 @@ impl<'a> Draft<'a> {
                     "changes-without-suffix",
                     format!("`{}` has `changes` but keeps its version", package.name),
                 )
-                .at(package.fields.get("changes").cloned(), "a changed package needs a version of its own")
+                .at(
+                    package.fields.get("changes").cloned(),
+                    "a changed package needs a version of its own",
+                )
                 .hint("add `suffix: \"+demo1\"`"));
             }
         }
@@ -177,7 +185,10 @@ fn refuse_unsupported(package: &Package) -> Result<(), Diagnostic> {
     }
 }
 
-fn choose_root<'a>(package: &'a Package, spec: &'a Spec) -> Result<(&'a str, &'a Root), Diagnostic> {
+fn choose_root<'a>(
+    package: &'a Package,
+    spec: &'a Spec,
+) -> Result<(&'a str, &'a Root), Diagnostic> {
     let roots = &spec.release.roots;
     match &package.root {
         Some(wanted) => roots.get_key_value(&wanted.value).ok_or_else(|| {
@@ -219,7 +230,10 @@ fn locked_source<'a>(
     })
 }
 
-fn archive_source(package: &Package, locked: &LockedSource) -> Result<SourceDerivation, Diagnostic> {
+fn archive_source(
+    package: &Package,
+    locked: &LockedSource,
+) -> Result<SourceDerivation, Diagnostic> {
     let bad = |message: &str| {
         Diagnostic::new("lock", format!("the pin of `{}` {message}", package.name))
             .hint(format!("`perestroika update {}` pins it anew", package.name))
@@ -309,7 +323,8 @@ fn own_packaging(
         }
         binaries.push(Offered {
             name: name.parse().map_err(|error| in_control(format!("{error}")))?,
-            provides: provided(paragraph.get("Provides").unwrap_or_default()).map_err(&in_control)?,
+            provides: provided(paragraph.get("Provides").unwrap_or_default())
+                .map_err(&in_control)?,
         });
     }
     Ok(Declared { version: entry.version, relations, binaries })
@@ -364,9 +379,8 @@ fn wanted(
     architecture: &Architecture,
     profiles: &BTreeSet<String>,
 ) -> Result<Vec<Wanted>, Diagnostic> {
-    let own = DEPENDS
-        .iter()
-        .filter_map(|field| Some((declared.relations.get(*field)?.clone(), None)));
+    let own =
+        DEPENDS.iter().filter_map(|field| Some((declared.relations.get(*field)?.clone(), None)));
     let needs = package.build.needs.iter().map(|text| (text.clone(), None));
     let fields = package.build_depends.iter().map(|item| (item.value.clone(), item.span.clone()));
     own.chain(needs)
@@ -424,7 +438,8 @@ fn maintainer<'a>(package: &'a Package, spec: &'a Spec) -> &'a str {
 
 fn provided(text: &str) -> Result<Vec<PackageName>, String> {
     // Substitution variables are the build's to fill in; what they provide is not known before.
-    let known: Vec<&str> = text.split(',').map(str::trim).filter(|item| !item.contains("${")).collect();
+    let known: Vec<&str> =
+        text.split(',').map(str::trim).filter(|item| !item.contains("${")).collect();
     let provides: Dependencies = known.join(", ").parse().map_err(|error| format!("{error}"))?;
     Ok(provides.0.into_iter().flat_map(|item| item.0).map(|relation| relation.name).collect())
 }

@@ -46,9 +46,12 @@ pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
                 });
                 let Some((name, makers)) = offered else { continue };
                 let span = wanted.span.clone();
-                reasons.extend(
-                    makers.into_iter().map(|to| Reason { from, to, name, span: span.clone() }),
-                );
+                reasons.extend(makers.into_iter().map(|to| Reason {
+                    from,
+                    to,
+                    name,
+                    span: span.clone(),
+                }));
             }
         }
     }
@@ -120,8 +123,7 @@ fn cycle(drafts: &[Draft<'_>], reasons: &[Reason<'_>], members: &BTreeSet<usize>
     let path = shortest_loop(reasons, members, start);
     let name = |index: usize| drafts[index].package.name.as_str();
     let told = path.iter().map(|reason| name(reason.from)).chain([name(start)]);
-    let message =
-        format!("build dependencies go round: {}", told.collect::<Vec<_>>().join(" -> "));
+    let message = format!("build dependencies go round: {}", told.collect::<Vec<_>>().join(" -> "));
     let mut diagnostic = Diagnostic::new("cycle", message);
     for reason in &path {
         let span = reason.span.clone().unwrap_or_else(|| drafts[reason.from].package.span.clone());

@@ -66,9 +66,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
     Ok(Graph::new(ordered.iter().filter_map(|id| nodes.remove(id)).collect()))
 }
 
-fn partition<T>(
-    results: impl Iterator<Item = Result<T, Diagnostic>>,
-) -> (Vec<T>, Vec<Diagnostic>) {
+fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {
     let mut good = Vec::new();
     let mut bad = Vec::new();
     for result in results {
@@ -128,8 +126,11 @@ fn lower_root(
     let mut packages: Vec<_> = root.packages.iter().map(|package| package.value.clone()).collect();
     packages.sort();
     packages.dedup();
-    let derivation =
-        Derivation::Root(derivation::Root { architecture: architecture.clone(), indexes, packages });
+    let derivation = Derivation::Root(derivation::Root {
+        architecture: architecture.clone(),
+        indexes,
+        packages,
+    });
     Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
 }
 

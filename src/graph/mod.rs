@@ -172,4 +172,3 @@ pub fn needs(derivation: &Derivation) -> Vec<DerivationId> {
         Derivation::Release(release) => release.packages.clone(),
     }
 }
-
