@@ -193,7 +193,12 @@ pub(super) fn database(
     use rusqlite::ErrorCode;
     move |source| {
         let path = HostPath::new(path.as_ref());
+        // The index of the write-ahead log cannot grow: SQLite has no code of its own for why.
+        let index = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
         match source.sqlite_error_code() {
+            _ if source.sqlite_error().is_some_and(|error| error.extended_code == index) => {
+                Error::Full { operation, path, source: source.into() }
+            }
             Some(ErrorCode::DiskFull) => Error::Full { operation, path, source: source.into() },
             Some(ErrorCode::ReadOnly) => Error::ReadOnly { operation, path },
             _ => Error::Database { operation, path, source },

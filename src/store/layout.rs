@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{Access, FlockOperation};
 
 use super::error::{Error, Result, system};
 use super::locks::wait;
@@ -26,6 +26,7 @@ pub(super) fn prepare(root: &HostPath) -> Result<()> {
         folder.recursive(true).mode(0o700).create(root).map_err(system("create", root))?;
     }
     refuse_network(root)?;
+    rustix::fs::access(root.as_path(), Access::WRITE_OK).map_err(system("write to", root))?;
     close_to_others(root)?;
     if check_version(root)? {
         return Ok(());
