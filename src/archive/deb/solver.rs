@@ -76,3 +76,6 @@ pub fn solve(
         Err(defeat) => Err(Unsolvable { because: explain::because(&problem, &defeat) }),
     }
 }
+
+#[cfg(test)]
+mod tests;

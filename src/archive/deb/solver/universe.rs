@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::archive::deb::dependency::Relation;
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{Architecture, PackageName, nearest};
@@ -18,6 +20,10 @@ pub struct Universe {
 impl Universe {
     /// The packages of an archive's suites, given in order of preference at equal versions.
     pub fn new(suites: Vec<Vec<Arc<BinaryPackage>>>) -> Self {
+        // The one field that must be read of every package; done here, on all cores.
+        suites.par_iter().flatten().for_each(|package| {
+            let _ = package.provides.get();
+        });
         let archive = Shelf::new(suites.into_iter().flatten());
         Self { archive: Arc::new(archive), release: Arc::default() }
     }
@@ -60,7 +66,7 @@ impl Universe {
         all
     }
 
-    /// The packages that `relation` speaks of by name, version and `Provides`, in no order.
+    /// The packages that `relation` speaks of by name, version and `Provides`, sorted by name.
     pub(super) fn meant(
         &self,
         relation: &Relation,
@@ -84,6 +90,8 @@ impl Universe {
                 }
             }
         }
+        // Sorted, for what is learnt in a search must not hang on the order of an index.
+        all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
 
