@@ -89,6 +89,19 @@ pub enum Error {
         /// What this program writes.
         known: &'static str,
     },
+    /// The store is another user's: what is written to it now, its owner could not use.
+    #[error(
+        "the store `{path}` belongs to user id {owner}, and this is user id {user}: run as its \
+         owner, or name another store with `--store DIR`"
+    )]
+    Owner {
+        /// The store.
+        path: HostPath,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
     /// A folder with other things in it.
     #[error(
         "`{path}` is no store and not empty (it holds `{holds}`): name an empty or new folder \
