@@ -10,8 +10,10 @@
 mod cgroup;
 mod child;
 mod collect;
+mod disk;
 mod filter;
 mod guest;
+mod memory;
 mod namespace;
 mod run;
 mod staging;
