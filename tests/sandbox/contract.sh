@@ -22,10 +22,10 @@ echo "out of memory first: $(cat /proc/self/oom_score_adj)"
 echo "control groups: $(sed 's/.*://' /proc/self/cgroup | sort -u)"
 
 section "descriptors"
-# Not through a pipe, which the shell itself would hold an end of.
-ls -l /proc/$$/fd >/tmp/descriptors
-sed -nE 's/.* ([0-9]+) -> ([^[]*).*/\1 \2/p' /tmp/descriptors
-rm /tmp/descriptors
+# Neither through a pipe nor into a file, which the shell itself would hold an end of.
+ls /proc/$$/fd
+readlink /proc/$$/fd/0
+[ -p /proc/$$/fd/1 ] && [ /proc/$$/fd/1 -ef /proc/$$/fd/2 ] && echo "1 and 2 are one pipe"
 
 section "processes"
 for process in /proc/[0-9]*; do

@@ -26,8 +26,7 @@ pub enum Version {
 /// A control group made for one run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Group {
-    /// Its interface.
-    pub version: Version,
+    version: Version,
     memory: PathBuf,
     processes: PathBuf,
 }
@@ -107,6 +106,15 @@ impl Group {
             }
         }
         self.hold().map(drop)
+    }
+}
+
+/// The name of what limits memory, with this group or without one.
+pub fn mechanism(group: Option<&Group>) -> &'static str {
+    match group.map(|group| group.version) {
+        Some(Version::One) => "cgroup v1",
+        Some(Version::Two) => "cgroup v2",
+        None => "supervisor",
     }
 }
 

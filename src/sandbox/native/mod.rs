@@ -70,3 +70,17 @@ pub fn owner() -> (u32, u32) {
         Caller::HostRoot => (0, 0),
     }
 }
+
+/// Whether this is root of the initial user namespace, or of one that maps every id.
+pub fn is_initial_root() -> bool {
+    namespace::caller() == Caller::Root
+}
+
+/// What would hold a guest to its memory here: `cgroup v2`, `cgroup v1` or `supervisor`.
+pub fn limits_mechanism() -> &'static str {
+    let group = cgroup::Group::make(1 << 30, 10);
+    if let Some(group) = &group {
+        group.remove();
+    }
+    cgroup::mechanism(group.as_ref())
+}

@@ -14,10 +14,10 @@ use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, s
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::cgroup::{Group, Version};
+use super::cgroup::Group;
 use super::namespace::{self, Caller};
 use super::wire::{self, End, Fault, Order, Packet, Report, Stop};
-use super::{ARGUMENT, collect, guest};
+use super::{ARGUMENT, cgroup, collect, guest};
 use crate::base::HostPath;
 use crate::sandbox::{
     Error, Limits, Outcome, Receipt, Request, Result, Stage, Usage, Verdict, contract, doctor,
@@ -355,10 +355,10 @@ fn receipt(order: &Order) -> Receipt {
         Some(_) => ("disk", "counted"),
         None => ("memory", "size of the file system"),
     };
-    let (memory, processes) = match order.group.as_ref().map(|group| group.version) {
-        Some(Version::One) => ("cgroup v1", "cgroup v1, RLIMIT_NPROC"),
-        Some(Version::Two) => ("cgroup v2", "cgroup v2, RLIMIT_NPROC"),
-        None => ("supervisor", "RLIMIT_NPROC"),
+    let memory = cgroup::mechanism(order.group.as_ref());
+    let processes = match order.group {
+        Some(_) => format!("{memory}, RLIMIT_NPROC"),
+        None => "RLIMIT_NPROC".to_owned(),
     };
     Receipt(
         [
@@ -375,7 +375,7 @@ fn receipt(order: &Order) -> Receipt {
             ("network", "loopback".to_owned()),
             ("scratch", scratch.to_owned()),
             ("memory limit", memory.to_owned()),
-            ("process limit", processes.to_owned()),
+            ("process limit", processes),
             ("scratch limit", space.to_owned()),
         ]
         .into_iter()
