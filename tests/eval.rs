@@ -186,3 +186,102 @@ fn describe_package(out: &mut String, package: &Package) {
     out.push_str(&lines.join("\n  "));
     out.push('\n');
 }
+
+/// One spec file, which comes to packages or errors.
+#[track_caller]
+fn survives(name: &str, text: String) {
+    let started = std::time::Instant::now();
+    let release = release(&format!("//// test.rhai\n{text}"));
+    let outcome = match load_from(Arc::new(release.clone()), None) {
+        Ok(spec) => format!("{} packages", spec.packages.len()),
+        Err(errors) => errors[0].message.chars().take(60).collect(),
+    };
+    println!("{name:24} {:5} ms  {outcome}", started.elapsed().as_millis());
+}
+
+#[test]
+fn no_spec_takes_the_process_down() {
+    let deep = |open: &str, inner: &str, close: &str, count: usize| {
+        format!("{}{inner}{}", open.repeat(count), close.repeat(count))
+    };
+    survives("parentheses", deep("(", "1", ")", 60_000));
+    survives("brackets", deep("[", "1", "]", 60_000));
+    survives("maps", deep("#{a:", "1", "}", 40_000));
+    survives("blocks", deep("{", "1", "}", 60_000));
+    survives("ifs", deep("if true {", "1", "}", 20_000));
+    survives("else ifs", format!("if false {{}} {}", "else if false {}".repeat(15_000)));
+    survives("minuses", "-".repeat(100_000) + "1");
+    survives("spaced minuses", "- ".repeat(100_000) + "1");
+    survives("nots", "!".repeat(100_000) + "true");
+    survives("sums", "1".to_owned() + &"+1".repeat(100_000));
+    survives("powers", "2".to_owned() + &"**2".repeat(60_000));
+    survives("ands", "true".to_owned() + &"&&true".repeat(40_000));
+    survives("coalesces", "()".to_owned() + &"??()".repeat(60_000));
+    survives("dots", "release".to_owned() + &".name".repeat(50_000));
+    survives("indexes", "release".to_owned() + &"[0]".repeat(80_000));
+    survives("calls", deep("f(", "1", ")", 60_000));
+    survives("closures", deep("|x|", "1", "", 60_000));
+    survives("comments", deep("/*", "1", "*/", 60_000));
+    survives("interpolations", deep("`${", "1", "}`", 50_000));
+    survives("switches", deep("switch 1 { _ =>", "1", "}", 10_000));
+    survives("fors", deep("for i in [] {", "1", "}", 10_000));
+    survives("namespaces", "a::".repeat(80_000) + "b()");
+    survives("statements", "1;".repeat(100_000));
+    survives("lines", "\n".repeat(70_000));
+    survives("variables", (0..20_000).map(|i| format!("let v{i}=1;")).collect());
+    survives("functions", (0..8_000).map(|i| format!("fn f{i}(){{}}")).collect());
+    survives("nothing", String::new());
+    survives("nul", "\0".to_owned());
+    survives("one quote", "\"".to_owned());
+    survives("raw quote", "#\"".to_owned());
+    survives("one tick", "`${".to_owned());
+
+    let looped = |start: &str, step: &str, end: &str| {
+        format!("let a = {start}; for i in 0..10000000 {{ {step} }} {end}")
+    };
+    survives("nested lists", looped("[]", "a = [a];", "a"));
+    survives("nested maps", looped("#{}", "a = #{ a: a };", "a"));
+    survives("doubled lists", looped("[1]", "a = [a, a];", "a"));
+    survives("pushed self", looped("[1]", "a.push(a);", "a"));
+    survives("inserted self", looped("#{}", "a[`${i}`] = a;", "a"));
+    survives("index assigned", looped("[1]", "a[0] = a;", "a"));
+    survives("property assigned", looped("#{a:1}", "a.a = a;", "a"));
+    survives("captured closures", looped("1", "let b = a; a = || b;", "a"));
+    survives("captured maps", looped("1", "let b = a; a = #{ f: || b };", "a"));
+    survives("closures in lists", looped("[]", "let b = a; a.push(|| b);", "a"));
+    survives("shared itself", "let a = [1]; let f = || a; a.push(f); a.push(a); a".to_owned());
+    survives("shared map", "let a = #{}; let f = || a; a.f = f; a.a = a; a".to_owned());
+    survives("padded text", "let a = \"\"; a.pad(9000000000, 'x'); a".to_owned());
+    survives("padded list", "let a = []; a.pad(9000000000, [1, 2]); a".to_owned());
+    survives("ranges", "let a = []; for i in (0..9000000000).step(1) { a.push(i); } a".to_owned());
+    survives("overflow", "9223372036854775807 + 1".to_owned());
+    survives("division", "1 / 0".to_owned());
+    survives("shift", "1 << 1000".to_owned());
+    survives("power", "2 ** 1000".to_owned());
+    survives("bad range", "\"abc\"[5..-7]".to_owned());
+    survives("bad split", "\"abc\".split(-1)".to_owned());
+    survives("chop", "let a = [1]; a.chop(-9223372036854775808); a".to_owned());
+    survives("splice", "let a = [1]; a.splice(-9, 9999999999, [1]); a".to_owned());
+    survives("sub_string", "\"é\".sub_string(1, 9223372036854775807)".to_owned());
+    survives("split all", "let a = \"\"; a.pad(200000, 'x'); a.split(\"\")".to_owned());
+    survives(
+        "slow text",
+        "let a = \"\"; a.pad(250000, 'x'); for i in 0..9999999 { a.contains(\"xy\"); }".to_owned(),
+    );
+    survives(
+        "slow lists",
+        "let a = []; a.pad(9000, 0); for i in 0..9999999 { let b = a == a; }".to_owned(),
+    );
+    survives(
+        "slow sort",
+        "let a = []; a.pad(9000, 0); for i in 0..9999999 { a.sort(); }".to_owned(),
+    );
+    survives("slow names", format!("let a = \"{}\"; a", "x".repeat(200_000)));
+    survives(
+        "many packages",
+        "let a = []; for i in 0..9000 { a.push(rebuild(`pkg${i}`)); } a".to_owned(),
+    );
+    survives("endless packages", "for i in 0..9999999 { rebuild(`pkg${i}`); }".to_owned());
+    survives("endless folders", "for i in 0..9999999 { dir(\"src/greet\"); }".to_owned());
+    survives("missing folders", "for i in 0..9999999 { dir(`src/${i}`); }".to_owned());
+}

@@ -176,7 +176,6 @@ error: two\u{fffd}[31m places
   | ------- of this
 2 |     name: \"ö\",
   |           ^^^
-  |
  ::: specs/demo/gone.rhai:9:2
 ",
         );

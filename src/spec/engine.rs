@@ -282,6 +282,23 @@ fn install(engine: &mut Engine, host: &Host) {
         let late = operations % 256 == 0 && late(state.state().started);
         late.then(|| Dynamic::from("time"))
     });
+    for (name, values) in mistake::REFUSED {
+        let refuse = move || -> Answer<Dynamic> { Err(mistake::refusal(name).into()) };
+        match values {
+            0 => engine.register_fn(name, refuse),
+            1 => engine.register_fn(name, move |_: Dynamic| refuse()),
+            _ => engine.register_fn(name, move |_: Dynamic, _: Dynamic| refuse()),
+        };
+    }
+    // A function of exactly these types would be found before the one that takes anything.
+    engine.register_fn("sleep", |_: i64| -> Answer<()> { Err(mistake::refusal("sleep").into()) });
+    engine.register_fn("sleep", |_: f64| -> Answer<()> { Err(mistake::refusal("sleep").into()) });
+    engine.register_fn("parse_json", |_: ImmutableString| -> Answer<()> {
+        Err(mistake::refusal("parse_json").into())
+    });
+    engine.register_fn("to_blob", |_: ImmutableString| -> Answer<()> {
+        Err(mistake::refusal("to_blob").into())
+    });
     // The package's own `replace` changes its string, and makes it as long as it likes.
     engine.register_fn("replace", replace);
     engine.register_fn("replace", |text: ImmutableString, from: char, to: ImmutableString| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::field::{Field, Value};
-use crate::base::{Diagnostic, Span, nearest};
+use crate::base::{Architecture, Diagnostic, Span, nearest};
 use crate::spec::document::list;
 use crate::spec::model::{Builder, Located, Package, Packaging, Source};
 use crate::spec::release::Release;
@@ -134,7 +134,7 @@ impl Draft {
             source: source?,
             patches: self.parsed("patches"),
             root,
-            architectures: self.parsed("architectures").into_iter().map(|it| it.value).collect(),
+            architectures: self.architectures(release, errors),
             build_depends: self.texts("build_depends"),
             build: build?,
             env: self
@@ -161,6 +161,24 @@ impl Draft {
         };
         check_whole(&package, release, errors);
         (errors.len() == before).then_some(package)
+    }
+
+    fn architectures(
+        &mut self,
+        release: &Release,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Vec<Architecture> {
+        let mut found = Vec::new();
+        for Located { value, span } in self.parsed::<Architecture>("architectures") {
+            if !release.architectures.contains(&value) {
+                let known: Vec<_> = release.architectures.iter().map(|a| a.as_str()).collect();
+                let message = format!("this release is not built for `{value}`");
+                let error = Diagnostic::new("unknown-name", message).at(span, "");
+                errors.push(error.hint(format!("release.toml has {}", list(&known))));
+            }
+            found.push(value);
+        }
+        found
     }
 
     fn take<T>(&mut self, name: &str, pick: impl FnOnce(Value) -> Option<T>) -> Option<T> {
@@ -248,14 +266,6 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
             error("missing-key", message, "name", hint);
         }
         _ => {}
-    }
-    for architecture in &package.architectures {
-        if !release.architectures.contains(architecture) {
-            let message = format!("this release is not built for `{architecture}`");
-            let known: Vec<_> = release.architectures.iter().map(ToString::to_string).collect();
-            let hint = format!("release.toml has {}", list(&known));
-            error("unknown-name", message, "architectures", hint);
-        }
     }
     let mut seen = std::collections::BTreeSet::new();
     for binary in &package.binaries {

@@ -171,7 +171,8 @@ fn text(
 ) -> Option<String> {
     let Some(text) = value.read_lock::<ImmutableString>() else {
         let error = wrong_type(name, "a string", value, at);
-        errors.push(match value.is_int() || value.is_float() {
+        let is_version = matches!(name, "version" | "revision" | "suffix");
+        errors.push(match is_version && (value.is_int() || value.is_float()) {
             true => error.hint("write it in double quotes, so that every digit is kept"),
             false => error,
         });

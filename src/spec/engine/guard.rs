@@ -36,6 +36,7 @@ pub(super) fn check(ast: &AST, text: &Text) -> Result<(), Diagnostic> {
     found.map_or(Ok(()), Err)
 }
 
-fn reserved(name: &str) -> String {
+/// What is said about them.
+pub(super) fn reserved(name: &str) -> String {
     format!("`{name}` is a name of the language, and cannot be defined otherwise")
 }

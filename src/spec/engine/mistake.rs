@@ -9,25 +9,25 @@ use crate::spec::text::Text;
 
 /// Parts of Rhai that a spec does without: what has effects, what hides errors, and loops whose
 /// end cannot be seen.
-pub(super) const DISABLED: [&str; 17] = [
-    "eval",
-    "try",
-    "catch",
-    "while",
-    "loop",
-    "do",
-    "until",
-    "print",
-    "debug",
-    "sleep",
-    "exit",
-    "parse_json",
-    "curry",
-    "Fn",
-    "call",
-    "get_fn_metadata_list",
-    "to_blob",
+pub(super) const DISABLED: [&str; 11] =
+    ["eval", "try", "catch", "while", "loop", "do", "until", "print", "debug", "curry", "Fn"];
+
+/// Functions that Rhai's packages bring and that a spec does without; each takes so many values.
+pub(super) const REFUSED: [(&str, usize); 8] = [
+    ("sleep", 1),
+    ("exit", 0),
+    ("exit", 1),
+    ("parse_json", 1),
+    ("to_blob", 1),
+    ("get_fn_metadata_list", 0),
+    ("get_fn_metadata_list", 1),
+    ("get_fn_metadata_list", 2),
 ];
+
+/// What is said about one of them.
+pub(super) fn refusal(word: &str) -> String {
+    format!("specs have no `{word}`")
+}
 
 /// A text that does not parse.
 pub(super) fn of_parse(text: &Text, error: &ParseError) -> Diagnostic {
@@ -47,9 +47,24 @@ pub(super) fn of_parse(text: &Text, error: &ParseError) -> Diagnostic {
                 .at(span, "")
                 .hint(format!("import it: `import \"lib/{name}\" as {name};`"));
         }
-        ParseErrorType::Reserved(word) if DISABLED.contains(&word.as_str()) => {
-            let message = format!("specs have no `{word}`");
-            return Diagnostic::new("reserved", message).at(span, "").hint(instead(word));
+        ParseErrorType::Reserved(word)
+        | ParseErrorType::BadInput(LexError::ImproperSymbol(word, _))
+            if DISABLED.contains(&word.as_str()) =>
+        {
+            let diagnostic = Diagnostic::new("reserved", refusal(word)).at(span, "");
+            return diagnostic.hint(instead(word));
+        }
+        ParseErrorType::Reserved(word) if word.starts_with(char::is_alphabetic) => {
+            let message = format!("`{word}` is a word that the language keeps for itself");
+            return Diagnostic::new("reserved", message).at(span, "").hint("choose another name");
+        }
+        ParseErrorType::FnMissingName => {
+            let name: String = text.line(line).chars().skip(column as usize - 1).collect();
+            let name: String = name.chars().take_while(|c| is_word(*c)).collect();
+            if NAMES.contains(&name.as_str()) {
+                return Diagnostic::new("reserved", super::guard::reserved(&name)).at(span, "");
+            }
+            "a function has a name".to_owned()
         }
         ParseErrorType::ExprTooDeep => "this is nested too deeply".to_owned(),
         ParseErrorType::TooManyFunctions => "too many functions in one file".to_owned(),
@@ -131,28 +146,23 @@ fn beginner(text: &Text, error: &ParseError, span: &Span) -> Option<Diagnostic> 
 
 /// The brace of `({` or `: {` that the error is in or right behind, if no `#` stands before it.
 fn map_without_hash(text: &Text, span: &Span) -> Option<Span> {
-    let mut before = String::new();
-    for number in span.line.saturating_sub(2).max(1)..=span.line {
-        let line = text.line(number);
-        let limit = if number == span.line { span.column as usize } else { usize::MAX };
-        before.extend(line.chars().take(limit));
-        before.push('\n');
-    }
-    let brace = before.rfind('{')?;
-    let head = before[..brace].trim_end();
-    let tail = &before[brace + 1..];
-    let is_key = |text: &str| {
-        let word: String = text.trim_start().chars().take_while(|c| is_word(*c)).collect();
-        let rest = text.trim_start()[word.len()..].trim_start();
-        !word.is_empty() && rest.starts_with(':') && !rest.starts_with("::")
-    };
-    if !(head.ends_with(['(', ':', '[', ',', '=']) && is_key(tail)) {
+    let first = span.line.saturating_sub(2).max(1);
+    let lines: Vec<&str> = (first..=span.line).map(|number| text.line(number)).collect();
+    let all = lines.join("\n");
+    let before_last: usize = lines[..lines.len() - 1].iter().map(|line| line.len() + 1).sum();
+    let in_last = lines.last()?.char_indices().nth(span.column as usize);
+    let limit = before_last + in_last.map_or(lines.last()?.len(), |(at, _)| at);
+    let brace = all.get(..limit)?.rfind('{')?;
+    let (head, tail) = (all[..brace].trim_end(), all[brace + 1..].trim_start());
+    let word: String = tail.chars().take_while(|c| is_word(*c)).collect();
+    let rest = tail[word.len()..].trim_start();
+    let is_key = !word.is_empty() && rest.starts_with(':') && !rest.starts_with("::");
+    if !(head.ends_with(['(', ':', '[', ',', '=']) && is_key) {
         return None;
     }
-    let back = before[brace..].matches('\n').count() as u32 - 1;
-    let line_start = before[..brace].rfind('\n').map_or(0, |at| at + 1);
-    let column = before[line_start..brace].chars().count() as u32 + 1;
-    Some(text.place(span.line - back, column, 1))
+    let line = first + all[..brace].matches('\n').count() as u32;
+    let start = all[..brace].rfind('\n').map_or(0, |at| at + 1);
+    Some(text.place(line, all[start..brace].chars().count() as u32 + 1, 1))
 }
 
 /// The place right after what stands before `span`.
@@ -337,7 +347,9 @@ fn unknown_function(signature: &str) -> (&'static str, String, Option<String>) {
         return ("wrong-type", message, Some(usage(name)));
     }
     let message = format!("there is no function `{name}` that takes ({arguments})");
-    let hint = match nearest(name, known.iter().copied()) {
+    let is_method = arguments.starts_with("package");
+    let candidates = known.iter().copied().filter(|known| is_method || *known != "add");
+    let hint = match nearest(name, candidates) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the language has {}", list(&known)),
     };
