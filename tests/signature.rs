@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::Write as _;
+mod gnupg;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use gnupg::{Gnupg, MADE};
 
 use jiff::Timestamp;
 use perestroika::archive::deb::release::ReleaseFile;
@@ -19,97 +22,14 @@ use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails as _, Password};
 
 const TEXT: &str = "Origin: Test\nSuite: stable\n- dashed\n-----BEGIN like\nfrom \n\nend\n";
-/// When keys are made unless a case says otherwise.
-const MADE: &str = "2024-01-01T00:00:00Z";
 /// When texts are signed.
 const SIGNED: &str = "2024-02-01T00:00:00Z";
 /// When they are verified.
 const NOW: &str = "2024-03-01T00:00:00Z";
 
-/// A GnuPG home of its own.
-struct Gnupg {
-    home: tempfile::TempDir,
-}
-
-impl Gnupg {
-    fn new() -> Self {
-        // Not below a deep folder: the agent's socket has to fit into 108 bytes.
-        let home = tempfile::Builder::new().prefix("pgp").tempdir().expect("a temporary folder");
-        Self { home }
-    }
-
-    fn run(&self, time: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-        let seconds = at(time).as_second().to_string();
-        let mut child = Command::new("gpg")
-            .env("GNUPGHOME", self.home.path())
-            .args(["--batch", "--yes", "--quiet", "--pinentry-mode", "loopback"])
-            .args(["--passphrase", "", "--no-tty", "--allow-weak-digest-algos"])
-            .args(["--faked-system-time", &seconds, "--command-fd", "0"])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("gpg is installed (Debian package gnupg)");
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "gpg {arguments:?}: {complaint}");
-        output.stdout
-    }
-
-    /// Makes a primary key and returns its fingerprint.
-    fn key(&self, name: &str, kind: &str, usage: &str, expires: &str) -> String {
-        self.run(MADE, &["--quick-generate-key", name, kind, usage, expires], b"");
-        self.fingerprints(name).remove(0)
-    }
-
-    fn subkey(&self, name: &str, usage: &str, expires: &str) -> String {
-        let primary = self.fingerprints(name).remove(0);
-        self.run(MADE, &["--quick-add-key", &primary, "ed25519", usage, expires], b"");
-        self.fingerprints(name).pop().unwrap()
-    }
-
-    fn fingerprints(&self, name: &str) -> Vec<String> {
-        let listing =
-            self.run(MADE, &["--with-colons", "--fingerprint", "--fingerprint", "-k", name], b"");
-        String::from_utf8(listing)
-            .unwrap()
-            .lines()
-            .filter(|line| line.starts_with("fpr:"))
-            .map(|line| line.split(':').nth(9).unwrap().to_owned())
-            .collect()
-    }
-
-    fn clearsign(&self, time: &str, options: &[&str]) -> Vec<u8> {
-        let file = self.home.path().join("text");
-        std::fs::write(&file, TEXT).unwrap();
-        let arguments =
-            [options, &["--output", "-", "--clearsign", file.to_str().unwrap()]].concat();
-        self.run(time, &arguments, b"")
-    }
-
-    fn export(&self, names: &[&str]) -> Vec<u8> {
-        self.run(MADE, &[&["--export"], names].concat(), b"")
-    }
-
-    fn secret(&self, name: &str) -> SignedSecretKey {
-        let bytes = self.run(MADE, &["--export-secret-keys", name], b"");
-        SignedSecretKey::from_bytes(&bytes[..]).unwrap()
-    }
-
-    fn edit(&self, time: &str, name: &str, commands: &str) {
-        self.run(time, &["--expert", "--edit-key", name], commands.as_bytes());
-    }
-}
-
-impl Drop for Gnupg {
-    fn drop(&mut self) {
-        let _ = Command::new("gpgconf")
-            .env("GNUPGHOME", self.home.path())
-            .args(["--kill", "all"])
-            .status();
-    }
+fn secret(gnupg: &Gnupg, name: &str) -> SignedSecretKey {
+    let bytes = gnupg.run(MADE, &["--export-secret-keys", name], b"");
+    SignedSecretKey::from_bytes(&bytes[..]).unwrap()
 }
 
 fn at(time: &str) -> Timestamp {
@@ -230,7 +150,7 @@ fn good_signatures_of_every_kind_of_key_are_accepted() {
             if kind == "nistp521" && digest != "SHA512" {
                 continue; // gpg makes none: the digest must be as long as the curve
             }
-            let file = gnupg.clearsign(SIGNED, &["-u", &name, "--digest-algo", digest]);
+            let file = gnupg.clearsign(TEXT, SIGNED, &["-u", &name, "--digest-algo", digest]);
             let verified = check(&name, &file, &gnupg.export(&[]), NOW).unwrap();
             assert_eq!(verified.signers[0].fingerprint, key);
             assert_eq!(verified.signers[0].user.as_deref(), Some(&*name));
@@ -245,7 +165,7 @@ fn short_digests_count_less_than_for_gpgv_with_keys_on_curves() {
     let gnupg = Gnupg::new();
     for (kind, accepted) in [("rsa2048", true), ("ed25519", false)] {
         gnupg.key(kind, kind, "sign,cert", "0");
-        let file = gnupg.clearsign(SIGNED, &["-u", kind, "--digest-algo", "SHA224"]);
+        let file = gnupg.clearsign(TEXT, SIGNED, &["-u", kind, "--digest-algo", "SHA224"]);
         let keyring = gnupg.export(&[]);
         assert_eq!(gpgv(&file, &keyring, NOW), ["GOODSIG"]);
         // The pgp crate wants as many bits as the curve has. No archive signs like that.
@@ -258,7 +178,7 @@ fn keyrings_may_be_armoured_and_hold_several_blocks() {
     let gnupg = Gnupg::new();
     gnupg.key("one", "ed25519", "sign,cert", "0");
     gnupg.key("two", "ed25519", "sign,cert", "0");
-    let file = gnupg.clearsign(SIGNED, &["-u", "two"]);
+    let file = gnupg.clearsign(TEXT, SIGNED, &["-u", "two"]);
     let armoured = |name| gnupg.run(MADE, &["--armor", "--export", name], b"");
     let both = [armoured("one"), armoured("two")].concat();
     assert!(verify(&file, &both, at(NOW)).is_ok());
@@ -276,7 +196,7 @@ fn signatures_that_do_not_count_are_refused_for_the_reason_gpgv_has() {
     gnupg.key("rsa", "rsa2048", "sign,cert", "0");
     gnupg.key("short", "ed25519", "sign,cert", "20240215T000000");
     let all = gnupg.export(&[]);
-    let good = gnupg.clearsign(SIGNED, &["-u", "good"]);
+    let good = gnupg.clearsign(TEXT, SIGNED, &["-u", "good"]);
 
     let unknown = refused("unknown key", &good, &gnupg.export(&["other"]), NOW);
     assert_eq!(unknown, [Reason::UnknownKey]);
@@ -289,14 +209,14 @@ fn signatures_that_do_not_count_are_refused_for_the_reason_gpgv_has() {
     assert_eq!(check("blanks", &blanks, &all, NOW).unwrap().text, TEXT.replace("from ", "from"));
 
     let expired =
-        gnupg.clearsign(SIGNED, &["-u", "good", "--default-sig-expire", "20240210T000000"]);
+        gnupg.clearsign(TEXT, SIGNED, &["-u", "good", "--default-sig-expire", "20240210T000000"]);
     assert!(check("not expired yet", &expired, &all, "2024-02-09T23:59:59Z").is_ok());
     for time in [NOW, "2024-02-10T00:00:00Z"] {
         let reasons = refused("expired signature", &expired, &all, time);
         assert_eq!(reasons, [Reason::ExpiredSignature(at("2024-02-10T00:00:00Z"))]);
     }
 
-    let short = gnupg.clearsign(SIGNED, &["-u", "short"]);
+    let short = gnupg.clearsign(TEXT, SIGNED, &["-u", "short"]);
     assert!(check("key not expired yet", &short, &all, "2024-02-14T00:00:00Z").is_ok());
     assert!(check("in its last second", &short, &all, "2024-02-15T00:00:00Z").is_ok());
     for time in [NOW, "2024-02-15T00:00:01Z"] {
@@ -306,16 +226,18 @@ fn signatures_that_do_not_count_are_refused_for_the_reason_gpgv_has() {
 
     for (user, digest) in [("good", "SHA1"), ("rsa", "MD5"), ("rsa", "SHA1"), ("rsa", "RIPEMD160")]
     {
-        let weak = gnupg.clearsign(SIGNED, &["-u", user, "--digest-algo", digest]);
+        let weak = gnupg.clearsign(TEXT, SIGNED, &["-u", user, "--digest-algo", digest]);
         let reasons = refused(digest, &weak, &all, NOW);
         assert_eq!(reasons, [Reason::WeakDigest(digest.to_owned())]);
         let tampered = replaced(&weak, "stable", "sable");
         assert!(verify(&tampered, &all, at(NOW)).is_err());
     }
 
-    let critical = gnupg.clearsign(SIGNED, &["-u", "good", "--set-notation", "!x@example.org=y"]);
+    let critical =
+        gnupg.clearsign(TEXT, SIGNED, &["-u", "good", "--set-notation", "!x@example.org=y"]);
     assert_eq!(refused("critical notation", &critical, &all, NOW), [Reason::Bad]);
-    let notation = gnupg.clearsign(SIGNED, &["-u", "good", "--set-notation", "x@example.org=y"]);
+    let notation =
+        gnupg.clearsign(TEXT, SIGNED, &["-u", "good", "--set-notation", "x@example.org=y"]);
     assert!(check("notation", &notation, &all, NOW).is_ok());
 
     let future = check("signature from the future", &good, &all, "2024-01-15T00:00:00Z");
@@ -331,7 +253,7 @@ fn one_good_signature_suffices_beside_others_that_cannot_be_judged() {
         gnupg.key(name, "ed25519", "sign,cert", "0");
     }
     gnupg.key("short", "ed25519", "sign,cert", "20240215T000000");
-    let both = gnupg.clearsign(SIGNED, &["-u", "one", "-u", "two", "-u", "short"]);
+    let both = gnupg.clearsign(TEXT, SIGNED, &["-u", "one", "-u", "two", "-u", "short"]);
     let all = check("all known", &both, &gnupg.export(&[]), NOW).unwrap();
     assert_eq!((all.signers.len(), all.ignored.len()), (2, 1));
     let one = check("one known", &both, &gnupg.export(&["two"]), NOW).unwrap();
@@ -342,7 +264,7 @@ fn one_good_signature_suffices_beside_others_that_cannot_be_judged() {
     assert!(matches!(old[..], [Reason::UnknownKey, Reason::UnknownKey, Reason::ExpiredKey(_)]));
 
     // A good one beside a bad one: the second block of signatures is over another text.
-    let other = replaced(&gnupg.clearsign(SIGNED, &["-u", "three"]), "stable", "sable");
+    let other = replaced(&gnupg.clearsign(TEXT, SIGNED, &["-u", "three"]), "stable", "sable");
     let packets = [signature_packets(&other), signature_packets(&both)].concat();
     let mixed = framed(&body(&both), &packets);
     assert!(
@@ -354,7 +276,7 @@ fn one_good_signature_suffices_beside_others_that_cannot_be_judged() {
         )
         .is_ok()
     );
-    let three = gnupg.secret("three");
+    let three = secret(&gnupg, "three");
     let forged = sign(&three, SignatureType::Text, b"another text");
     let spoiled = framed(&body(&both), &[signature_packets(&both), forged].concat());
     assert_eq!(
@@ -372,8 +294,8 @@ fn revoked_keys_do_not_count_whenever_they_were_revoked() {
     gnupg.key("ward", "ed25519", "sign,cert", "0");
     let guardian = gnupg.key("guardian", "ed25519", "sign,cert", "0");
     let primary = gnupg.fingerprints("lost").remove(0);
-    let by_primary = gnupg.clearsign(SIGNED, &["-u", &format!("{primary}!")]);
-    let by_subkey = gnupg.clearsign(SIGNED, &["-u", "lost"]);
+    let by_primary = gnupg.clearsign(TEXT, SIGNED, &["-u", &format!("{primary}!")]);
+    let by_subkey = gnupg.clearsign(TEXT, SIGNED, &["-u", "lost"]);
     let subkey_alive = gnupg.export(&["lost"]);
     assert!(check("before", &by_primary, &subkey_alive, NOW).is_ok());
     assert!(check("before", &by_subkey, &subkey_alive, NOW).is_ok());
@@ -396,7 +318,7 @@ fn revoked_keys_do_not_count_whenever_they_were_revoked() {
     });
     assert!(check("as if never revoked", &by_primary, &stripped, NOW).is_ok());
 
-    let by_ward = gnupg.clearsign(SIGNED, &["-u", "ward"]);
+    let by_ward = gnupg.clearsign(TEXT, SIGNED, &["-u", "ward"]);
     gnupg.edit(SIGNED, "ward", &format!("addrevoker\n{guardian}\ny\nsave\n"));
     assert!(check("a revoker only named", &by_ward, &gnupg.export(&["ward"]), NOW).is_ok());
     let answers = b"y\ny\n1\n\ny\n";
@@ -412,7 +334,7 @@ fn subkeys_need_a_binding_both_ways_and_leave_to_sign() {
     let gnupg = Gnupg::new();
     let primary = gnupg.key("owner", "ed25519", "cert", "0");
     let subkey = gnupg.subkey("owner", "sign", "0");
-    let file = gnupg.clearsign(SIGNED, &["-u", "owner"]);
+    let file = gnupg.clearsign(TEXT, SIGNED, &["-u", "owner"]);
     let keyring = gnupg.export(&[]);
     let verified = check("bound", &file, &keyring, NOW).unwrap();
     assert_eq!(verified.signers[0].fingerprint, subkey);
@@ -468,7 +390,7 @@ fn subkeys_need_a_binding_both_ways_and_leave_to_sign() {
     assert_eq!(reasons, [Reason::ExpiredKey(at("2024-02-27T00:00:00Z"))]);
 
     gnupg.key("former", "rsa2048", "sign,cert", "0");
-    let by_former = gnupg.clearsign(SIGNED, &["-u", "former"]);
+    let by_former = gnupg.clearsign(TEXT, SIGNED, &["-u", "former"]);
     gnupg.edit(SIGNED, "former", "change-usage\nS\nQ\nsave\n");
     let keyring = gnupg.export(&["former"]);
     assert_eq!(
@@ -482,8 +404,8 @@ fn only_signatures_of_texts_count() {
     let gnupg = Gnupg::new();
     gnupg.key("signer", "ed25519", "sign,cert", "0");
     let keyring = gnupg.export(&[]);
-    let secret = gnupg.secret("signer");
-    let file = gnupg.clearsign(SIGNED, &["-u", "signer"]);
+    let secret = secret(&gnupg, "signer");
+    let file = gnupg.clearsign(TEXT, SIGNED, &["-u", "signer"]);
     let text = TEXT.replace("from \n", "from\n").trim_end().replace('\n', "\r\n");
 
     let by_hand = framed(&body(&file), &sign(&secret, SignatureType::Text, text.as_bytes()));
@@ -500,7 +422,7 @@ fn text_outside_the_signed_part_is_refused() {
     let gnupg = Gnupg::new();
     gnupg.key("signer", "ed25519", "sign,cert", "0");
     let keyring = gnupg.export(&[]);
-    let good = gnupg.clearsign(SIGNED, &["-u", "signer"]);
+    let good = gnupg.clearsign(TEXT, SIGNED, &["-u", "signer"]);
     let with = |before: &str, after: &str| [before.as_bytes(), &good, after.as_bytes()].concat();
     let signature = "-----BEGIN PGP SIGNATURE-----\n";
     for (file, expected) in [
@@ -552,7 +474,7 @@ fn damaged_bytes_are_refused_and_never_a_panic() {
     gnupg.key("signer", "ed25519", "sign,cert", "0");
     gnupg.subkey("signer", "sign", "0");
     let keyring = gnupg.export(&[]);
-    let good = gnupg.clearsign(SIGNED, &["-u", "signer"]);
+    let good = gnupg.clearsign(TEXT, SIGNED, &["-u", "signer"]);
     assert!(verify(&good, &keyring, at(NOW)).is_ok());
     for index in 0..keyring.len() {
         for flip in [0x01, 0x80, 0xff] {

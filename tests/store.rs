@@ -63,6 +63,39 @@ fn a_newer_layout_is_refused_by_name() {
 }
 
 #[test]
+fn another_users_store_is_left_alone() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can make a file another's, or open another's store at all.
+        return;
+    }
+    let Fixture { store, folder } = new();
+    std::os::unix::fs::chown(store.root().join("version"), Some(4321), None).expect("given away");
+    let error = Store::open(&root(&folder)).expect_err("another's");
+    assert!(matches!(error, Error::Owner { owner: 4321, user: 0, .. }), "{error:?}");
+}
+
+#[test]
+fn a_damaged_database_is_named() {
+    let Fixture { store, folder } = new();
+    let path = store.root().join("records.sqlite");
+    drop(store);
+    fs::write(&path, "no database at all, but long enough to look at".repeat(100))
+        .expect("damaged");
+    let error = Store::open(&root(&folder)).expect_err("no database");
+    assert!(text(&error).contains(&path.to_string()), "{error}");
+}
+
+#[test]
+fn a_lost_database_costs_records_but_no_objects() {
+    let Fixture { store, folder } = new();
+    let digest = store.put(b"kept").expect("put");
+    drop(store);
+    fs::remove_file(root(&folder).join("records.sqlite")).expect("lost");
+    let store = Store::open(&root(&folder)).expect("made anew");
+    assert_eq!(store.read(&digest).expect("read"), b"kept");
+}
+
+#[test]
 fn a_folder_with_other_things_is_left_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opened up");

@@ -1,13 +1,19 @@
 //! What most commands begin with: the release folder, its specs and lock, the store.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use etcetera::BaseStrategy as _;
 
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
 use crate::base::HostPath;
+use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Graph, lower};
+use crate::realise::upstream::Upstream;
+use crate::realise::world::World;
+use crate::sandbox::native::Native;
 use crate::spec::lock::{self, Lock};
 use crate::spec::{self, Spec};
 use crate::store::Store;
@@ -117,4 +123,100 @@ pub fn store_folder(global: &Global) -> Result<HostPath, Failure> {
 pub fn open_store(global: &Global) -> Result<Store, Failure> {
     let folder = store_folder(global)?;
     Store::open(&folder).map_err(|error| Failure::error(Kind::Machine, "store", &error))
+}
+
+/// What building needs beside the release itself: store, sandbox, mirrors, the way to stop.
+pub struct Machine {
+    store: Store,
+    executor: Native,
+    upstream: Upstream,
+    folder: HostPath,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Machine {
+    /// Opens everything; fetches nothing.
+    pub fn open(release: &Release, global: &Global) -> Result<Self, Failure> {
+        let store = open_store(global)?;
+        let program = std::env::current_exe().map(HostPath::new).map_err(|error| {
+            Failure::error(Kind::Machine, "program", &error)
+                .hint("is /proc mounted? the program finds itself there")
+        })?;
+        let lock = release.lock.clone().unwrap_or_default();
+        let mirrors = mirrors(release, global)?;
+        let upstream = Upstream::new(release.folder.clone(), lock, client(global), mirrors);
+        Ok(Self {
+            store,
+            executor: Native::new(program),
+            upstream,
+            folder: release.folder.clone(),
+            cancel: cancel_on_interrupt()?,
+        })
+    }
+
+    /// All of it, as builds want it.
+    pub fn world(&self) -> World<'_> {
+        World {
+            store: &self.store,
+            executor: &self.executor,
+            upstream: &self.upstream,
+            folder: &self.folder,
+            cancel: &self.cancel,
+        }
+    }
+}
+
+/// The client that the flags ask for.
+pub fn client(global: &Global) -> Client {
+    let network = if global.offline { Network::Offline } else { Network::Online };
+    Client::new(network, Patience::default())
+}
+
+/// Where each archive of a release may be fetched from.
+pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failure> {
+    let archives = &release.spec.release.archives;
+    for (archive, _) in &global.mirror {
+        if !archives.contains_key(archive) {
+            let known = archives.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+            return Err(Failure::input(
+                "unknown-archive",
+                format!("`--mirror` names archive `{archive}`, which the release does not have"),
+            )
+            .hint(format!("it has {}", known.join(", "))));
+        }
+    }
+    let places = Places::of_this_host();
+    archives
+        .iter()
+        .map(|(name, archive)| {
+            let path = release.folder.join(archive.keyring.value.as_str());
+            let keyring = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+            let given = global
+                .mirror
+                .iter()
+                .filter(|(archive, _)| archive == name)
+                .map(|(_, url)| url.clone())
+                .collect();
+            Ok(Mirrors::new(Search {
+                archive: name.clone(),
+                suites: archive.suites.clone(),
+                keyring,
+                given,
+                release: archive.mirrors.clone(),
+                places: places.clone(),
+            }))
+        })
+        .collect()
+}
+
+/// A flag that the first interrupt sets; the second one ends the program at once.
+pub fn cancel_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The order matters: the second interrupt finds the flag set by the first.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancel))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&cancel)))
+            .map_err(|error| Failure::error(Kind::Machine, "signals", &error))?;
+    }
+    Ok(cancel)
 }

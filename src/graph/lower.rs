@@ -140,7 +140,9 @@ fn lower_source(draft: &Draft<'_>, spec: &Spec) -> Node {
             archive: spec.release.roots[draft.root].archive.value.clone(),
             directory: directory.clone(),
         },
-        (Source::Dir { path, .. }, _) => Origin::Dir(path.clone()),
+        (Source::Dir { path, tree, packaging: _ }, _) => {
+            Origin::Dir { path: path.clone(), tree: tree.clone() }
+        }
         (Source::Archive { .. }, None) => {
             unreachable!("a draft of an archive source has its folder")
         }

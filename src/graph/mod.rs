@@ -14,7 +14,7 @@ use petgraph::visit::EdgeRef as _;
 pub use derivation::Derivation;
 pub use lower::lower;
 
-use crate::base::{DerivationId, ReleasePath, Span};
+use crate::base::{DerivationId, ReleasePath, Span, Tree};
 use crate::spec::model::Resources;
 
 /// The derivations of a release and which needs which.
@@ -40,7 +40,12 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub enum Origin {
     /// A folder of the release.
-    Dir(ReleasePath),
+    Dir {
+        /// The folder.
+        path: ReleasePath,
+        /// What was in it when it was evaluated.
+        tree: Tree,
+    },
     /// A source package of an upstream archive.
     Archive {
         /// The archive's name in release.toml.

@@ -19,9 +19,14 @@ pub struct Action {
 }
 
 impl Action {
-    /// Building `package` from `source` in a root of exactly these layers, lowest first, each a
+    /// Building `package` from `source` by this whole script, in a root of exactly these layers, lowest first, each a
     /// list in its canonical order.
-    pub fn new(package: &Package, source: &Source, layers: &[&[&BinaryPackage]]) -> Self {
+    pub fn new(
+        package: &Package,
+        source: &Source,
+        script: &str,
+        layers: &[&[&BinaryPackage]],
+    ) -> Self {
         let Package {
             name,
             version,
@@ -34,7 +39,7 @@ impl Action {
             binaries,
             files,
             changelog,
-            script,
+            script: _,
             environment,
             profiles,
             outputs,

@@ -1,6 +1,9 @@
 //! What can stop a package, apart from its own build failing.
 
-use crate::base::Digest;
+use std::sync::Arc;
+
+use super::event::Fault;
+use crate::base::{ActionId, Digest, Sha256};
 use crate::{fetch, sandbox, store};
 
 /// The result of a step of a build.
@@ -39,6 +42,22 @@ pub enum Error {
         /// There, but not declared.
         unexpected: Vec<String>,
     },
+    /// Something that the lock does not pin.
+    #[error("{what} is not pinned")]
+    Unpinned {
+        /// What.
+        what: String,
+    },
+    /// A Release file kept as evidence that is not the one that was pinned.
+    #[error("`{path}` is not the file that was pinned\n  expected {expected}\n  actual   {actual}")]
+    Evidence {
+        /// The file.
+        path: String,
+        /// Its pinned digest.
+        expected: Sha256,
+        /// Its digest now.
+        actual: Sha256,
+    },
     /// A source folder that changed while it was built.
     #[error("`{path}` changed since it was evaluated\n  evaluated {expected}\n  now       {actual}")]
     SourceMoved {
@@ -49,14 +68,6 @@ pub enum Error {
         /// Its digest now.
         actual: Digest,
     },
-    /// A folder of the release could not be read again.
-    #[error("cannot read source folder `{path}`")]
-    Source {
-        /// The folder.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
     /// A record of the store that cannot be read.
     #[error("record {digest} cannot be used")]
     Record {
@@ -64,6 +75,12 @@ pub enum Error {
         digest: Digest,
         /// Why.
         source: super::record::Error,
+    },
+    /// An action document of the store that is none.
+    #[error("the document of action {action} does not list its build root")]
+    Action {
+        /// The action.
+        action: ActionId,
     },
     /// A file operation failed.
     #[error("cannot {operation} `{path}`")]
@@ -87,7 +104,57 @@ pub enum Error {
     /// The sandbox could not be had.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
-    /// Told to stop.
-    #[error("cancelled")]
-    Cancelled,
+    /// The root's pinned packages could not be had; every package over that root says so.
+    #[error(transparent)]
+    Snapshot(Arc<Self>),
+    /// A record that was just written is not there.
+    #[error("the record of action {action} vanished from the store, or files of it did")]
+    RecordLost {
+        /// The action.
+        action: ActionId,
+    },
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unsolvable { .. }
+            | Self::Unpinned { .. }
+            | Self::Evidence { .. }
+            | Self::SourceMoved { .. } => Fault::Input,
+            Self::Output { .. } | Self::OtherOutputs { .. } => Fault::Package,
+            Self::Index { .. }
+            | Self::Record { .. }
+            | Self::RecordLost { .. }
+            | Self::Action { .. }
+            | Self::File { .. }
+            | Self::Store(_)
+            | Self::Fetch(_)
+            | Self::Root(_)
+            | Self::Sandbox(_) => Fault::Machine,
+            Self::Snapshot(error) => error.fault(),
+        }
+    }
+
+    /// Further lines to it.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Unsolvable { because } => because.clone(),
+            Self::OtherOutputs { missing, unexpected } => {
+                let list = |what: &str, names: &[String]| {
+                    (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+                };
+                [list("missing", missing), list("not declared", unexpected)]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
+            Self::SourceMoved { .. } => {
+                vec!["run the command again: it evaluates the folder as it is now".to_owned()]
+            }
+            Self::Snapshot(error) => error.notes(),
+            _ => Vec::new(),
+        }
+    }
 }

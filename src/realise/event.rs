@@ -92,8 +92,8 @@ pub enum Finished {
     Failed(Failure),
     /// Something it needs failed.
     Skipped {
-        /// The package that failed first.
-        because: PackageName,
+        /// The package that failed first; none if everything was called off.
+        because: Option<PackageName>,
     },
 }
 

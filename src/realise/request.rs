@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::machine::Allowance;
 use crate::archive::deb::version::Version;
 use crate::base::{GuestPath, HostPath};
 use crate::graph::derivation::{Package, Source};
@@ -14,15 +15,6 @@ const INPUTS: &str = "/run/perestroika";
 
 /// Where the source folder lies, as on the distribution's own builders.
 const WORK: &str = "/build/reproducible-path";
-
-/// What the machine gives to one build, where the spec does not say.
-#[derive(Debug, Clone)]
-pub struct Allowance {
-    /// Bytes of memory of the machine.
-    pub memory: u64,
-    /// Processors a build may use, by number.
-    pub cores: Vec<u32>,
-}
 
 /// The host folders of one build, all in the store.
 #[derive(Debug)]
@@ -127,9 +119,10 @@ fn environment(package: &Package, cores: usize) -> BTreeMap<String, String> {
     environment
 }
 
-fn limits(resources: &Resources, allowance: &Allowance) -> Limits {
+/// What a build may use: what its spec says, or else the machine's allowance.
+pub fn limits(resources: &Resources, allowance: &Allowance) -> Limits {
     const HOUR: u64 = 3600;
-    let memory = resources.memory.unwrap_or(allowance.memory / 10 * 9);
+    let memory = resources.memory.unwrap_or(allowance.memory);
     let cores = match resources.cores {
         Some(cores) => allowance.cores.iter().copied().take(cores.max(1) as usize).collect(),
         None => allowance.cores.clone(),

@@ -10,14 +10,16 @@ use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::{self, BinaryPackage};
 use crate::archive::deb::solver::{self, Universe};
 use crate::base::{DerivationId, Digest, Json, PackageName};
-use crate::graph::derivation::{Derivation, Package, Root};
+use crate::graph::derivation::{Derivation, Package, Root, RootIndex};
 use crate::graph::{Graph, Origin};
 
-/// The pinned indexes of each root, read once per run and only if anything needs them.
+/// The pinned packages of each root, read once per run and only if anything needs them.
 #[derive(Default)]
 pub struct Snapshots {
-    roots: Mutex<BTreeMap<DerivationId, Arc<OnceLock<Result<Arc<Snapshot>, Arc<Error>>>>>>,
+    roots: Mutex<BTreeMap<DerivationId, Arc<OnceLock<Shared>>>>,
 }
+
+type Shared = Result<Arc<Snapshot>, Arc<Error>>;
 
 /// A root's pinned packages, and those its base consists of.
 pub struct Snapshot {
@@ -25,23 +27,31 @@ pub struct Snapshot {
     pub archive: String,
     /// The packages of each index, in order of preference.
     pub indexes: Vec<Vec<Arc<BinaryPackage>>>,
-    /// The base of every build root, sorted by name.
-    pub base: Vec<Arc<BinaryPackage>>,
+    base: OnceLock<Result<Vec<Arc<BinaryPackage>>, Arc<Error>>>,
 }
 
 impl Snapshots {
     /// The snapshot of the root node `id`.
-    pub fn get(
-        &self,
-        world: &World<'_>,
-        graph: &Graph,
-        id: DerivationId,
-    ) -> Result<Arc<Snapshot>, Arc<Error>> {
+    pub fn get(&self, world: &World<'_>, graph: &Graph, id: DerivationId) -> Shared {
         let slot = {
             let mut roots = self.roots.lock().expect("nobody panics while holding it");
             Arc::clone(roots.entry(id).or_default())
         };
         slot.get_or_init(|| read(world, graph, id).map(Arc::new).map_err(Arc::new)).clone()
+    }
+}
+
+impl Snapshot {
+    /// The packages that every build root over this snapshot has, sorted by name.
+    pub fn base(&self, root: &Root) -> Result<&[Arc<BinaryPackage>]> {
+        self.base
+            .get_or_init(|| {
+                solver::solve(&Universe::new(self.indexes.clone()), &base_request(root))
+                    .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })
+                    .map_err(Arc::new)
+            })
+            .as_deref()
+            .map_err(|error| Error::Snapshot(Arc::clone(error)))
     }
 }
 
@@ -52,22 +62,14 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
         unreachable!("a package's root is a root");
     };
     let mut indexes = Vec::new();
-    for wanted in &root.indexes {
-        let digest = world.fetch.index(archive, &wanted.suite, &wanted.path)?;
-        let bytes = world.store.read(&digest)?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::Index {
-            path: wanted.path.clone(),
-            reason: "is not UTF-8".to_owned(),
-        })?;
-        let packages = index::packages(&text).map_err(|error| Error::Index {
-            path: wanted.path.clone(),
-            reason: error.to_string(),
-        })?;
-        indexes.push(packages);
+    for RootIndex { suite, path, sha256: _ } in &root.indexes {
+        let damaged = |reason: String| Error::Index { path: path.clone(), reason };
+        let digest = world.upstream.index(world.store, archive, suite, path, world.cancel)?;
+        let text = String::from_utf8(world.store.read(&digest)?)
+            .map_err(|_| damaged("is not UTF-8".to_owned()))?;
+        indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
-    let base = solver::solve(&Universe::new(indexes.clone()), &base_request(root))
-        .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
-    Ok(Snapshot { archive: archive.clone(), indexes, base })
+    Ok(Snapshot { archive: archive.clone(), indexes, base: OnceLock::new() })
 }
 
 fn base_request(root: &Root) -> solver::Request {
@@ -108,8 +110,8 @@ pub fn solve(
     package: &Package,
     closure: &[Arc<Record>],
 ) -> Result<RootLists> {
-    let mut universe = Universe::new(snapshot.indexes.clone());
-    universe.replace(offered(package, closure)?);
+    let universe =
+        Universe::new(snapshot.indexes.clone()).replace(offered(package, closure)?);
     let list = |texts: &[String]| -> Dependencies {
         texts.join(", ").parse().expect("the graph wrote it from parsed dependencies")
     };
@@ -120,14 +122,14 @@ pub fn solve(
     };
     let all = solver::solve(&universe, &request)
         .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
+    let snapshot_base = snapshot.base(root)?;
     let in_base = |package: &BinaryPackage| {
-        snapshot
-            .base
+        snapshot_base
             .binary_search_by(|other| other.name.cmp(&package.name))
-            .is_ok_and(|at| snapshot.base[at].sha256 == package.sha256)
+            .is_ok_and(|at| snapshot_base[at].sha256 == package.sha256)
     };
     let (base, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|package| in_base(package));
-    if base.len() == snapshot.base.len() {
+    if base.len() == snapshot_base.len() {
         Ok(RootLists { base, rest })
     } else {
         let mut whole = [base, rest].concat();
@@ -146,7 +148,7 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
         }
         let binary = BinaryPackage::from_control(
             &output.control,
-            output.file.clone(),
+            &output.file,
             output.size,
             output.sha256,
         )

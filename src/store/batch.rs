@@ -1,8 +1,8 @@
 //! Many files made durable together.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -134,7 +134,9 @@ impl Batch<'_> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o444);
         let mut file = options.open(&path).map_err(system("create", &path))?;
-        match fill(&mut file, &path) {
+        // Whatever the umask: a build, which runs as another id, may be shown an object.
+        let readable = file.set_permissions(Permissions::from_mode(0o444));
+        match readable.map_err(system("protect", &path)).and_then(|()| fill(&mut file, &path)) {
             Ok(()) => Ok(path),
             Err(error) => {
                 discard(&path);

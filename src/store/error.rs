@@ -89,6 +89,19 @@ pub enum Error {
         /// What this program writes.
         known: &'static str,
     },
+    /// The store is another user's: what is written to it now, its owner could not use.
+    #[error(
+        "the store `{path}` belongs to user id {owner}, and this is user id {user}: run as its \
+         owner, or name another store with `--store DIR`"
+    )]
+    Owner {
+        /// The store.
+        path: HostPath,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
     /// A folder with other things in it.
     #[error(
         "`{path}` is no store and not empty (it holds `{holds}`): name an empty or new folder \
@@ -193,7 +206,12 @@ pub(super) fn database(
     use rusqlite::ErrorCode;
     move |source| {
         let path = HostPath::new(path.as_ref());
+        // The index of the write-ahead log cannot grow: SQLite has no code of its own for why.
+        let index = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
         match source.sqlite_error_code() {
+            _ if source.sqlite_error().is_some_and(|error| error.extended_code == index) => {
+                Error::Full { operation, path, source: source.into() }
+            }
             Some(ErrorCode::DiskFull) => Error::Full { operation, path, source: source.into() },
             Some(ErrorCode::ReadOnly) => Error::ReadOnly { operation, path },
             _ => Error::Database { operation, path, source },

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{Access, FlockOperation};
 
 use super::error::{Error, Result, system};
 use super::locks::wait;
@@ -26,8 +26,10 @@ pub(super) fn prepare(root: &HostPath) -> Result<()> {
         folder.recursive(true).mode(0o700).create(root).map_err(system("create", root))?;
     }
     refuse_network(root)?;
+    rustix::fs::access(root.as_path(), Access::WRITE_OK).map_err(system("write to", root))?;
+    let is_store = check_version(root)?;
     close_to_others(root)?;
-    if check_version(root)? {
+    if is_store {
         return Ok(());
     }
     // The folder itself is the lock: it is there before anything in it.
@@ -64,7 +66,10 @@ fn check_version(root: &HostPath) -> Result<bool> {
         Err(error) => return Err(system("read", &path)(error)),
     };
     if found == format!("{VERSION}\n").as_bytes() {
-        return Ok(true);
+        let owner = fs::metadata(&path).map_err(system("look at", &path))?.uid();
+        let user = rustix::process::geteuid().as_raw();
+        let ours = owner == user;
+        return if ours { Ok(true) } else { Err(Error::Owner { path: root.clone(), owner, user }) };
     }
     let found = String::from_utf8_lossy(&found[..found.len().min(64)]).trim().to_owned();
     Err(Error::Version { path: root.clone(), found, known: VERSION })

@@ -89,6 +89,11 @@ impl LogWriter {
         &self.partial
     }
 
+    /// Adds to the log, keeping what its limit leaves room for.
+    pub fn append(&mut self, text: &[u8]) -> Result<()> {
+        self.write_all(text).map_err(system("write", &self.partial))
+    }
+
     /// Another handle of the file: as long as one is open, the log counts as being written.
     pub(super) fn lease(&self) -> Result<File> {
         self.file.try_clone().map_err(system("keep open", &self.partial))

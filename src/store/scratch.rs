@@ -45,7 +45,7 @@ impl Drop for Scratch {
 impl Store {
     /// A new, empty temporary folder on the store's file system.
     pub fn scratch(&self) -> Result<Scratch> {
-        let _making = acquire(&self.path("locks").join(".scratch"), FlockOperation::LockShared)?;
+        let _making = acquire(&self.makers_lock(), FlockOperation::LockShared)?;
         let path = loop {
             let path = self.path("scratch").join(random_name());
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -65,8 +65,7 @@ impl Store {
         let folder = self.path("scratch");
         let mut dead: Vec<(PathBuf, File)> = Vec::new();
         {
-            let lock = self.path("locks").join("scratch");
-            let alone = try_acquire(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            let alone = try_acquire(&self.makers_lock(), FlockOperation::NonBlockingLockExclusive)?;
             if alone.is_none() {
                 return Ok(0);
             }
@@ -81,6 +80,10 @@ impl Store {
             }
         }
         Ok(dead.iter().filter(|(path, _)| remove_tree(path).is_ok()).count())
+    }
+
+    fn makers_lock(&self) -> HostPath {
+        self.path("locks").join(".scratch")
     }
 }
 

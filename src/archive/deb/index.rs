@@ -75,6 +75,21 @@ impl Reason {
     }
 }
 
+/// The error with line numbers as they are when `before` stands before the text it was found in.
+fn moved(mut error: Error, before: &str) -> Error {
+    use control::Error as Control;
+    let (Error::Control(
+        Control::NotAField { line, .. }
+        | Control::NothingToContinue { line }
+        | Control::Duplicate { line, .. }
+        | Control::TooManyFields { line },
+    )
+    | Error::Missing { line, .. }
+    | Error::Field { line, .. }) = &mut error;
+    *line += before.matches('\n').count();
+    error
+}
+
 fn number(text: &str) -> Result<u64, Reason> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.then(|| text.parse().ok()).flatten();

@@ -8,4 +8,5 @@ pub mod package;
 pub mod release;
 pub mod signature;
 pub mod source;
+pub mod solver;
 pub mod version;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use super::{Error, Reason, number, pool_path};
+use super::{Error, Reason, moved, number, pool_path};
 use crate::archive::deb::control::{Comments, Item, Paragraph, Scanner, paragraphs};
 use crate::archive::deb::dependency::{self, Dependencies};
 use crate::archive::deb::version::Version;
@@ -221,21 +221,6 @@ fn piece(text: &str) -> Result<Vec<Arc<BinaryPackage>>, Error> {
         }
     }
     Ok(all)
-}
-
-/// The error with line numbers as they are when `before` stands before the text it was found in.
-fn moved(mut error: Error, before: &str) -> Error {
-    use super::control::Error as Control;
-    let (Error::Control(
-        Control::NotAField { line, .. }
-        | Control::NothingToContinue { line }
-        | Control::Duplicate { line, .. }
-        | Control::TooManyFields { line },
-    )
-    | Error::Missing { line, .. }
-    | Error::Field { line, .. }) = &mut error;
-    *line += before.matches('\n').count();
-    error
 }
 
 macro_rules! fields {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Error, Reason, number, pool_path};
+use super::{Error, Reason, moved, number, pool_path};
 use crate::archive::deb::control::{Paragraph, folded, paragraphs};
 use crate::archive::deb::dependency::{architectures_hold, package_list_profiles, profiles_hold};
 use crate::archive::deb::version::Version;
@@ -88,17 +88,17 @@ pub fn source(text: &str, name: &PackageName) -> Result<Option<SourcePackage>, E
             continue;
         }
         let begin = paragraph_start(text, start);
-        let line = text[..begin].matches('\n').count();
         let Some(paragraph) = paragraphs(&text[begin..]).next() else { continue };
-        let paragraph = paragraph?;
+        let found = |error: Error| moved(error, &text[..begin]);
+        let paragraph = paragraph.map_err(|error| found(error.into()))?;
         if paragraph.get("Extra-Source-Only") == Some("yes")
             || paragraph.get("Package") != Some(name.as_str())
         {
             continue;
         }
-        let found = SourceParagraph { paragraph: &paragraph, name, line }.read()?;
-        if best.as_ref().is_none_or(|best| best.version < found.version) {
-            best = Some(found);
+        let source = SourceParagraph { paragraph: &paragraph, name }.read().map_err(found)?;
+        if best.as_ref().is_none_or(|best| best.version < source.version) {
+            best = Some(source);
         }
     }
     Ok(best)
@@ -129,7 +129,6 @@ fn paragraph_start(text: &str, mut at: usize) -> usize {
 struct SourceParagraph<'a> {
     paragraph: &'a Paragraph<'a>,
     name: &'a PackageName,
-    line: usize,
 }
 
 impl SourceParagraph<'_> {
@@ -199,13 +198,13 @@ impl SourceParagraph<'_> {
     fn needed(&self, field: &'static str) -> Result<&str, Error> {
         self.paragraph.get(field).ok_or_else(|| Error::Missing {
             package: self.name.to_string(),
-            line: self.line + 1,
+            line: 1,
             field,
         })
     }
 
     fn wrong(&self, field: &'static str, reason: Reason) -> Error {
-        Error::Field { package: self.name.to_string(), line: self.line + 1, field, reason }
+        Error::Field { package: self.name.to_string(), line: 1, field, reason }
     }
 }
 
