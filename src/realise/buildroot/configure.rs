@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::Member;
 use super::error::{Error, system};
 use super::folder::{Folder, Owner};
 use super::order::{Dependencies, Step};
-use super::{Member, Progress};
 use crate::base::{GuestPath, HostPath};
 use crate::sandbox::{Access, Executor, Limits, Mount, Request, Scratch, Stage, Verdict};
 use crate::store::Store;
@@ -78,14 +78,15 @@ pub(super) fn deny_services(farm: &mut Folder) -> Result<(), Error> {
     farm.settle(&file, POLICY, 0o755, 0)
 }
 
-/// Runs the delivered script in the guest, over `below` and the new layer.
+/// Runs the delivered script in the guest, over `below` and the new layer; `configured` hears how
+/// many packages are configured.
 pub(super) fn run(
     executor: &dyn Executor,
     below: &[HostPath],
     halves: &Halves,
     delivery: &Delivery,
     cancel: &AtomicBool,
-    progress: &dyn Fn(Progress<'_>),
+    configured: &dyn Fn(usize),
 ) -> Result<(), Error> {
     let mut layers = below.to_vec();
     layers.push(halves.farm.clone());
@@ -110,7 +111,7 @@ pub(super) fn run(
         scratch: Scratch::Memory,
         collect: None,
     };
-    let mut log = Log { progress, line: Vec::new(), all: Vec::new() };
+    let mut log = Log { configured, count: 0, line: Vec::new(), all: Vec::new() };
     let outcome = executor.run(&request, &mut log, cancel)?;
     let verdict = match outcome.verdict {
         Verdict::Built => return Ok(()),
@@ -180,9 +181,10 @@ fn file_name(member: &Member) -> String {
     format!("{}_{}.deb", package.name, package.architecture)
 }
 
-/// Keeps the last part of what is printed, and passes lines on.
+/// Keeps the last part of what is printed, and counts what dpkg has configured.
 struct Log<'a> {
-    progress: &'a dyn Fn(Progress<'_>),
+    configured: &'a dyn Fn(usize),
+    count: usize,
     line: Vec<u8>,
     all: Vec<u8>,
 }
@@ -197,7 +199,10 @@ impl Write for Log<'_> {
         }
         for &byte in bytes {
             if byte == b'\n' || self.line.len() > 4000 {
-                (self.progress)(Progress::Line(&String::from_utf8_lossy(&self.line)));
+                if self.line.starts_with(b"Setting up ") {
+                    self.count += 1;
+                    (self.configured)(self.count);
+                }
                 self.line.clear();
             } else {
                 self.line.push(byte);
@@ -213,7 +218,6 @@ impl Write for Log<'_> {
 
 /// A new folder that belongs to the root's owner.
 pub(super) fn folder(path: HostPath, owner: Owner) -> Result<HostPath, Error> {
-    drop(Folder::create(&path, owner)?);
-    File::open(&path).map_err(system("open", &path))?;
+    Folder::create(&path, owner)?;
     Ok(path)
 }

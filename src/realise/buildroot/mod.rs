@@ -58,17 +58,13 @@ pub struct BuildRoot {
 
 /// What is happening while a root is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress<'a> {
-    /// This many of so many packages are unpacked.
-    Unpacked(usize, usize),
-    /// The layer is put together.
-    Assembling,
-    /// dpkg runs.
-    Configuring,
-    /// dpkg or a script printed this line.
-    Line(&'a str),
-    /// The layer is normalised and written down.
-    Settling,
+pub struct Progress {
+    /// `unpack`, `assemble`, `configure` or `settle`.
+    pub step: &'static str,
+    /// So many packages are through this step.
+    pub done: usize,
+    /// Of so many.
+    pub total: usize,
 }
 
 /// A package on its way into a layer.
@@ -87,9 +83,9 @@ pub fn provide(
     base: &[RootPackage],
     rest: &[RootPackage],
     cancel: &AtomicBool,
-    progress: &(dyn Fn(Progress<'_>) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<BuildRoot, Error> {
-    let maker = Maker { store, executor, cancel, progress, owner: native::owner() };
+    let maker = Maker { store, executor, cancel, progress, owner: owner() };
     let replaced = |package: &RootPackage| rest.iter().any(|other| same_place(package, other));
     let mut root = Stack::default();
     if base.iter().any(replaced) {
@@ -124,7 +120,7 @@ struct Maker<'a> {
     store: &'a Store,
     executor: &'a dyn Executor,
     cancel: &'a AtomicBool,
-    progress: &'a (dyn Fn(Progress<'_>) + Sync),
+    progress: &'a (dyn Fn(Progress) + Sync),
     owner: Owner,
 }
 
@@ -177,7 +173,7 @@ impl Maker<'_> {
                 }
                 let one = self.unpack(&packages[index])?;
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                (self.progress)(Progress::Unpacked(done, packages.len()));
+                (self.progress)(Progress { step: "unpack", done, total: packages.len() });
                 Ok((index, one))
             })
             .collect::<Result<_, Error>>()?;
@@ -213,7 +209,8 @@ impl Maker<'_> {
         below: &Stack,
         members: &[Member],
     ) -> Result<(StagedLayer, Manifest), Error> {
-        (self.progress)(Progress::Assembling);
+        let total = members.len();
+        (self.progress)(Progress { step: "assemble", done: 0, total });
         let mut view = Manifest::default();
         for digest in &below.manifests {
             view = view.under(Manifest::from_json(&self.store.read(digest)?)?);
@@ -238,17 +235,12 @@ impl Maker<'_> {
         let packages = staged.beside().join("packages");
         let delivery =
             configure::Delivery::prepare(packages, self.store, members, &steps, self.owner)?;
-        (self.progress)(Progress::Configuring);
-        configure::run(
-            self.executor,
-            &below.paths,
-            &halves,
-            &delivery,
-            self.cancel,
-            self.progress,
-        )?;
+        (self.progress)(Progress { step: "configure", done: 0, total });
+        configure::run(self.executor, &below.paths, &halves, &delivery, self.cancel, &|done| {
+            (self.progress)(Progress { step: "configure", done, total })
+        })?;
         configure::check(&halves)?;
-        (self.progress)(Progress::Settling);
+        (self.progress)(Progress { step: "settle", done: 0, total });
         let time = latest(members, &view);
         let manifest = settle::settle(&halves, members, &laid.placement, &view, time)?;
         Ok((staged, manifest))
@@ -329,4 +321,12 @@ fn latest(members: &[Member], below: &Manifest) -> u64 {
 
 fn member_title(member: &Member) -> String {
     member.root.package.title()
+}
+
+/// Whom the root's files are given to, if not to whoever runs us.
+fn owner() -> Owner {
+    let (uid, gid) = native::owner();
+    let ours =
+        rustix::process::geteuid().as_raw() == uid && rustix::process::getegid().as_raw() == gid;
+    (!ours).then_some((uid, gid))
 }
