@@ -213,7 +213,9 @@ impl Maker<'_> {
         (self.progress)(Progress { step: "assemble", done: 0, total });
         let mut view = Manifest::default();
         for digest in &below.manifests {
-            view = view.under(Manifest::from_json(&self.store.read(digest)?)?);
+            let lost = || Error::Database(format!("its manifest `{digest}` is lost"));
+            let manifest = self.store.json(digest)?.ok_or_else(lost)?;
+            view = view.under(Manifest::from_json(&manifest)?);
         }
         let database = Database::read(&below.paths)?;
         let bootstrap = order::bootstrap(members, &database);
