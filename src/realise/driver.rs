@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::error::Result;
 use super::event::{Event, Failure, Fault, Finished};
+use super::machine::Allowance;
 use super::package::{self, Done, Job};
 use super::record::Record;
-use super::machine::Allowance;
 use super::universe::Snapshots;
 use super::world::World;
 use crate::base::{ActionId, DerivationId, PackageName};
@@ -277,7 +277,11 @@ impl<'a> Run<'a> {
         let entry = &self.packages[id.0];
         if let Some(done) = &entry.done {
             let action = done.action;
-            return if done.cached { Finished::Cached { action } } else { Finished::Built { action } };
+            return if done.cached {
+                Finished::Cached { action }
+            } else {
+                Finished::Built { action }
+            };
         }
         if let Some(failure) = &entry.failure {
             return Finished::Failed(failure.clone());

@@ -59,7 +59,9 @@ pub enum Error {
         actual: Sha256,
     },
     /// A source folder that changed while it was built.
-    #[error("`{path}` changed since it was evaluated\n  evaluated {expected}\n  now       {actual}")]
+    #[error(
+        "`{path}` changed since it was evaluated\n  evaluated {expected}\n  now       {actual}"
+    )]
     SourceMoved {
         /// The folder.
         path: String,

@@ -73,8 +73,8 @@ fn copy(store: &Store, folder: &HostPath, output: &Output) -> Result<()> {
 }
 
 fn is_same(path: &HostPath, output: &Output) -> bool {
-    let same_size = fs::symlink_metadata(path)
-        .is_ok_and(|there| there.is_file() && there.len() == output.size);
+    let same_size =
+        fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && there.len() == output.size);
     same_size && fs::read(path).is_ok_and(|bytes| Digest::of(&bytes) == output.blake3)
 }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::error::{Error, Result};
 use super::world::World;
-use crate::fetch::PoolFile;
 use crate::base::{Digest, HostPath, Tree, TreeKind};
+use crate::fetch::PoolFile;
 use crate::graph::derivation::{Package, Source};
 use crate::graph::{Node, Origin};
 
@@ -48,7 +48,8 @@ pub fn prepare(
                     sha256: file.sha256,
                 })
                 .collect();
-            let objects = world.upstream.files(world.store, archive, &wanted, &|_| {}, world.cancel)?;
+            let objects =
+                world.upstream.files(world.store, archive, &wanted, &|_| {}, world.cancel)?;
             for (file, object) in files.iter().zip(objects) {
                 copy_object(world, &object, &folder.join(&file.name))?;
             }
@@ -79,11 +80,7 @@ fn copy_tree(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
         let bytes = fs::read(&source).map_err(at("read", &source))?;
         let actual = Digest::of(&bytes);
         if actual != *digest {
-            return Err(Error::SourceMoved {
-                path: source.to_string(),
-                expected: *digest,
-                actual,
-            });
+            return Err(Error::SourceMoved { path: source.to_string(), expected: *digest, actual });
         }
         write(&target, &bytes)?;
         set_mode(&target, mode)?;
@@ -120,10 +117,7 @@ fn set_mode(path: &HostPath, mode: u32) -> Result<()> {
 }
 
 /// Names the operation and the path of a failed file operation.
-pub fn at(
-    operation: &'static str,
-    path: impl AsRef<Path>,
-) -> impl FnOnce(std::io::Error) -> Error {
+pub fn at(operation: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.as_ref().display().to_string();
     move |source| Error::File { operation, path, source }
 }

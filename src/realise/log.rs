@@ -82,7 +82,9 @@ fn printable(line: &[u8]) -> String {
 /// error in the way compilers, make, dpkg and debhelper do.
 pub fn cause(tail: &[String]) -> Option<String> {
     let consequence = |line: &str| {
-        line.starts_with("make") || line.starts_with("dh_") || line.contains("dpkg-buildpackage: error")
+        line.starts_with("make")
+            || line.starts_with("dh_")
+            || line.contains("dpkg-buildpackage: error")
     };
     let says_error = |line: &&String| {
         let lower = line.to_ascii_lowercase();
@@ -109,8 +111,9 @@ mod tests {
 
     #[test]
     fn the_cause_is_the_first_error_that_is_no_consequence() {
-        let tail = ["cc -c x.c", "x.c:1:1: fatal error: y.h: No such file", "make: *** [x.o] Error 1"]
-            .map(str::to_owned);
+        let tail =
+            ["cc -c x.c", "x.c:1:1: fatal error: y.h: No such file", "make: *** [x.o] Error 1"]
+                .map(str::to_owned);
         assert_eq!(cause(&tail).as_deref(), Some("x.c:1:1: fatal error: y.h: No such file"));
         assert_eq!(cause(&["all well".to_owned()]), None);
     }

@@ -97,9 +97,7 @@ fn seed<'a>(
     let mut seed = BTreeSet::new();
     for record in records {
         let document = store.read_json(&record.action.digest())?;
-        for package in root_packages(&document)
-            .ok_or(Error::Action { action: record.action })?
-        {
+        for package in root_packages(&document).ok_or(Error::Action { action: record.action })? {
             if !own.contains(&package.sha256) {
                 seed.insert(package);
             }

@@ -53,13 +53,9 @@ fn check(package: &Package, outputs: &[Output]) -> Result<()> {
     let mut built = BTreeSet::new();
     for output in outputs.iter().filter(|output| !output.control.is_empty()) {
         let wrong = |reason: String| Error::Output { file: output.file.clone(), reason };
-        let binary = BinaryPackage::from_control(
-            &output.control,
-            &output.file,
-            output.size,
-            output.sha256,
-        )
-        .map_err(|error| wrong(error.to_string()))?;
+        let binary =
+            BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
+                .map_err(|error| wrong(error.to_string()))?;
         let expected = format!(
             "{}_{}_{}.deb",
             binary.name,

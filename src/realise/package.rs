@@ -9,16 +9,16 @@ use super::action::Action;
 use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
-use super::record::{NewRecord, Record};
 use super::machine::Allowance;
+use super::record::{NewRecord, Record};
 use super::request::{self, Folders};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use crate::fetch::{self, PoolFile};
 use super::{inputs, log, outputs};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId};
+use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source};
 use crate::graph::{Graph, Node, Origin};
 use crate::sandbox::{self, Outcome, Verdict};
@@ -98,10 +98,8 @@ struct Resolved {
 fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let store = job.world.store;
     let root = job.root();
-    let snapshot = job
-        .snapshots
-        .get(job.world, job.graph, job.package.root)
-        .map_err(Error::Snapshot)?;
+    let snapshot =
+        job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
     let script = request::script(job.package, job.source().1);
     let layers = lists.layers();
@@ -143,11 +141,7 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Failure> {
     let started = jiff::Timestamp::now().as_second();
     let clock = Instant::now();
     let action = resolved.action.id();
-    let new = NewAttempt {
-        package: job.package.name.clone(),
-        derivation: job.node.id,
-        action,
-    };
+    let new = NewAttempt { package: job.package.name.clone(), derivation: job.node.id, action };
     let (attempt, writer) = world
         .store
         .start_attempt(&new, request.limits.output)
@@ -382,4 +376,3 @@ impl Job<'_> {
         self.graph.node(id).expect("the graph has what its nodes need")
     }
 }
-

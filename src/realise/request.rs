@@ -60,7 +60,9 @@ pub fn script(package: &Package, source: &Source) -> String {
              cp ../changelog debian/changelog\nrm ../changelog\n"
         ));
     }
-    text.push_str("SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n");
+    text.push_str(
+        "SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n",
+    );
     if matches!(source, Source::Tree { .. }) {
         // A folder has no times of its own: every file gets that of the changelog.
         text.push_str("find . -exec touch -h -d \"@$SOURCE_DATE_EPOCH\" {} +\n");

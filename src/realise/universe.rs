@@ -110,8 +110,7 @@ pub fn solve(
     package: &Package,
     closure: &[Arc<Record>],
 ) -> Result<RootLists> {
-    let universe =
-        Universe::new(snapshot.indexes.clone()).replace(offered(package, closure)?);
+    let universe = Universe::new(snapshot.indexes.clone()).replace(offered(package, closure)?);
     let list = |texts: &[String]| -> Dependencies {
         texts.join(", ").parse().expect("the graph wrote it from parsed dependencies")
     };
@@ -146,16 +145,12 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
         if output.control.is_empty() || !output.file.ends_with(".deb") {
             continue;
         }
-        let binary = BinaryPackage::from_control(
-            &output.control,
-            &output.file,
-            output.size,
-            output.sha256,
-        )
-        .map_err(|error| Error::Output {
-            file: output.file.clone(),
-            reason: error.to_string(),
-        })?;
+        let binary =
+            BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
+                .map_err(|error| Error::Output {
+                    file: output.file.clone(),
+                    reason: error.to_string(),
+                })?;
         let kept_out = |name: &PackageName| {
             package.from_seed.contains(name) || package.binaries.contains(name)
         };
