@@ -7,6 +7,6 @@ pub mod index;
 pub mod package;
 pub mod release;
 pub mod signature;
-pub mod source;
 pub mod solver;
+pub mod source;
 pub mod version;
