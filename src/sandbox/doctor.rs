@@ -79,7 +79,7 @@ pub fn remedy(aspect: Aspect) -> String {
 
 fn remedy_below(root: &Path, aspect: Aspect) -> String {
     if aspect != Aspect::Limits
-        && let Some(remedy) = forbidden(root)
+        && let Some(remedy) = switched_off(root).or_else(|| contained(root))
     {
         return remedy;
     }
@@ -111,8 +111,8 @@ fn remedy_below(root: &Path, aspect: Aspect) -> String {
     .to_owned()
 }
 
-/// What forbids namespaces of one's own here, if something does that has a name.
-fn forbidden(root: &Path) -> Option<String> {
+/// The switch of the kernel that forbids namespaces of one's own here, if one does.
+fn switched_off(root: &Path) -> Option<String> {
     let value = |name: &str| -> Option<u64> {
         let path = root.join("proc/sys").join(name.replace('.', "/"));
         fs::read_to_string(path).ok()?.trim().parse().ok()
@@ -132,6 +132,11 @@ fn forbidden(root: &Path) -> Option<String> {
                 .into(),
         );
     }
+    None
+}
+
+/// What a container engine, if this runs inside one, must be told.
+fn contained(root: &Path) -> Option<String> {
     engine(root).map(|engine| {
         format!(
             "this is inside a container ({engine}): start it with \
@@ -171,10 +176,11 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn user_namespaces() -> Finding {
-    let root = Path::new("/");
-    // Root of the initial namespace needs nobody's leave; inside an engine only a trial tells.
-    let free = native::is_initial_root() || engine(root).is_some();
-    let remedy = if free { None } else { forbidden(root) };
+    // Root of the initial namespace needs nobody's leave.
+    let remedy = match native::is_initial_root() {
+        true => None,
+        false => switched_off(Path::new("/")),
+    };
     let (uid, _) = native::owner();
     Finding {
         name: "user namespaces",

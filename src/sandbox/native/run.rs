@@ -1,11 +1,14 @@
 //! The calling program's side of a run: start, log, time, and the verdict.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -41,6 +44,11 @@ pub fn run(
     for (name, value) in contract::environment(&request.stage) {
         order.env.insert(name.to_owned(), value.to_owned());
     }
+    let file_system = match &request.stage {
+        Stage::Configure { upper, .. } => fs::metadata(upper).map(|upper| upper.dev()).ok(),
+        Stage::Build => None,
+    };
+    order.tried = file_system.is_some_and(|device| tried().contains(&device));
     let group = Grouped(Group::make(order.memory, order.processes));
     order.group = group.0.clone();
     let mut sandbox = Sandbox::start(program, &order)?;
@@ -53,7 +61,14 @@ pub fn run(
     let end = story.end.take().ok_or_else(|| Error::Lost(story.last_words()))?;
     let usage = Usage { wall: begun.elapsed(), cpu: end.cpu, memory: end.memory };
     let verdict = story.verdict(&end);
+    tried().extend(file_system);
     Ok(Outcome { verdict, usage, receipt: receipt(&order), collected: story.collected })
+}
+
+/// File systems that an overlay was tried on with success.
+fn tried() -> MutexGuard<'static, BTreeSet<u64>> {
+    static TRIED: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+    TRIED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn order(request: &Request) -> Result<Order> {

@@ -107,7 +107,9 @@ fn mount_root(order: &Order) -> Tried<()> {
     match order.configure {
         None => overlay(order, "root", "top", &[]),
         Some(_) => {
-            probe_upper()?;
+            if !order.tried {
+                probe_upper()?;
+            }
             overlay(order, "root", "top", &["upperdir=u", "workdir=w"])
         }
     }
