@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Set for a test that was started once more as somebody else: who that is.
-const MODE: &str = "PERESTROIKA_TEST_MODE";
+pub const MODE: &str = "PERESTROIKA_TEST_MODE";
 
 /// Where the program under test lies for that test.
 const PROGRAM: &str = "PERESTROIKA_TEST_PROGRAM";

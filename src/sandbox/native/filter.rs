@@ -88,7 +88,7 @@ const ABSENT: [i64; 4] = [
 
 /// Calls that are refused whatever their arguments: mounting, other namespaces, the kernel's
 /// keys, programs, modules, clocks and swap, handles that lead past a mount.
-const REFUSED: [i64; 40] = [
+const REFUSED: [i64; 38] = [
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
@@ -120,8 +120,6 @@ const REFUSED: [i64; 40] = [
     libc::SYS_quotactl_fd,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
-    libc::SYS_clock_adjtime,
-    libc::SYS_adjtimex,
     libc::SYS_syslog,
     libc::SYS_vhangup,
     libc::SYS_sethostname,

@@ -231,18 +231,20 @@ fn scratch(order: &Order) -> Tried<OwnedFd> {
         .trying(|| "open scratch".into())
 }
 
-/// Opens a place of the guest, making it and its parents where they are missing. No link is
-/// followed on the way: a mounted source may be hostile.
+/// Opens a place of the guest, making it and its parents where they are missing and below
+/// scratch: elsewhere they would become part of a layer. No link is followed on the way, as a
+/// mounted source may be hostile.
 fn ensure(path: &str, kind: FileType) -> Tried<OwnedFd> {
     let operation = || format!("make `{path}` in the guest");
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let ours = contract::SCRATCH.iter().any(|(place, _)| Path::new(path).starts_with(place));
     let mut place = rustix::fs::open("root", flags, Mode::empty()).trying(operation)?;
     let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
     while let Some(part) = parts.next() {
         let folder = parts.peek().is_some() || kind == FileType::Directory;
         let flags = if folder { flags | OFlags::DIRECTORY } else { flags };
         place = match rustix::fs::openat(&place, part, flags, Mode::empty()) {
-            Err(rustix::io::Errno::NOENT) => {
+            Err(rustix::io::Errno::NOENT) if ours => {
                 create(place.as_fd(), part, folder).trying(operation)?;
                 rustix::fs::openat(&place, part, flags, Mode::empty())
             }
