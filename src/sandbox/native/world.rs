@@ -227,6 +227,11 @@ fn scratch(order: &Order) -> Tried<OwnedFd> {
         set_mount_attributes(&source, QUIET_BIND).isolating(Aspect::Mounts, operation)?;
         attach(source, ensure(place, FileType::Directory)?).isolating(Aspect::Mounts, operation)?;
     }
+    for (place, mode) in contract::FOLDERS {
+        let operation = || format!("make `{place}`");
+        ensure(place, FileType::Directory)?;
+        rustix::fs::chmod(format!("root{place}"), Mode::from_raw_mode(mode)).trying(operation)?;
+    }
     rustix::fs::open(base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .trying(|| "open scratch".into())
 }
