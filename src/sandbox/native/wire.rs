@@ -165,6 +165,8 @@ pub struct End {
     pub stopped: Option<Stop>,
     /// Whether scratch was seen full.
     pub full: bool,
+    /// Whether the control group was in force.
+    pub grouped: bool,
     /// Whether the kernel killed a process for want of memory.
     pub out_of_memory: bool,
     /// Processor time of all processes.
