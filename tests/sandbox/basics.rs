@@ -3,7 +3,7 @@
 use crate::modes;
 use crate::tiny::{Tiny, run};
 use perestroika::base::HostPath;
-use perestroika::sandbox::{Receipt, Verdict, doctor, native};
+use perestroika::sandbox::{Receipt, Request, Verdict, doctor, native};
 
 in_every_mode! {
     fn a_command_prints_and_ends_with_its_code() {
@@ -88,4 +88,22 @@ fn nothing_runs_where_isolation_cannot_be_had() {
         assert!(error.contains("limit of open files") && error.contains("limits.conf"), "{error}");
         assert_eq!(log, "");
     });
+}
+
+in_every_mode! {
+    fn a_command_runs_on_the_processors_it_is_given() {
+        let tiny = Tiny::new();
+        let mut request = tiny.build("nproc; grep Cpus_allowed_list /proc/self/status");
+        request.limits.cores = vec![0];
+        let (outcome, log) = run(&request);
+        assert_eq!(outcome.expect("a run").verdict, Verdict::Built);
+        assert_eq!(log, "1\nCpus_allowed_list:\t0\n");
+    }
+
+    fn the_working_folder_is_made() {
+        let tiny = Tiny::new();
+        let cwd = "/build/reproducible-path/x-1.0".parse().expect("a guest path");
+        let request = Request { cwd, ..tiny.build("pwd; echo x >x; cat x") };
+        assert_eq!(run(&request).1, "/build/reproducible-path/x-1.0\nx\n");
+    }
 }
