@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::document::{Reader, Table, list, top_file};
 use super::model::Located;
-use crate::base::{Architecture, PackageName, ReleasePath};
+use super::text::Text;
+use crate::base::{Architecture, Diagnostic, PackageName, ReleasePath, nearest};
 
 /// The content of release.toml.
 #[derive(Debug, Clone)]
@@ -56,3 +58,278 @@ pub struct Root {
     /// Packages beside the essential ones.
     pub packages: Vec<Located<PackageName>>,
 }
+
+/// The file that holds it.
+pub const FILE: &str = "release.toml";
+
+/// Reads the text of release.toml.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place: unknown keys, wrong types, names that
+/// lead nowhere, keys of features that this version does not have.
+pub fn parse(text: &str) -> Result<Release, Vec<Diagnostic>> {
+    let text = Text::new(top_file(FILE), text.to_owned());
+    let (mut reader, mut root) = Reader::parse(&text)?;
+    let release = read(&mut reader, &mut root);
+    reader.finish(root, &["closure", "publish", "trust"]);
+    match release {
+        Some(release) if reader.errors.is_empty() => Ok(release),
+        _ => {
+            let by_place = |error: &Diagnostic| error.places.first().map(|at| at.span.clone());
+            reader.errors.sort_by_key(by_place);
+            Err(reader.errors)
+        }
+    }
+}
+
+fn read<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> Option<Release> {
+    let Some(mut table) = reader.table(root, "release") else {
+        if !root.has("release") && reader.errors.is_empty() {
+            reader.missing(root, "[release]");
+        }
+        return None;
+    };
+    let name = reader.required(&mut table, "name");
+    let version = reader.required(&mut table, "version");
+    let customer = reader.string(&mut table, "customer");
+    for (key, value) in [("name", &name), ("version", &version), ("customer", &customer)] {
+        let Some(Located { value, span: Some(span) }) = value else { continue };
+        let may_be_empty = key == "customer";
+        if !(is_word(value) || may_be_empty && value.is_empty()) {
+            let rule = "letters, digits, `.`, `_`, `+`, `~` and `-`, a letter or digit first";
+            reader.error("bad-value", format!("`{key}` is made of {rule}"), span.clone());
+        }
+    }
+    let maintainer = reader.required(&mut table, "maintainer");
+    if let Some(Located { value, span: Some(span) }) = &maintainer
+        && !is_person(value)
+    {
+        let message = "`maintainer` is a name and an address";
+        let example = "write `Release team <release@example.org>`";
+        reader.error_with_hint("bad-value", message, span.clone(), example);
+    }
+    let architectures = architectures(reader, &mut table);
+    reader.finish(table, &["overlays", "extends", "without"]);
+
+    let archives = named(reader, root, "archive", archive);
+    let known: Vec<&str> = archives.iter().map(|(name, _)| name.as_str()).collect();
+    let roots = named(reader, root, "root", |reader, table| chroot(reader, table, &known));
+    let parameters = parameters(reader, root);
+    Some(Release {
+        name: name?.value,
+        version: version?.value,
+        customer: customer.map(|customer| customer.value).unwrap_or_default(),
+        maintainer: maintainer?.value,
+        architectures,
+        archives: archives.into_iter().filter_map(|(name, it)| Some((name, it?))).collect(),
+        roots: roots.into_iter().filter_map(|(name, it)| Some((name, it?))).collect(),
+        parameters,
+    })
+}
+
+/// The tables below `[kind]`, by name. One that is wrong keeps its name, so that others may lead
+/// to it without a second error.
+fn named<'i, T>(
+    reader: &mut Reader<'i>,
+    root: &mut Table<'i>,
+    kind: &'static str,
+    mut read: impl FnMut(&mut Reader<'i>, &mut Table<'i>) -> Option<T>,
+) -> Vec<(String, Option<T>)> {
+    let Some(tables) = reader.table(root, kind) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (Located { value: name, span }, value) in reader.entries(tables) {
+        if !is_label(&name) {
+            let message = format!(
+                "`{name}` cannot name an {kind}: lower-case letters, digits, `.` and `-` can"
+            );
+            reader.errors.push(Diagnostic::new("bad-value", message).at(span, ""));
+            continue;
+        }
+        let Some(mut table) = reader.table_of(value, &format!("`[{kind}.{name}]`")) else {
+            continue;
+        };
+        let item = read(reader, &mut table);
+        let later: &[&str] = if kind == "root" { &["strata", "seed"] } else { &[] };
+        reader.finish(table, later);
+        found.push((name, item));
+    }
+    found
+}
+
+fn architectures<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>) -> Vec<Architecture> {
+    let there = table.has("architectures");
+    let mut found = Vec::new();
+    for Located { value, span } in reader.strings(table, "architectures") {
+        let problem = match value.parse::<Architecture>() {
+            Err(error) => error.to_string(),
+            Ok(architecture) if architecture == Architecture::all() => {
+                "`all` is no architecture of a machine: the first of `architectures` builds the \
+                 `all` packages"
+                    .to_owned()
+            }
+            Ok(architecture) if found.contains(&architecture) => {
+                format!("`{architecture}` is there twice")
+            }
+            Ok(architecture) => {
+                found.push(architecture);
+                continue;
+            }
+        };
+        reader.errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
+    }
+    if !there {
+        reader.missing(table, "architectures");
+    } else if found.is_empty() && reader.errors.is_empty() {
+        reader.error("bad-value", "`architectures` is empty", table.span.clone());
+    }
+    found
+}
+
+fn archive<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>) -> Option<Archive> {
+    let format = reader.required(table, "format").and_then(|format| match format.value.as_str() {
+        "deb" => Some(Format::Deb),
+        "rpm" => {
+            let message = "archives of format `rpm` are not supported by this version";
+            reader.errors.push(Diagnostic::new("unsupported", message).at(format.span, ""));
+            None
+        }
+        other => {
+            let message = format!("unknown format `{other}`: `deb` is known");
+            reader.errors.push(Diagnostic::new("bad-value", message).at(format.span, ""));
+            None
+        }
+    });
+    let mut words = |reader: &mut Reader<'i>, key: &'static str, may_nest: bool| {
+        if !table.has(key) {
+            reader.missing(table, key);
+        }
+        let items = reader.strings(table, key);
+        if items.is_empty() && reader.errors.is_empty() {
+            reader.error("bad-value", format!("`{key}` is empty"), table.span.clone());
+        }
+        let mut found: Vec<String> = Vec::new();
+        for Located { value, span } in items {
+            let good = if may_nest { value.split('/').all(is_word) } else { is_word(&value) };
+            let problem = if !good {
+                format!("`{value}` cannot be one of `{key}`")
+            } else if found.contains(&value) {
+                format!("`{value}` is there twice")
+            } else {
+                found.push(value);
+                continue;
+            };
+            reader.errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
+        }
+        found
+    };
+    let suites = words(reader, "suites", false);
+    let components = words(reader, "components", true);
+    let keyring = reader.required(table, "keyring").and_then(|keyring| path(reader, keyring));
+    let mut mirrors = Vec::new();
+    for Located { value, span } in reader.strings(table, "mirrors") {
+        if ["https://", "http://", "file:///"].iter().any(|scheme| value.starts_with(scheme))
+            && !value.chars().any(|c| c.is_whitespace() || c.is_control())
+        {
+            mirrors.push(value);
+        } else {
+            let message = "a mirror is a URL that begins with `https://`, `http://` or `file:///`";
+            reader.errors.push(Diagnostic::new("bad-value", message).at(span, ""));
+        }
+    }
+    Some(Archive { format: format?, suites, components, keyring: keyring?, mirrors })
+}
+
+fn chroot<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>, archives: &[&str]) -> Option<Root> {
+    let archive = reader.required(table, "archive");
+    if let Some(Located { value, span }) = &archive
+        && !archives.contains(&value.as_str())
+    {
+        let message = format!("there is no archive `{value}`");
+        let hint = match nearest(value, archives.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if archives.is_empty() => format!("write an `[archive.{value}]`"),
+            None => format!("write an `[archive.{value}]`, or name one of {}", list(archives)),
+        };
+        let error = Diagnostic::new("unknown-name", message).at(span.clone(), "").hint(hint);
+        reader.errors.push(error);
+    }
+    let mut packages: Vec<Located<PackageName>> = Vec::new();
+    for Located { value, span } in reader.strings(table, "packages") {
+        let problem = match value.parse::<PackageName>() {
+            Err(error) => error.to_string(),
+            Ok(name) if packages.iter().any(|package| package.value == name) => {
+                format!("`{name}` is there twice")
+            }
+            Ok(value) => {
+                packages.push(Located { value, span });
+                continue;
+            }
+        };
+        reader.errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
+    }
+    Some(Root { archive: archive?, packages })
+}
+
+fn parameters<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> BTreeMap<String, toml::Value> {
+    let Some(table) = reader.table(root, "parameters") else { return BTreeMap::new() };
+    let mut found = BTreeMap::new();
+    for (Located { value: key, span }, value) in reader.entries(table) {
+        let problem = if matches!(key.as_str(), "name" | "version") {
+            format!("`release.{key}` is the release's own {key}: call the parameter otherwise")
+        } else if !is_identifier(&key) {
+            format!(
+                "`{key}` cannot be read as `release.{key}`: letters, digits and `_` can, no \
+                 digit first"
+            )
+        } else {
+            if let Some(value) = reader.scalar(&format!("parameter `{key}`"), &value) {
+                found.insert(key, value);
+            }
+            continue;
+        };
+        reader.errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
+    }
+    found
+}
+
+fn path(reader: &mut Reader<'_>, at: Located<String>) -> Option<Located<ReleasePath>> {
+    match at.value.parse() {
+        Ok(value) => Some(Located { value, span: at.span }),
+        Err(error) => {
+            let error = Diagnostic::new("bad-path", error.to_string()).at(at.span, "");
+            reader.errors.push(error);
+            None
+        }
+    }
+}
+
+/// A word that may be part of a file name.
+fn is_word(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c))
+}
+
+/// The name of an archive or a root.
+pub(super) fn is_label(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && text.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
+}
+
+fn is_identifier(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// `Name <address>` (Debian Policy 5.6.2).
+pub(super) fn is_person(text: &str) -> bool {
+    let Some((name, address)) = text.strip_suffix('>').and_then(|text| text.split_once('<')) else {
+        return false;
+    };
+    !name.trim().is_empty()
+        && !text.chars().any(char::is_control)
+        && address.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+        && !address.contains([' ', '<', '>', ','])
+}
+
+#[cfg(test)]
+mod tests;

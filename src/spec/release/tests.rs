@@ -1,0 +1,116 @@
+use super::*;
+
+const DEMO: &str = r#"
+[release]
+name = "demo"
+version = "1.0"
+maintainer = "Release team <release@example.org>"
+architectures = ["amd64"]
+
+[archive.bookworm]
+format = "deb"
+suites = ["bookworm"]
+components = ["main"]
+keyring = "keys/debian.pgp"
+
+[root.bookworm]
+archive = "bookworm"
+packages = ["build-essential", "fakeroot"]
+
+[parameters]
+openstack = "2015.1"
+count = 3
+debug = false
+"#;
+
+#[test]
+fn reads_a_whole_release() {
+    let release = parse(DEMO).expect("a release");
+    assert_eq!((release.name.as_str(), release.version.as_str()), ("demo", "1.0"));
+    assert_eq!(release.customer, "");
+    let archive = &release.archives["bookworm"];
+    assert_eq!(archive.keyring.value.as_str(), "keys/debian.pgp");
+    assert_eq!(archive.keyring.span.as_ref().map(|span| (span.line, span.column)), Some((12, 11)));
+    let packages: Vec<_> =
+        release.roots["bookworm"].packages.iter().map(|at| at.value.as_str()).collect();
+    assert_eq!(packages, ["build-essential", "fakeroot"]);
+    assert_eq!(release.parameters["count"], toml::Value::Integer(3));
+}
+
+/// `from` in the demo replaced by `to` gives exactly this one error at this line, and this hint.
+#[track_caller]
+fn check(from: &str, to: &str, message: &str, line: u32, hint: &str) {
+    assert!(DEMO.contains(from), "{from}");
+    let errors = parse(&DEMO.replacen(from, to, 1)).expect_err(message);
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].message.contains(message), "{}", errors[0].message);
+    assert_eq!(errors[0].places[0].span.line, line, "{errors:#?}");
+    let hints = errors[0].hints.join("\n");
+    assert!(if hint.is_empty() { hints.is_empty() } else { hints.contains(hint) }, "{hints}");
+}
+
+#[test]
+fn says_what_is_wrong_and_where() {
+    check("name = \"demo\"", "nane = 1\nname = \"demo\"", "unknown key `nane`", 3, "`name`");
+    check("name = \"demo\"\n", "", "`[release]` needs `name`", 2, "");
+    check("\"1.0\"", "1.0", "`version` must be a string, not a number with", 4, "");
+    check("\"1.0\"", "\"a/b\"", "`version` is made of", 4, "");
+    check("team <release", "team (release", "a name and an address", 5, "Release team <");
+    check("[\"amd64\"]", "[]", "`architectures` is empty", 2, "");
+    check("[\"amd64\"]", "[\"all\"]", "`all` is no architecture of a machine", 6, "");
+    check("[\"amd64\"]", "[\"amd64\", \"amd64\"]", "there twice", 6, "");
+    check("[\"amd64\"]", "\"amd64\"", "must be a list of strings, not a string", 6, "");
+    check("\"deb\"", "\"rpm\"", "`rpm` are not supported by this version", 9, "");
+    check("\"deb\"", "\"tar\"", "unknown format `tar`", 9, "");
+    check("keyring = \"keys/debian.pgp\"\n", "", "`[archive.bookworm]` needs `keyring`", 8, "");
+    check("keys/debian.pgp", "../debian.pgp", "not a path inside the release folder", 12, "");
+    check("[\"main\"]", "[\"../..\"]", "cannot be one of `components`", 11, "");
+    check(
+        "archive = \"bookworm\"",
+        "archive = \"bokworm\"",
+        "no archive `bokworm`",
+        15,
+        "`bookworm`",
+    );
+    check("\"fakeroot\"", "\"Fakeroot\"", "is not a package name", 16, "");
+    check(
+        "packages =",
+        "strata = [[\"x\"]]\npackages =",
+        "`strata` in `[root.bookworm]` is not",
+        16,
+        "",
+    );
+    check(
+        "[parameters]",
+        "[trust]\nneed = 1\n[parameters]",
+        "`trust` in `release.toml` is not",
+        18,
+        "",
+    );
+    check("debug = false", "version = \"2\"", "`release.version` is the release's own", 21, "");
+    check("debug = false", "a-b = \"2\"", "cannot be read as `release.a-b`", 21, "");
+    check("debug = false", "debug = [1]", "must be a string, an integer", 21, "");
+    check(
+        "[archive.bookworm]",
+        "[archive.\"../b\"]\n[archive.bookworm]",
+        "`../b` cannot name an archive",
+        8,
+        "",
+    );
+}
+
+#[test]
+fn one_mistake_does_not_hide_another() {
+    let text = DEMO.replace("\"1.0\"", "1").replace("\"deb\"", "3").replace("fakeroot", "_");
+    let errors = parse(&text).expect_err("three mistakes");
+    let lines: Vec<_> = errors.iter().map(|error| error.places[0].span.line).collect();
+    assert_eq!(lines, [4, 9, 16]);
+}
+
+#[test]
+fn syntax_errors_have_a_place() {
+    let errors = parse("[release]\nname = demo\nversion = \n").expect_err("no TOML");
+    assert!(errors.iter().all(|error| error.code == "syntax"), "{errors:?}");
+    assert_eq!(errors[0].places[0].span.line, 2);
+    assert!(parse("").is_err());
+}

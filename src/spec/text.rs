@@ -1,0 +1,130 @@
+//! A text of the release and its places.
+
+use std::ops::Range;
+
+use crate::base::{ReleasePath, Span};
+
+/// A file's text, which can say at which line and column a byte or a position lies.
+#[derive(Debug, Clone)]
+pub struct Text {
+    file: ReleasePath,
+    content: String,
+    /// Byte offsets of the lines.
+    lines: Vec<usize>,
+}
+
+impl Text {
+    /// The text of `file`.
+    pub fn new(file: ReleasePath, content: String) -> Self {
+        let after = content.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(after.map(|(at, _)| at + 1)).collect();
+        Self { file, content, lines }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &ReleasePath {
+        &self.file
+    }
+
+    /// The whole text.
+    pub fn content(&self) -> &str {
+        &self.content
+    }
+
+    /// Line `number`, counted from 1, without its end; empty where there is none.
+    pub fn line(&self, number: u32) -> &str {
+        let index = number as usize;
+        let Some(&start) = index.checked_sub(1).and_then(|index| self.lines.get(index)) else {
+            return "";
+        };
+        let end = self.lines.get(index).map_or(self.content.len(), |next| next - 1);
+        self.content[start..end.max(start)].trim_end_matches('\r')
+    }
+
+    /// The place of some bytes, up to the end of their first line.
+    pub fn span(&self, bytes: Range<usize>) -> Span {
+        let start = bytes.start.min(self.content.len());
+        let line = self.lines.partition_point(|&line| line <= start).max(1);
+        let from = self.lines[line - 1];
+        let until = bytes.end.clamp(start, from + self.line(line as u32).len().max(start - from));
+        let count = |range: Range<usize>| {
+            self.content.get(range).map_or(0, |text| text.chars().count()) as u32
+        };
+        Span {
+            file: self.file.clone(),
+            line: line as u32,
+            column: count(from..start) + 1,
+            length: count(start..until),
+        }
+    }
+
+    /// The place of the word, string or sign at a line and column, both counted from 1.
+    pub fn token(&self, line: u32, column: u32) -> Span {
+        let column = column.max(1);
+        let rest = self.line(line).chars().skip(column as usize - 1);
+        let length = token_length(rest.collect::<Vec<_>>().as_slice());
+        Span { file: self.file.clone(), line, column, length: length as u32 }
+    }
+
+    /// The place of `length` characters at a line and column, both counted from 1.
+    pub fn place(&self, line: u32, column: u32, length: u32) -> Span {
+        Span { file: self.file.clone(), line, column: column.max(1), length }
+    }
+}
+
+/// How many characters the token at the start of `rest` has: a quoted string, a name (with the
+/// modules before it), or one sign.
+fn token_length(rest: &[char]) -> usize {
+    let word = |character: &char| character.is_alphanumeric() || *character == '_';
+    match rest {
+        [] => 0,
+        [quote @ ('"' | '`' | '\''), string @ ..] => {
+            let mut escaped = false;
+            for (index, character) in string.iter().enumerate() {
+                match character {
+                    _ if escaped => escaped = false,
+                    '\\' if *quote != '`' => escaped = true,
+                    character if character == quote => return index + 2,
+                    _ => {}
+                }
+            }
+            rest.len()
+        }
+        ['#', '{', ..] | ['$', '{', ..] => 2,
+        [first, ..] if word(first) => rest.iter().take_while(|c| word(c)).count(),
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(content: &str) -> Text {
+        Text::new("a.rhai".parse().expect("plain"), content.to_owned())
+    }
+
+    #[test]
+    fn places_count_characters_not_bytes() {
+        let text = text("é = 1\nname = \"ö\"\n");
+        let span = text.span(14..18);
+        assert_eq!((span.line, span.column, span.length), (2, 8, 3));
+        let span = text.token(2, 8);
+        assert_eq!((span.line, span.column, span.length), (2, 8, 3));
+    }
+
+    #[test]
+    fn a_place_beyond_the_text_is_its_end() {
+        let text = text("a\nb");
+        let span = text.span(90..99);
+        assert_eq!((span.line, span.column, span.length), (2, 2, 0));
+        assert_eq!(text.token(7, 9).length, 0);
+        assert_eq!(text.line(0), "");
+    }
+
+    #[test]
+    fn a_place_ends_with_its_line() {
+        let span = text("ab\ncd").span(1..5);
+        assert_eq!((span.line, span.column, span.length), (1, 2, 1));
+    }
+}
