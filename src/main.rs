@@ -1,5 +1,11 @@
 //! The `perestroika` program: everything is in the library.
 
+use perestroika::{cli, sandbox::native};
+
 fn main() -> std::process::ExitCode {
-    perestroika::cli::main()
+    // Before anything else: a sandbox's process may have no threads.
+    match native::child_main(std::env::args_os()) {
+        Some(code) => code,
+        None => cli::main(),
+    }
 }

@@ -1,1 +1,16 @@
 //! Bringing bytes in, each checked against its digest before it enters the store.
+//!
+//! A [`Client`] talks to one URL; [`Mirrors`] are the places an archive's files can come from,
+//! found when the first file is needed; [`in_release`], [`index`], [`pool`] and [`pool_many`]
+//! bring in what an archive has. What is asked for by digest is looked up in the store first, so
+//! nothing here touches the network when it is all there.
+
+mod archive;
+mod client;
+mod error;
+mod mirrors;
+
+pub use archive::{Index, PoolFile, Progress, Stage, in_release, index, pool, pool_many};
+pub use client::{Client, Network, Patience};
+pub use error::{Error, Moved, Result};
+pub use mirrors::{Mirrors, Places, Search, Url};

@@ -1,1 +1,22 @@
 //! Making a plan true: fetching, assembling build roots, building, recording.
+
+pub mod action;
+pub mod buildroot;
+pub mod comparison;
+pub mod driver;
+mod error;
+pub mod event;
+pub mod export;
+mod inputs;
+mod log;
+pub mod machine;
+pub mod manifest;
+mod outputs;
+mod package;
+pub mod record;
+mod request;
+pub mod universe;
+pub mod upstream;
+pub mod world;
+
+pub use error::Error;

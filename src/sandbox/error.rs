@@ -1,5 +1,7 @@
 //! What can go wrong before a command runs.
 
+use crate::base::GuestPath;
+
 /// The machine could not do what a request asks for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -11,4 +13,31 @@ pub enum Error {
         /// What the system answered.
         source: std::io::Error,
     },
+    /// A part of the isolation cannot be had here, so nothing was run.
+    #[error("the sandbox cannot {operation}; {remedy}")]
+    Isolation {
+        /// What was tried, on what.
+        operation: String,
+        /// What the system answered.
+        source: std::io::Error,
+        /// What to change on this machine, exactly.
+        remedy: String,
+    },
+    /// The request contradicts the guest contract or itself.
+    #[error("the sandbox request is wrong: {0}")]
+    Request(String),
+    /// The command of the request is not there or cannot be executed.
+    #[error("cannot run `{command}` in the guest")]
+    Command {
+        /// The guest path of the program.
+        command: GuestPath,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// The process that holds the sandbox ended without a report; everything in it is dead too.
+    #[error("the sandbox ended without a report{0}")]
+    Lost(String),
+    /// The log did not take the output; the command was killed.
+    #[error("cannot write the output of the command to its log")]
+    Log(#[source] std::io::Error),
 }

@@ -4,6 +4,11 @@
 mod error;
 mod request;
 
+pub mod contract;
+pub mod doctor;
+pub mod native;
+
+pub use contract::CONTRACT;
 pub use error::Error;
 pub use request::{
     Access, Collect, Executor, Limits, Mount, Outcome, Receipt, Request, Result, Scratch, Stage,

@@ -1,1 +1,12 @@
 //! Debian archives and packages.
+
+pub mod changelog;
+pub mod control;
+pub mod dependency;
+pub mod index;
+pub mod package;
+pub mod release;
+pub mod signature;
+pub mod solver;
+pub mod source;
+pub mod version;

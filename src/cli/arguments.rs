@@ -1,0 +1,204 @@
+//! What can be asked for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds and rebuilds whole releases of native Linux packages, provably.
+#[derive(Debug, Parser)]
+#[command(
+    name = "perestroika",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Example:\n  perestroika build specs/demo\n\n\
+                  RELEASE is `.` or contains `/`; any other word is a package. The default is the\n\
+                  nearest parent folder with a release.toml.\n\n\
+                  Exit code: 0 done; 1 a build or check failed, or something is stale or differs;\n\
+                  2 wrong input; 3 the machine failed; 130 interrupted."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Print one JSON document on standard output, also on failure
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How progress is shown on standard error
+    #[arg(long, global = true, value_enum, default_value_t = ProgressKind::Auto, value_name = "KIND")]
+    pub progress: ProgressKind,
+    /// The store [default: $XDG_DATA_HOME/perestroika]
+    #[arg(long, global = true, env = "PERESTROIKA_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Fetch this archive from here
+    #[arg(long, global = true, value_name = "ARCHIVE=URL", value_parser = mirror)]
+    pub mirror: Vec<(String, String)>,
+    /// Fetch nothing
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Print only what failed
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print the builds' own output too
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub color: Colour,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// Bars on a terminal, plain lines elsewhere
+    Auto,
+    /// Bars
+    Bar,
+    /// A line for every step
+    Plain,
+    /// A JSON document per line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the graph of a release
+    #[command(after_help = "Example:\n  perestroika eval specs/demo --tree")]
+    Eval(Eval),
+    /// Pin what is new: archives, sources, stdlib; never moves a pin
+    #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
+    Lock(Lock),
+    /// Move pins: of archives, sources, or `stdlib`; without names, all of them
+    #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n")]
+    Update(Update),
+    /// Build a release, or some of its packages and what they need
+    #[command(after_help = "Example:\n  perestroika build specs/demo libxslt -j 2\n\n\
+                            Packages are copied to RELEASE/out, beside MANIFEST.json.")]
+    Build(Build),
+    /// Show on one screen how a release stands: pins, packages, last builds
+    #[command(after_help = "Example:\n  perestroika status specs/demo")]
+    Status(Status),
+    /// List the attempts at building, or print the log of a package's build
+    #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
+    Log(Log),
+    /// Check whether this machine can build in isolation, and say what to change if not
+    #[command(after_help = "Example:\n  perestroika doctor")]
+    Doctor,
+}
+
+/// A release folder and names of packages, in any order.
+#[derive(Debug, Args)]
+pub struct Words {
+    /// A release folder (`.` or with a `/`), and names of packages
+    #[arg(value_name = "RELEASE|PKG")]
+    pub words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Eval {
+    #[command(flatten)]
+    pub words: Words,
+    /// Print what needs what as a tree
+    #[arg(long)]
+    pub tree: bool,
+    /// With --tree: what is needed by what
+    #[arg(long, requires = "tree")]
+    pub invert: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Lock {
+    #[command(flatten)]
+    pub words: Words,
+    /// Change nothing; fail if something is not pinned or no longer used
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// A release folder (`.` or with a `/`), and names of archives, sources, or `stdlib`
+    #[arg(value_name = "RELEASE|NAME")]
+    pub words: Vec<String>,
+    /// Only print what would change
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Build {
+    #[command(flatten)]
+    pub words: Words,
+    /// How many packages are built at once [default: 2, or 1 on one core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub jobs: Option<u32>,
+    /// How many cores one build may use [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub cores: Option<u32>,
+    /// Stop at the first failure
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Where packages are copied to [default: RELEASE/out]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Only print what would be built, and why
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub words: Words,
+}
+
+#[derive(Debug, Args)]
+pub struct Log {
+    #[command(flatten)]
+    pub words: Words,
+    /// Which attempt, counted from the oldest; the newest by default
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u64>,
+}
+
+fn mirror(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((archive, url)) if !archive.is_empty() && url.contains("://") => {
+            Ok((archive.to_owned(), url.to_owned()))
+        }
+        _ => Err("expected ARCHIVE=URL, such as bookworm=https://…".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

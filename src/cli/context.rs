@@ -1,0 +1,222 @@
+//! What most commands begin with: the release folder, its specs and lock, the store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use etcetera::BaseStrategy as _;
+
+use super::arguments::Global;
+use super::failure::{Failure, Kind};
+use crate::base::HostPath;
+use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
+use crate::graph::{Graph, lower};
+use crate::realise::upstream::Upstream;
+use crate::realise::world::World;
+use crate::sandbox::native::Native;
+use crate::spec::lock::{self, Lock};
+use crate::spec::{self, Spec};
+use crate::store::Store;
+
+/// Release folders and other words, told apart as DESIGN's command line does.
+pub struct Named {
+    /// The release folders named, or the nearest parent with a release.toml.
+    pub releases: Vec<HostPath>,
+    /// Every other word.
+    pub names: Vec<String>,
+}
+
+/// Tells release folders from names.
+pub fn named(words: &[String]) -> Result<Named, Failure> {
+    let (folders, names): (Vec<_>, Vec<_>) =
+        words.iter().cloned().partition(|word| word == "." || word == ".." || word.contains('/'));
+    let releases = if folders.is_empty() {
+        vec![nearest()?]
+    } else {
+        folders.iter().map(|folder| release_folder(Path::new(folder))).collect::<Result<_, _>>()?
+    };
+    Ok(Named { releases, names })
+}
+
+/// Tells one release folder from names.
+pub fn named_one(words: &[String]) -> Result<(HostPath, Vec<String>), Failure> {
+    let Named { mut releases, names } = named(words)?;
+    match releases.len() {
+        1 => Ok((releases.remove(0), names)),
+        count => Err(Failure::input("one-release", format!("{count} releases were named"))
+            .hint("this command takes one release folder")),
+    }
+}
+
+fn release_folder(folder: &Path) -> Result<HostPath, Failure> {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    if absolute.join("release.toml").is_file() {
+        return Ok(HostPath::new(absolute));
+    }
+    let what = if absolute.is_dir() { "has no release.toml" } else { "is not a folder" };
+    Err(Failure::input("no-release", format!("`{}` {what}", folder.display())))
+}
+
+fn nearest() -> Result<HostPath, Failure> {
+    let here = std::env::current_dir()
+        .map_err(|error| Failure::error(Kind::Machine, "working-folder", &error))?;
+    here.ancestors()
+        .find(|folder| folder.join("release.toml").is_file())
+        .map(HostPath::new)
+        .ok_or_else(|| {
+            Failure::input("no-release", "no release.toml here or in any folder above")
+                .hint("name the release folder: `perestroika COMMAND path/to/release`")
+        })
+}
+
+/// A release read from its folder.
+pub struct Release {
+    /// The folder.
+    pub folder: HostPath,
+    /// What its specs say.
+    pub spec: Spec,
+    /// What it is pinned to; empty if it has no release.lock yet.
+    pub lock: Option<Lock>,
+}
+
+impl Release {
+    /// Reads the folder: pure and offline.
+    pub fn load(folder: &HostPath) -> Result<Self, Failure> {
+        let wrong = |diagnostics| Failure::in_release(folder, diagnostics);
+        let path = folder.join("release.lock");
+        let lock = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(lock::parse(&text).map_err(wrong)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unreadable(&path, &error)),
+        };
+        let spec = spec::load(folder, lock.as_ref()).map_err(wrong)?;
+        Ok(Self { folder: folder.clone(), spec, lock })
+    }
+
+    /// The graph of its packages.
+    pub fn graph(&self) -> Result<Graph, Failure> {
+        let empty = Lock::default();
+        lower(&self.spec, self.lock.as_ref().unwrap_or(&empty))
+            .map_err(|diagnostics| Failure::in_release(&self.folder, diagnostics))
+    }
+}
+
+fn unreadable(path: &HostPath, error: &std::io::Error) -> Failure {
+    Failure::input("unreadable", format!("cannot read `{path}`: {error}"))
+}
+
+/// The store that the flags, the environment or the user's data folder name.
+pub fn store_folder(global: &Global) -> Result<HostPath, Failure> {
+    if let Some(folder) = &global.store {
+        return Ok(HostPath::new(folder));
+    }
+    let data: PathBuf = etcetera::choose_base_strategy()
+        .map(|strategy| strategy.data_dir())
+        .map_err(|_| {
+            Failure::new(Kind::Machine, "no-home", "there is no home folder for the store")
+                .hint("name a folder for it: `--store DIR` or PERESTROIKA_STORE")
+        })?;
+    Ok(HostPath::new(data.join("perestroika")))
+}
+
+/// Opens the store, creating it if need be.
+pub fn open_store(global: &Global) -> Result<Store, Failure> {
+    let folder = store_folder(global)?;
+    Store::open(&folder).map_err(|error| Failure::error(Kind::Machine, "store", &error))
+}
+
+/// What building needs beside the release itself: store, sandbox, mirrors, the way to stop.
+pub struct Machine {
+    store: Store,
+    executor: Native,
+    upstream: Upstream,
+    folder: HostPath,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Machine {
+    /// Opens everything; fetches nothing.
+    pub fn open(release: &Release, global: &Global) -> Result<Self, Failure> {
+        let store = open_store(global)?;
+        let program = std::env::current_exe().map(HostPath::new).map_err(|error| {
+            Failure::error(Kind::Machine, "program", &error)
+                .hint("is /proc mounted? the program finds itself there")
+        })?;
+        let lock = release.lock.clone().unwrap_or_default();
+        let mirrors = mirrors(release, global)?;
+        let upstream = Upstream::new(release.folder.clone(), lock, client(global), mirrors);
+        Ok(Self {
+            store,
+            executor: Native::new(program),
+            upstream,
+            folder: release.folder.clone(),
+            cancel: cancel_on_interrupt()?,
+        })
+    }
+
+    /// All of it, as builds want it.
+    pub fn world(&self) -> World<'_> {
+        World {
+            store: &self.store,
+            executor: &self.executor,
+            upstream: &self.upstream,
+            folder: &self.folder,
+            cancel: &self.cancel,
+        }
+    }
+}
+
+/// The client that the flags ask for.
+pub fn client(global: &Global) -> Client {
+    let network = if global.offline { Network::Offline } else { Network::Online };
+    Client::new(network, Patience::default())
+}
+
+/// Where each archive of a release may be fetched from.
+pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failure> {
+    let archives = &release.spec.release.archives;
+    for (archive, _) in &global.mirror {
+        if !archives.contains_key(archive) {
+            let known = archives.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+            return Err(Failure::input(
+                "unknown-archive",
+                format!("`--mirror` names archive `{archive}`, which the release does not have"),
+            )
+            .hint(format!("it has {}", known.join(", "))));
+        }
+    }
+    let places = Places::of_this_host();
+    archives
+        .iter()
+        .map(|(name, archive)| {
+            let path = release.folder.join(archive.keyring.value.as_str());
+            let keyring = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+            let given = global
+                .mirror
+                .iter()
+                .filter(|(archive, _)| archive == name)
+                .map(|(_, url)| url.clone())
+                .collect();
+            Ok(Mirrors::new(Search {
+                archive: name.clone(),
+                suites: archive.suites.clone(),
+                keyring,
+                given,
+                release: archive.mirrors.clone(),
+                places: places.clone(),
+            }))
+        })
+        .collect()
+}
+
+/// A flag that the first interrupt sets; the second one ends the program at once.
+pub fn cancel_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The order matters: the second interrupt finds the flag set by the first.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancel))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&cancel)))
+            .map_err(|error| Failure::error(Kind::Machine, "signals", &error))?;
+    }
+    Ok(cancel)
+}

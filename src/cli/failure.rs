@@ -1,0 +1,118 @@
+//! What a command can end with other than success, and the exit code each has.
+
+use std::fmt;
+
+use crate::base::{Diagnostic, HostPath};
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Whose fault it is: it decides the exit code.
+    pub kind: Kind,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug)]
+pub enum Problem {
+    /// Something in the files of a release, which is shown with an excerpt.
+    InRelease {
+        /// The release folder.
+        folder: HostPath,
+        /// What is wrong.
+        diagnostic: Diagnostic,
+    },
+    /// Anything else: what was tried, then its causes.
+    Chain {
+        /// A stable word for programs.
+        code: &'static str,
+        /// What was tried and why it failed, the outermost first.
+        messages: Vec<String>,
+        /// What to do about it.
+        hints: Vec<String>,
+    },
+}
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A build or check failed, or something is stale or differs.
+    Result,
+    /// The user's input.
+    Input,
+    /// The machine.
+    Machine,
+    /// Told to stop.
+    Interrupted,
+}
+
+impl Kind {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Result => 1,
+            Self::Input => 2,
+            Self::Machine => 3,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl Failure {
+    /// A failure that was already told in full.
+    pub fn told(kind: Kind) -> Self {
+        Self { kind, problems: Vec::new() }
+    }
+
+    /// The user's input is wrong.
+    pub fn input(code: &'static str, message: impl fmt::Display) -> Self {
+        Self::new(Kind::Input, code, message)
+    }
+
+    /// A failure of this kind with one message.
+    pub fn new(kind: Kind, code: &'static str, message: impl fmt::Display) -> Self {
+        let messages = vec![message.to_string()];
+        Self { kind, problems: vec![Problem::Chain { code, messages, hints: Vec::new() }] }
+    }
+
+    /// An error and everything that led to it.
+    pub fn error(kind: Kind, code: &'static str, error: &dyn std::error::Error) -> Self {
+        let mut messages = vec![error.to_string()];
+        let mut source = error.source();
+        while let Some(cause) = source {
+            messages.push(cause.to_string());
+            source = cause.source();
+        }
+        Self { kind, problems: vec![Problem::Chain { code, messages, hints: Vec::new() }] }
+    }
+
+    /// Everything that is wrong with a release.
+    pub fn in_release(folder: &HostPath, diagnostics: Vec<Diagnostic>) -> Self {
+        let problems = diagnostics
+            .into_iter()
+            .map(|diagnostic| Problem::InRelease { folder: folder.clone(), diagnostic })
+            .collect();
+        Self { kind: Kind::Input, problems }
+    }
+
+    /// The same with one more reason for its last problem.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        if let Some(Problem::Chain { messages, .. }) = self.problems.last_mut() {
+            messages.push(reason.into());
+        }
+        self
+    }
+
+    /// The same with a hint for its last problem.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        match self.problems.last_mut() {
+            Some(Problem::Chain { hints, .. }) => hints.push(hint.into()),
+            Some(Problem::InRelease { diagnostic, .. }) => diagnostic.hints.push(hint.into()),
+            None => {}
+        }
+        self
+    }
+}

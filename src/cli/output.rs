@@ -1,0 +1,148 @@
+//! The one place that prints.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::arguments::{Colour, Global};
+use super::failure::{Failure, Kind, Problem};
+use super::render;
+use crate::base::HostPath;
+
+/// Where a command's result goes, and in which form.
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    colour: bool,
+}
+
+/// What a command hands over at its end: text it has printed already, and the same as a document.
+pub type CommandResult = Result<Value, (Value, Failure)>;
+
+impl Output {
+    /// As the flags ask.
+    pub fn new(global: &Global) -> Self {
+        let colour = match global.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => {
+                std::io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Self { json: global.json, quiet: global.quiet, colour }
+    }
+
+    /// Whether one JSON document is wanted instead of text.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether messages are coloured.
+    pub fn colour(&self) -> bool {
+        self.colour
+    }
+
+    /// Prints a part of the result for people.
+    pub fn text(&self, text: &str) {
+        if !self.json {
+            let mut out = anstream::stdout().lock();
+            // A closed pipe is the reader's decision.
+            let _ = out.write_all(text.as_bytes());
+        }
+    }
+
+    /// Says something beside the result, unless silence was asked for.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(anstream::stderr().lock(), "{text}");
+        }
+    }
+
+    /// Prints the end of a command and gives its exit code.
+    pub fn finish(&self, result: CommandResult) -> ExitCode {
+        let (mut document, failure) = match result {
+            Ok(document) => (document, None),
+            Err((document, failure)) => (document, Some(failure)),
+        };
+        if self.json {
+            if !document.is_object() {
+                document = json!({});
+            }
+            let problems = failure.iter().flat_map(|failure| &failure.problems);
+            document["format"] = "perestroika/output/1".into();
+            document["errors"] = problems.map(as_json).collect();
+            let mut out = anstream::stdout().lock();
+            let _ = writeln!(out, "{document}");
+        } else if let Some(failure) = &failure {
+            self.explain(failure);
+        }
+        failure.map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.kind.code()))
+    }
+
+    fn explain(&self, failure: &Failure) {
+        let mut err = anstream::stderr().lock();
+        for problem in &failure.problems {
+            let _ = match problem {
+                Problem::InRelease { folder, diagnostic } => {
+                    let text = render::diagnostics(
+                        std::slice::from_ref(diagnostic),
+                        &|path| std::fs::read_to_string(folder.join(path.as_str())).ok(),
+                        &shown_folder(folder),
+                        if self.colour { render::Color::Always } else { render::Color::Never },
+                    );
+                    writeln!(err, "{}\n", text.trim_end())
+                }
+                Problem::Chain { messages, hints, .. } => {
+                    let (bold, plain) = if self.colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+                    let mut text = format!("{bold}error{plain}: {}", messages[0]);
+                    for message in &messages[1..] {
+                        text.push_str(&format!("\n  because: {message}"));
+                    }
+                    for hint in hints {
+                        text.push_str(&format!("\nhelp: {hint}"));
+                    }
+                    writeln!(err, "{text}")
+                }
+            };
+        }
+    }
+}
+
+/// The wrong use of the command line, as clap tells it, or its help.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(Kind::Input.code()) } else { ExitCode::SUCCESS }
+}
+
+/// How a folder is written before the paths of its files: relative to the working folder where
+/// it lies below.
+fn shown_folder(folder: &HostPath) -> PathBuf {
+    let short = std::env::current_dir()
+        .ok()
+        .and_then(|here| folder.as_path().strip_prefix(here).ok().map(ToOwned::to_owned));
+    short.unwrap_or_else(|| folder.as_path().to_owned())
+}
+
+fn as_json(problem: &Problem) -> Value {
+    match problem {
+        Problem::InRelease { folder, diagnostic } => {
+            let place = diagnostic.places.first().map(|place| &place.span);
+            json!({
+                "code": diagnostic.code,
+                "message": diagnostic.message,
+                "file": place.map(|span| folder.join(span.file.as_str()).to_string()),
+                "line": place.map(|span| span.line),
+                "column": place.map(|span| span.column),
+                "hints": diagnostic.hints,
+            })
+        }
+        Problem::Chain { code, messages, hints } => json!({
+            "code": code,
+            "message": messages.join(": "),
+            "hints": hints,
+        }),
+    }
+}

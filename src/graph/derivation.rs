@@ -1,0 +1,258 @@
+//! Derivations: the recipe of each node as canonical JSON, whose BLAKE3 is its id.
+//!
+//! The encoders take every struct apart without `..`: a new field forces the decision whether it
+//! is part of the identity. Nothing that depends on a machine, a mirror, a moment or a place in a
+//! file has a field here.
+
+use std::collections::BTreeMap;
+
+use crate::base::{Architecture, DerivationId, Digest, Json, PackageName, Sha256};
+
+const FORMAT: &str = "perestroika/derivation/1";
+
+/// A node's recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Derivation {
+    /// Pinned bytes and how they are unpacked.
+    Source(Source),
+    /// A chroot snapshot.
+    Root(Root),
+    /// A source package, built for one architecture.
+    Package(Package),
+    /// The whole release.
+    Release(Release),
+}
+
+/// Pinned bytes and how they are unpacked. Its id is content alone: two packages of one source
+/// share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A folder, copied as it is.
+    Tree {
+        /// Digest of its [`crate::base::Tree`].
+        tree: Digest,
+    },
+    /// A Debian source package, unpacked by `dpkg-source` in the build root.
+    Debian {
+        /// The file that names the others.
+        dsc: String,
+        /// All files, the `.dsc` among them, sorted by name.
+        files: Vec<SourceFile>,
+    },
+}
+
+/// A file of a Debian source package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest, as the archive states it.
+    pub sha256: Sha256,
+}
+
+/// A chroot snapshot: what the base of a build root is solved from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// The architecture of its packages.
+    pub architecture: Architecture,
+    /// The binary package indexes, in order of preference.
+    pub indexes: Vec<RootIndex>,
+    /// Packages beside the essential ones, sorted.
+    pub packages: Vec<PackageName>,
+}
+
+/// A pinned index of a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootIndex {
+    /// The suite it belongs to.
+    pub suite: String,
+    /// Its path below the suite.
+    pub path: String,
+    /// Digest of its uncompressed bytes.
+    pub sha256: Sha256,
+}
+
+/// A source package, built for one architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: PackageName,
+    /// The version it will have.
+    pub version: String,
+    /// The architecture it is built for.
+    pub architecture: Architecture,
+    /// What is built.
+    pub source: DerivationId,
+    /// What it is built in.
+    pub root: DerivationId,
+    /// The packages of the release that its build dependencies lead to, sorted by id.
+    pub dependencies: Vec<DerivationId>,
+    /// Build dependencies, reduced to the architecture and profiles.
+    pub build_depends: Vec<String>,
+    /// Build conflicts, reduced likewise.
+    pub build_conflicts: Vec<String>,
+    /// The binary packages it must produce, sorted.
+    pub binaries: Vec<PackageName>,
+    /// Files put into the source folder, by path.
+    pub files: BTreeMap<String, String>,
+    /// Text put before the source's `debian/changelog`; empty for none.
+    pub changelog: String,
+    /// The shell script that builds.
+    pub script: String,
+    /// Its environment.
+    pub environment: BTreeMap<String, String>,
+    /// Active build profiles, sorted.
+    pub profiles: Vec<String>,
+    /// Patterns of the files it leaves.
+    pub outputs: Vec<String>,
+    /// Names taken from the seed although the release builds them, sorted.
+    pub from_seed: Vec<PackageName>,
+}
+
+/// The whole release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The namespace of a customer; empty for none.
+    pub customer: String,
+    /// Its packages, sorted by id.
+    pub packages: Vec<DerivationId>,
+}
+
+impl Derivation {
+    /// The canonical JSON document.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Source(source) => source.to_json(),
+            Self::Root(root) => root.to_json(),
+            Self::Package(package) => package.to_json(),
+            Self::Release(release) => release.to_json(),
+        }
+    }
+
+    /// The id: BLAKE3 of the document's bytes.
+    pub fn id(&self) -> DerivationId {
+        DerivationId::of(&self.to_json().encode())
+    }
+}
+
+impl Source {
+    fn to_json(&self) -> Json {
+        match self {
+            Self::Tree { tree } => Json::object([
+                ("format", FORMAT.into()),
+                ("kind", "source".into()),
+                ("unpack", "tree".into()),
+                ("tree", Json::text(tree)),
+            ]),
+            Self::Debian { dsc, files } => Json::object([
+                ("format", FORMAT.into()),
+                ("kind", "source".into()),
+                ("unpack", "dpkg-source".into()),
+                ("dsc", dsc.into()),
+                ("files", Json::Array(files.iter().map(SourceFile::to_json).collect())),
+            ]),
+        }
+    }
+}
+
+impl SourceFile {
+    fn to_json(&self) -> Json {
+        let Self { name, size, sha256 } = self;
+        Json::object([
+            ("name", name.into()),
+            ("size", Json::Integer(i64::try_from(*size).expect("the lock caps file sizes"))),
+            ("sha256", Json::text(sha256)),
+        ])
+    }
+}
+
+impl Root {
+    fn to_json(&self) -> Json {
+        let Self { architecture, indexes, packages } = self;
+        let index = |RootIndex { suite, path, sha256 }: &RootIndex| {
+            Json::object([
+                ("suite", suite.into()),
+                ("path", path.into()),
+                ("sha256", Json::text(sha256)),
+            ])
+        };
+        Json::object([
+            ("format", FORMAT.into()),
+            ("kind", "root".into()),
+            ("architecture", Json::text(architecture)),
+            ("indexes", Json::Array(indexes.iter().map(index).collect())),
+            ("packages", texts(packages)),
+        ])
+    }
+}
+
+impl Package {
+    fn to_json(&self) -> Json {
+        let Self {
+            name,
+            version,
+            architecture,
+            source,
+            root,
+            dependencies,
+            build_depends,
+            build_conflicts,
+            binaries,
+            files,
+            changelog,
+            script,
+            environment,
+            profiles,
+            outputs,
+            from_seed,
+        } = self;
+        Json::object([
+            ("format", FORMAT.into()),
+            ("kind", "package".into()),
+            ("name", Json::text(name)),
+            ("version", version.into()),
+            ("architecture", Json::text(architecture)),
+            ("source", Json::text(source)),
+            ("root", Json::text(root)),
+            ("dependencies", texts(dependencies)),
+            ("build_depends", texts(build_depends)),
+            ("build_conflicts", texts(build_conflicts)),
+            ("binaries", texts(binaries)),
+            ("files", map(files)),
+            ("changelog", changelog.into()),
+            ("script", script.into()),
+            ("environment", map(environment)),
+            ("profiles", texts(profiles)),
+            ("outputs", texts(outputs)),
+            ("from_seed", texts(from_seed)),
+        ])
+    }
+}
+
+impl Release {
+    fn to_json(&self) -> Json {
+        let Self { name, version, customer, packages } = self;
+        Json::object([
+            ("format", FORMAT.into()),
+            ("kind", "release".into()),
+            ("name", name.into()),
+            ("version", version.into()),
+            ("customer", customer.into()),
+            ("packages", texts(packages)),
+        ])
+    }
+}
+
+fn texts<T: std::fmt::Display>(items: &[T]) -> Json {
+    Json::Array(items.iter().map(Json::text).collect())
+}
+
+fn map(members: &BTreeMap<String, String>) -> Json {
+    Json::Object(members.iter().map(|(key, value)| (key.clone(), value.into())).collect())
+}

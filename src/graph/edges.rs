@@ -1,0 +1,168 @@
+//! Which package of the release needs which other.
+//!
+//! An edge P → Q arises when the first alternative of a build dependency of P that any package
+//! of the release offers is Q's. Nothing else makes an edge: what archive packages need among
+//! themselves is the archive's affair.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::draft::Draft;
+use crate::base::{Diagnostic, PackageName, Span};
+
+/// For each draft, the places of those it needs; and an order in which each comes after them.
+pub struct Edges {
+    pub needs: Vec<BTreeSet<usize>>,
+    pub order: Vec<usize>,
+}
+
+/// One edge and why it is there.
+struct Reason<'a> {
+    from: usize,
+    to: usize,
+    name: &'a PackageName,
+    span: Option<Span>,
+}
+
+/// The edges between `drafts`.
+pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
+    let offers = offers(drafts)?;
+    let mut reasons = Vec::new();
+    for (from, draft) in drafts.iter().enumerate() {
+        let seed: BTreeSet<_> = draft.package.from_seed.iter().map(|name| &name.value).collect();
+        for wanted in &draft.depends {
+            for alternatives in &wanted.depends.0 {
+                let offered = alternatives.0.iter().find_map(|relation| {
+                    let makers: Vec<usize> = offers
+                        .get(&relation.name)?
+                        .iter()
+                        .copied()
+                        .filter(|maker| *maker != from)
+                        .collect();
+                    let taken = !makers.is_empty() && !seed.contains(&relation.name);
+                    taken.then_some((&relation.name, makers))
+                });
+                let Some((name, makers)) = offered else { continue };
+                let span = wanted.span.clone();
+                reasons.extend(makers.into_iter().map(|to| Reason {
+                    from,
+                    to,
+                    name,
+                    span: span.clone(),
+                }));
+            }
+        }
+    }
+    let mut graph: DiGraph<usize, ()> = DiGraph::new();
+    let places: Vec<NodeIndex> = (0..drafts.len()).map(|index| graph.add_node(index)).collect();
+    let mut needs = vec![BTreeSet::new(); drafts.len()];
+    for reason in &reasons {
+        if needs[reason.from].insert(reason.to) {
+            graph.add_edge(places[reason.from], places[reason.to], ());
+        }
+    }
+    // Tarjan's components come out with everything a component needs before it.
+    let components = tarjan_scc(&graph);
+    let loops: Vec<Diagnostic> = components
+        .iter()
+        .filter(|component| component.len() > 1)
+        .map(|component| {
+            let members = component.iter().map(|place| graph[*place]).collect();
+            cycle(drafts, &reasons, &members)
+        })
+        .collect();
+    if !loops.is_empty() {
+        return Err(loops);
+    }
+    Ok(Edges { needs, order: components.into_iter().flatten().map(|place| graph[place]).collect() })
+}
+
+/// Who offers each name: as a package of that name, or else by `Provides`.
+fn offers<'a>(
+    drafts: &'a [Draft<'_>],
+) -> Result<BTreeMap<&'a PackageName, BTreeSet<usize>>, Vec<Diagnostic>> {
+    let mut real: BTreeMap<&PackageName, usize> = BTreeMap::new();
+    let mut offers: BTreeMap<&PackageName, BTreeSet<usize>> = BTreeMap::new();
+    let mut twice = Vec::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        for binary in &draft.binaries {
+            if let Some(other) = real.insert(&binary.name, index) {
+                twice.push(
+                    Diagnostic::new(
+                        "binary-twice",
+                        format!("two packages of the release build `{}`", binary.name),
+                    )
+                    .at(draft.package.span.clone(), format!("`{}` does", draft.package.name))
+                    .at(
+                        drafts[other].package.span.clone(),
+                        format!("`{}` does too", drafts[other].package.name),
+                    ),
+                );
+            }
+        }
+    }
+    if !twice.is_empty() {
+        return Err(twice);
+    }
+    for (index, draft) in drafts.iter().enumerate() {
+        for binary in &draft.binaries {
+            offers.entry(&binary.name).or_default().insert(index);
+            for name in binary.provides.iter().filter(|name| !real.contains_key(*name)) {
+                offers.entry(name).or_default().insert(index);
+            }
+        }
+    }
+    Ok(offers)
+}
+
+/// The shortest loop inside a component, told step by step.
+fn cycle(drafts: &[Draft<'_>], reasons: &[Reason<'_>], members: &BTreeSet<usize>) -> Diagnostic {
+    let start = *members.first().expect("a component has members");
+    let path = shortest_loop(reasons, members, start);
+    let name = |index: usize| drafts[index].package.name.as_str();
+    let told = path.iter().map(|reason| name(reason.from)).chain([name(start)]);
+    let message = format!("build dependencies go round: {}", told.collect::<Vec<_>>().join(" -> "));
+    let mut diagnostic = Diagnostic::new("cycle", message);
+    for reason in &path {
+        let span = reason.span.clone().unwrap_or_else(|| drafts[reason.from].package.span.clone());
+        diagnostic = diagnostic.at(
+            span,
+            format!("`{}` needs `{}` of `{}`", name(reason.from), reason.name, name(reason.to)),
+        );
+    }
+    let last = path.last().expect("a loop has steps");
+    diagnostic.hint(format!(
+        "`from_seed: [\"{}\"]` in `{}` takes it from the archive instead",
+        last.name,
+        name(last.from)
+    ))
+}
+
+fn shortest_loop<'a, 'b>(
+    reasons: &'b [Reason<'a>],
+    members: &BTreeSet<usize>,
+    start: usize,
+) -> Vec<&'b Reason<'a>> {
+    let mut reached: BTreeMap<usize, &Reason<'_>> = BTreeMap::new();
+    let mut front = vec![start];
+    while !front.is_empty() && !reached.contains_key(&start) {
+        let mut next = Vec::new();
+        for from in front {
+            for reason in reasons.iter().filter(|reason| reason.from == from) {
+                if members.contains(&reason.to) && !reached.contains_key(&reason.to) {
+                    reached.insert(reason.to, reason);
+                    next.push(reason.to);
+                }
+            }
+        }
+        front = next;
+    }
+    let mut path = vec![reached[&start]];
+    while path[path.len() - 1].from != start {
+        path.push(reached[&path[path.len() - 1].from]);
+    }
+    path.reverse();
+    path
+}

@@ -1,0 +1,198 @@
+//! Spec and lock in, graph out: names become edges, packages become derivations.
+
+use std::collections::BTreeMap;
+
+use super::derivation::{self, Derivation, RootIndex};
+use super::draft::Draft;
+use super::{Graph, Node, Origin, PackageOrigin, edges};
+use crate::base::{Architecture, DerivationId, Diagnostic};
+use crate::spec::Spec;
+use crate::spec::lock::{IndexKind, Lock};
+use crate::spec::model::Source;
+use crate::spec::release::Root;
+
+/// The graph of a release: pure, offline, the same for the same folder for ever.
+///
+/// # Errors
+/// Everything that is wrong with the packages, all at once: missing pins, fields that packaging
+/// needs, contradictions between spec and packaging, cycles.
+pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
+    let architecture = architecture(spec).map_err(|error| vec![error])?;
+    let (roots, mut errors) = partition(
+        spec.release
+            .roots
+            .iter()
+            .map(|(name, root)| Ok((name.as_str(), lower_root(name, root, lock, architecture)?))),
+    );
+    let roots: BTreeMap<&str, Node> = roots.into_iter().collect();
+    let (drafts, wrong) = partition(
+        spec.packages.iter().map(|package| Draft::new(package, spec, lock, architecture)),
+    );
+    errors.extend(wrong);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let edges = edges::find(&drafts)?;
+
+    let mut nodes: BTreeMap<DerivationId, Node> = BTreeMap::new();
+    let mut ordered: Vec<DerivationId> = Vec::new();
+    let mut add = |node: Node| {
+        let id = node.id;
+        if nodes.insert(id, node).is_none() {
+            ordered.push(id);
+        }
+        id
+    };
+    let mut ids: BTreeMap<usize, DerivationId> = BTreeMap::new();
+    for index in edges.order {
+        let draft = &drafts[index];
+        let root = add(roots[draft.root].clone());
+        let source = add(lower_source(draft, spec));
+        let mut dependencies: Vec<_> = edges.needs[index].iter().map(|need| ids[need]).collect();
+        dependencies.sort_unstable();
+        ids.insert(index, add(lower_package(draft, architecture, root, source, dependencies)));
+    }
+    let mut packages: Vec<_> = ids.into_values().collect();
+    packages.sort_unstable();
+    add(node(
+        Derivation::Release(derivation::Release {
+            name: spec.release.name.clone(),
+            version: spec.release.version.clone(),
+            customer: spec.release.customer.clone(),
+            packages,
+        }),
+        Origin::Release,
+    ));
+    Ok(Graph::new(ordered.iter().filter_map(|id| nodes.remove(id)).collect()))
+}
+
+fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for result in results {
+        match result {
+            Ok(value) => good.push(value),
+            Err(error) => bad.push(error),
+        }
+    }
+    (good, bad)
+}
+
+fn node(derivation: Derivation, origin: Origin) -> Node {
+    Node { id: derivation.id(), derivation, origin }
+}
+
+fn architecture(spec: &Spec) -> Result<&Architecture, Diagnostic> {
+    match spec.release.architectures.as_slice() {
+        [one] => Ok(one),
+        _ => Err(Diagnostic::new(
+            "unsupported",
+            "this version builds releases of exactly one architecture",
+        )
+        .hint("release.toml: `architectures = [\"amd64\"]`")),
+    }
+}
+
+fn lower_root(
+    name: &str,
+    root: &Root,
+    lock: &Lock,
+    architecture: &Architecture,
+) -> Result<Node, Diagnostic> {
+    let archive = &root.archive.value;
+    let unpinned = || {
+        Diagnostic::new("unpinned", format!("archive `{archive}` is not pinned for {architecture}"))
+            .at(root.archive.span.clone(), format!("root `{name}` needs its indexes"))
+            .hint("`perestroika lock` pins it")
+    };
+    let locked = lock.archives.get(archive).ok_or_else(unpinned)?;
+    let indexes: Vec<RootIndex> = locked
+        .suites
+        .iter()
+        .flat_map(|suite| suite.indexes.iter().map(move |index| (suite, index)))
+        .filter(|(_, index)| match &index.kind {
+            IndexKind::Packages(of) => of == architecture,
+            IndexKind::Sources => false,
+        })
+        .map(|(suite, index)| RootIndex {
+            suite: suite.suite.clone(),
+            path: index.path.clone(),
+            sha256: index.sha256,
+        })
+        .collect();
+    if indexes.is_empty() {
+        return Err(unpinned());
+    }
+    let mut packages: Vec<_> = root.packages.iter().map(|package| package.value.clone()).collect();
+    packages.sort();
+    packages.dedup();
+    let derivation = Derivation::Root(derivation::Root {
+        architecture: architecture.clone(),
+        indexes,
+        packages,
+    });
+    Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
+}
+
+fn lower_source(draft: &Draft<'_>, spec: &Spec) -> Node {
+    let origin = match (&draft.package.source.value, &draft.directory) {
+        (Source::Archive { .. }, Some(directory)) => Origin::Archive {
+            archive: spec.release.roots[draft.root].archive.value.clone(),
+            directory: directory.clone(),
+        },
+        (Source::Dir { path, tree, packaging: _ }, _) => {
+            Origin::Dir { path: path.clone(), tree: tree.clone() }
+        }
+        (Source::Archive { .. }, None) => {
+            unreachable!("a draft of an archive source has its folder")
+        }
+    };
+    node(Derivation::Source(draft.source.clone()), origin)
+}
+
+fn lower_package(
+    draft: &Draft<'_>,
+    architecture: &Architecture,
+    root: DerivationId,
+    source: DerivationId,
+    dependencies: Vec<DerivationId>,
+) -> Node {
+    let package = draft.package;
+    let mut from_seed: Vec<_> = package.from_seed.iter().map(|name| name.value.clone()).collect();
+    from_seed.sort();
+    from_seed.dedup();
+    let derivation = derivation::Package {
+        name: package.name.clone(),
+        version: draft.version.clone(),
+        architecture: architecture.clone(),
+        source,
+        root,
+        dependencies,
+        build_depends: draft
+            .depends
+            .iter()
+            .flat_map(|wanted| &wanted.depends.0)
+            .map(ToString::to_string)
+            .collect(),
+        build_conflicts: draft.conflicts.0.iter().map(ToString::to_string).collect(),
+        binaries: draft.binaries.iter().map(|binary| binary.name.clone()).collect(),
+        files: draft.files.clone(),
+        changelog: draft.changelog.clone(),
+        script: package.build.script.clone(),
+        environment: draft.environment.clone(),
+        profiles: draft.profiles.iter().cloned().collect(),
+        outputs: package.build.outputs.clone(),
+        from_seed,
+    };
+    let origin = PackageOrigin {
+        span: package.span.clone(),
+        wanted: draft
+            .depends
+            .iter()
+            .map(|wanted| (wanted.text.clone(), wanted.span.clone()))
+            .collect(),
+        resources: package.resources.clone(),
+        without_tests: package.without_tests.clone(),
+    };
+    node(Derivation::Package(derivation), Origin::Package(origin))
+}

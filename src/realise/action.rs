@@ -1,0 +1,110 @@
+//! Actions: everything that goes into one build, nothing that does not.
+//!
+//! The document is the package's derivation in which the source reference became its content and
+//! the root, the dependencies and the build dependencies vanished into the exact ordered list of
+//! packages of the build root. So when a dependency is rebuilt to identical bytes, the action
+//! stays the same, and nothing is built again.
+
+use crate::archive::deb::index::BinaryPackage;
+use crate::base::{ActionId, Json};
+use crate::graph::derivation::{Package, Source, SourceFile};
+
+const FORMAT: &str = "perestroika/action/1";
+
+/// One build, stated completely.
+#[derive(Debug)]
+pub struct Action {
+    document: Json,
+    id: ActionId,
+}
+
+impl Action {
+    /// Building `package` from `source` by this whole script, in a root of exactly these layers, lowest first, each a
+    /// list in its canonical order.
+    pub fn new(
+        package: &Package,
+        source: &Source,
+        script: &str,
+        layers: &[&[&BinaryPackage]],
+    ) -> Self {
+        let Package {
+            name,
+            version,
+            architecture,
+            source: _,
+            root: _,
+            dependencies: _,
+            build_depends: _,
+            build_conflicts: _,
+            binaries,
+            files,
+            changelog,
+            script: _,
+            environment,
+            profiles,
+            outputs,
+            from_seed: _,
+        } = package;
+        let map = |members: &std::collections::BTreeMap<String, String>| {
+            Json::Object(members.iter().map(|(key, value)| (key.clone(), value.into())).collect())
+        };
+        let layers = layers
+            .iter()
+            .map(|layer| Json::Array(layer.iter().map(|package| root_package(package)).collect()))
+            .collect();
+        let document = Json::object([
+            ("format", FORMAT.into()),
+            ("kind", "package".into()),
+            ("assembly", super::buildroot::ASSEMBLY.into()),
+            ("contract", crate::sandbox::CONTRACT.into()),
+            ("name", Json::text(name)),
+            ("version", version.into()),
+            ("architecture", Json::text(architecture)),
+            ("source", content(source)),
+            ("root", Json::Array(layers)),
+            ("binaries", Json::Array(binaries.iter().map(Json::text).collect())),
+            ("files", map(files)),
+            ("changelog", changelog.into()),
+            ("script", script.into()),
+            ("environment", map(environment)),
+            ("profiles", Json::array(profiles)),
+            ("outputs", Json::array(outputs)),
+        ]);
+        let id = ActionId::of(&document.encode());
+        Self { document, id }
+    }
+
+    /// Its name: BLAKE3 of its document.
+    pub fn id(&self) -> ActionId {
+        self.id
+    }
+
+    /// The canonical JSON document.
+    pub fn document(&self) -> &Json {
+        &self.document
+    }
+}
+
+fn root_package(package: &BinaryPackage) -> Json {
+    Json::object([
+        ("name", Json::text(&package.name)),
+        ("version", Json::text(&package.version)),
+        ("architecture", Json::text(&package.architecture)),
+        ("sha256", Json::text(package.sha256)),
+    ])
+}
+
+fn content(source: &Source) -> Json {
+    match source {
+        Source::Tree { tree } => Json::object([("tree", Json::text(tree))]),
+        Source::Debian { dsc, files } => {
+            let file = |SourceFile { name, size: _, sha256 }: &SourceFile| {
+                Json::object([("name", name.into()), ("sha256", Json::text(sha256))])
+            };
+            Json::object([
+                ("dsc", dsc.into()),
+                ("files", Json::Array(files.iter().map(file).collect())),
+            ])
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What can go wrong while a build root is made.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::archive::deb::package;
+use crate::{sandbox, store};
+
+/// Why there is no build root.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A package file is broken or hostile.
+    #[error("package `{package}` cannot be unpacked")]
+    Package {
+        /// Its name, version and architecture.
+        package: String,
+        /// What is wrong with it.
+        source: package::Error,
+    },
+    /// The packages do not fit together.
+    #[error("`{path}` is in both `{first}` and `{second}`, and neither replaces the other")]
+    Conflict {
+        /// The path in the root.
+        path: String,
+        /// A package that has it.
+        first: String,
+        /// Another one.
+        second: String,
+    },
+    /// A package is not what dpkg's database can hold.
+    #[error("package `{package}` has an unusable {what}")]
+    Unusable {
+        /// Its name.
+        package: String,
+        /// Which part of it.
+        what: String,
+    },
+    /// The packages were unpacked, but a script of theirs or dpkg failed.
+    #[error("the build root could not be configured: {verdict}")]
+    Configure {
+        /// How dpkg ended.
+        verdict: String,
+        /// What it printed, the last part of it.
+        log: String,
+    },
+    /// A folder of dpkg's database in a lower layer cannot be understood.
+    #[error("the database of the layer below is broken: {0}")]
+    Database(String),
+    /// Somebody told us to stop.
+    #[error("stopped while a build root was made")]
+    Cancelled,
+    /// An operation of the system failed.
+    #[error("cannot {operation} `{}`", path.display())]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The store failed.
+    #[error("the store failed while a build root was made")]
+    Store(#[from] store::Error),
+    /// The sandbox could not be had.
+    #[error("the build root could not be configured in isolation")]
+    Sandbox(#[from] sandbox::Error),
+}
+
+impl From<package::Error> for Error {
+    fn from(source: package::Error) -> Self {
+        Self::Package { package: String::new(), source }
+    }
+}
+
+/// Names the operation and the path that an error of the system belongs to.
+pub(super) fn system(
+    operation: &'static str,
+    path: impl AsRef<Path>,
+) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::System { operation, path: path.as_ref().to_owned(), source }
+}

@@ -1,0 +1,162 @@
+//! What can stop a package, apart from its own build failing.
+
+use std::sync::Arc;
+
+use super::event::Fault;
+use crate::base::{ActionId, Digest, Sha256};
+use crate::{fetch, sandbox, store};
+
+/// The result of a step of a build.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a package could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No choice of packages satisfies its build dependencies.
+    #[error("no build root satisfies its build dependencies")]
+    Unsolvable {
+        /// The chain of reasons.
+        because: Vec<String>,
+    },
+    /// A pinned index that is not one.
+    #[error("the pinned index `{path}` {reason}")]
+    Index {
+        /// Its path below the suite.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An output that is not what its name says.
+    #[error("output `{file}`: {reason}")]
+    Output {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The build left other packages than it declares.
+    #[error("its build left other packages than its packaging declares")]
+    OtherOutputs {
+        /// Declared, but not there.
+        missing: Vec<String>,
+        /// There, but not declared.
+        unexpected: Vec<String>,
+    },
+    /// Something that the lock does not pin.
+    #[error("{what} is not pinned")]
+    Unpinned {
+        /// What.
+        what: String,
+    },
+    /// A Release file kept as evidence that is not the one that was pinned.
+    #[error("`{path}` is not the file that was pinned\n  expected {expected}\n  actual   {actual}")]
+    Evidence {
+        /// The file.
+        path: String,
+        /// Its pinned digest.
+        expected: Sha256,
+        /// Its digest now.
+        actual: Sha256,
+    },
+    /// A source folder that changed while it was built.
+    #[error(
+        "`{path}` changed since it was evaluated\n  evaluated {expected}\n  now       {actual}"
+    )]
+    SourceMoved {
+        /// The folder.
+        path: String,
+        /// Its digest at evaluation.
+        expected: Digest,
+        /// Its digest now.
+        actual: Digest,
+    },
+    /// A record of the store that cannot be read.
+    #[error("record {digest} cannot be used")]
+    Record {
+        /// The record.
+        digest: Digest,
+        /// Why.
+        source: super::record::Error,
+    },
+    /// An action document of the store that is none.
+    #[error("the document of action {action} does not list its build root")]
+    Action {
+        /// The action.
+        action: ActionId,
+    },
+    /// A file operation failed.
+    #[error("cannot {operation} `{path}`")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Something could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] fetch::Error),
+    /// The build root could not be made.
+    #[error(transparent)]
+    Root(#[from] super::buildroot::Error),
+    /// The sandbox could not be had.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
+    /// The root's pinned packages could not be had; every package over that root says so.
+    #[error(transparent)]
+    Snapshot(Arc<Self>),
+    /// A record that was just written is not there.
+    #[error("the record of action {action} vanished from the store, or files of it did")]
+    RecordLost {
+        /// The action.
+        action: ActionId,
+    },
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unsolvable { .. }
+            | Self::Unpinned { .. }
+            | Self::Evidence { .. }
+            | Self::SourceMoved { .. } => Fault::Input,
+            Self::Output { .. } | Self::OtherOutputs { .. } => Fault::Package,
+            Self::Index { .. }
+            | Self::Record { .. }
+            | Self::RecordLost { .. }
+            | Self::Action { .. }
+            | Self::File { .. }
+            | Self::Store(_)
+            | Self::Fetch(_)
+            | Self::Root(_)
+            | Self::Sandbox(_) => Fault::Machine,
+            Self::Snapshot(error) => error.fault(),
+        }
+    }
+
+    /// Further lines to it.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Unsolvable { because } => because.clone(),
+            Self::OtherOutputs { missing, unexpected } => {
+                let list = |what: &str, names: &[String]| {
+                    (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+                };
+                [list("missing", missing), list("not declared", unexpected)]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
+            Self::SourceMoved { .. } => {
+                vec!["run the command again: it evaluates the folder as it is now".to_owned()]
+            }
+            Self::Snapshot(error) => error.notes(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Copies of what was built, for people: reflinks or copies, never links into the store.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+use super::error::Result;
+use super::inputs::at;
+use super::manifest::Manifest;
+use super::record::{Output, Record};
+use crate::base::{Digest, HostPath};
+use crate::store::Store;
+
+/// The list of what an earlier run put into the folder.
+const LIST: &str = ".perestroika-files";
+
+/// Puts the outputs of `records`, and the manifest if the release is whole, into `folder`.
+/// Files of an earlier run that are no longer part of it are removed; others are left alone.
+/// A file that is there already with the same bytes is not written again.
+pub fn export(
+    store: &Store,
+    folder: &HostPath,
+    records: &[Arc<Record>],
+    manifest: Option<&Manifest>,
+) -> Result<()> {
+    fs::create_dir_all(folder).map_err(at("create", folder))?;
+    let list = folder.join(LIST);
+    let before = fs::read_to_string(&list).unwrap_or_default();
+    let mut names = BTreeSet::new();
+    for output in records.iter().flat_map(|record| &record.outputs) {
+        names.insert(output.file.as_str());
+        copy(store, folder, output)?;
+    }
+    if let Some(manifest) = manifest {
+        names.insert("MANIFEST.json");
+        replace(folder, "MANIFEST.json", |file| {
+            std::io::Write::write_all(file, &manifest.document().encode())
+        })?;
+    }
+    for name in before.lines().filter(|name| is_plain(name) && !names.contains(name)) {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(at("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+    if text != before {
+        replace(folder, LIST, |file| std::io::Write::write_all(file, text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
+}
+
+fn copy(store: &Store, folder: &HostPath, output: &Output) -> Result<()> {
+    let path = folder.join(&output.file);
+    if is_same(&path, output) {
+        return Ok(());
+    }
+    let mut object = store.open_object(&output.blake3)?;
+    replace(folder, &output.file, |file| {
+        if rustix::fs::ioctl_ficlone(&*file, &object).is_ok() {
+            return Ok(());
+        }
+        std::io::copy(&mut object, file).map(drop)
+    })
+}
+
+fn is_same(path: &HostPath, output: &Output) -> bool {
+    let same_size =
+        fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && there.len() == output.size);
+    same_size && fs::read(path).is_ok_and(|bytes| Digest::of(&bytes) == output.blake3)
+}
+
+/// Writes a file under another name and renames it: a reader finds the old one or the new one.
+fn replace(
+    folder: &HostPath,
+    name: &str,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> Result<()> {
+    let path = folder.join(name);
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).map_err(at("create a file in", folder))?;
+    write(file.as_file_mut()).map_err(at("write", &path))?;
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))
+        .map_err(at("change mode of", &path))?;
+    file.persist(&path).map_err(|error| at("rename to", &path)(error.error))?;
+    Ok(())
+}

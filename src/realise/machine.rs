@@ -1,0 +1,38 @@
+//! What this machine has to give to builds.
+
+use std::num::NonZeroUsize;
+
+/// What the machine gives to one build, where its spec does not say.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    /// Bytes of memory of the machine.
+    pub machine_memory: u64,
+    /// Bytes of memory of one build, its scratch in memory included.
+    pub memory: u64,
+    /// Processors a build may use, by number.
+    pub cores: Vec<u32>,
+}
+
+impl Allowance {
+    /// A fair share of nine tenths of this machine's memory for each of `jobs` builds, and these
+    /// processors.
+    pub fn of_machine(cores: Vec<u32>, jobs: NonZeroUsize) -> Self {
+        let system = rustix::system::sysinfo();
+        let machine_memory = system.totalram.saturating_mul(system.mem_unit.into());
+        let jobs = u64::try_from(jobs.get()).unwrap_or(u64::MAX);
+        Self { machine_memory, memory: machine_memory / 10 * 9 / jobs, cores }
+    }
+}
+
+/// The processors this process may run on, by number.
+pub fn processors() -> Vec<u32> {
+    let allowed = rustix::thread::sched_getaffinity(None);
+    let numbers = |set: rustix::thread::CpuSet| {
+        (0..rustix::thread::CpuSet::MAX_CPU)
+            .filter(|number| set.is_set(*number))
+            .filter_map(|number| u32::try_from(number).ok())
+            .collect()
+    };
+    // A kernel that does not tell has at least one.
+    allowed.map_or_else(|_| vec![0], numbers)
+}

@@ -1,0 +1,378 @@
+//! One package, from its derivation to its record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::action::Action;
+use super::buildroot::{self, RootPackage};
+use super::error::{Error, Result};
+use super::event::{Event, Failure, Fault, Phase};
+use super::machine::Allowance;
+use super::record::{NewRecord, Record};
+use super::request::{self, Folders};
+use super::universe::{self, RootLists, Snapshot, Snapshots};
+use super::world::World;
+use super::{inputs, log, outputs};
+use crate::archive::deb::index::BinaryPackage;
+use crate::archive::deb::solver;
+use crate::base::{ActionId, DerivationId};
+use crate::fetch::{self, PoolFile};
+use crate::graph::derivation::{Derivation, Package, Root, Source};
+use crate::graph::{Graph, Node, Origin};
+use crate::sandbox::{self, Outcome, Verdict};
+use crate::spec::model::Resources;
+use crate::store::{self, NewAttempt};
+
+/// A package that is to be had, and everything that takes.
+pub struct Job<'a> {
+    pub world: &'a World<'a>,
+    pub graph: &'a Graph,
+    pub snapshots: Arc<Snapshots>,
+    pub node: &'a Node,
+    pub package: &'a Package,
+    /// The records of everything it needs of the release, directly and indirectly.
+    pub closure: Vec<Arc<Record>>,
+    pub allowance: Allowance,
+    pub tell: &'a (dyn Fn(Event) + Sync),
+}
+
+/// A package that is there.
+pub struct Done {
+    pub action: ActionId,
+    pub record: Arc<Record>,
+    pub cached: bool,
+}
+
+/// The version of everything that turns a derivation and its offers into an action.
+const RESOLUTION_RULES: u32 =
+    (solver::RULES << 20) | (buildroot::ASSEMBLY << 10) | sandbox::CONTRACT;
+
+/// Looks the package up, or builds it.
+pub fn realise(job: &Job<'_>) -> Result<Done, Failure> {
+    match look_up(job) {
+        Ok(Some(done)) => return Ok(done),
+        Ok(None) => {}
+        Err(error) => return Err(failure(job, &error)),
+    }
+    job.phase(Phase::Solve);
+    let resolved = resolve(job).map_err(|error| failure(job, &error))?;
+    let found = adopted(job, resolved.action.id()).map_err(|error| failure(job, &error))?;
+    if let Some(done) = found {
+        return Ok(done);
+    }
+    job.phase(Phase::Wait);
+    let lock = format!("action-{}", resolved.action.id());
+    let _mine = job
+        .world
+        .store
+        .lock_unless(&lock, job.world.cancel)
+        .map_err(|error| failure(job, &error.into()))?;
+    // Another process may have built it while this one waited.
+    let found = adopted(job, resolved.action.id()).map_err(|error| failure(job, &error))?;
+    match found {
+        Some(done) => Ok(done),
+        None => build(job, &resolved),
+    }
+}
+
+/// What would be used without building anything: the action this derivation came to when it was
+/// offered the same before, and its record.
+pub fn look_up(job: &Job<'_>) -> Result<Option<Done>> {
+    let offered = universe::offered_digest(&job.closure);
+    match job.world.store.resolution(&job.node.id, &offered, RESOLUTION_RULES)? {
+        Some(action) => adopted(job, action),
+        None => Ok(None),
+    }
+}
+
+/// A package's action and the root that it needs.
+struct Resolved {
+    action: Action,
+    snapshot: Arc<Snapshot>,
+    lists: RootLists,
+    script: String,
+}
+
+fn resolve(job: &Job<'_>) -> Result<Resolved> {
+    let store = job.world.store;
+    let root = job.root();
+    let snapshot =
+        job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
+    let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
+    let script = request::script(job.package, job.source().1);
+    let layers = lists.layers();
+    let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
+    let action = Action::new(job.package, job.source().1, &script, &layers);
+    store.put_json(action.document())?;
+    for id in [job.node.id, job.package.root, job.package.source] {
+        let node = job.graph.node(id).expect("a node of the graph");
+        store.put_json(&node.derivation.to_json())?;
+    }
+    let offered = universe::offered_digest(&job.closure);
+    store.remember_resolution(&job.node.id, &offered, RESOLUTION_RULES, &action.id())?;
+    Ok(Resolved { action, snapshot, lists, script })
+}
+
+/// The adopted record of an action, if all its outputs are still there.
+fn adopted(job: &Job<'_>, action: ActionId) -> Result<Option<Done>> {
+    let Some(adopted) = job.world.store.record(&action)? else { return Ok(None) };
+    let record = Record::from_json(&adopted.record.encode())
+        .map_err(|source| Error::Record { digest: adopted.digest, source })?;
+    let whole =
+        record.outputs.iter().all(|output| job.world.store.object(&output.blake3).is_some());
+    Ok(whole.then(|| Done { action, record: Arc::new(record), cached: true }))
+}
+
+fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Failure> {
+    let run = |error: &Error| failure(job, error);
+    let world = job.world;
+    let cause = cause(job).map_err(|error| run(&error))?;
+    let root = build_root(job, resolved).map_err(|error| run(&error))?;
+    let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
+    let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
+    let (source_node, source) = job.source();
+    inputs::prepare(world, job.package, source_node, source, &resolved.script, &folders.inputs)
+        .map_err(|error| run(&error))?;
+    let request = request::request(job.package, job.resources(), &folders, &job.allowance);
+
+    job.phase(Phase::Build);
+    let started = jiff::Timestamp::now().as_second();
+    let clock = Instant::now();
+    let action = resolved.action.id();
+    let new = NewAttempt { package: job.package.name.clone(), derivation: job.node.id, action };
+    let (attempt, writer) = world
+        .store
+        .start_attempt(&new, request.limits.output)
+        .map_err(|error| run(&error.into()))?;
+    let mut log = log::Tee::new(writer, |text| {
+        (job.tell)(Event::Line { package: job.package.name.clone(), text: text.to_owned() });
+    });
+    let outcome = world.executor.run(&request, &mut log, world.cancel);
+    let elapsed = clock.elapsed();
+    let (writer, tail) = log.finish();
+    job.phase(Phase::Keep);
+    let kept = writer.finish().map_err(|error| run(&error.into()))?;
+    let ended = outcome
+        .map_err(Error::from)
+        .map_err(|error| run(&error))
+        .and_then(|outcome| verdict(job, &outcome, &tail).map(|()| outcome))
+        .and_then(|outcome| {
+            outputs::keep(world.store, job.package, &folders.outputs, &outcome.collected)
+                .map(|outputs| (outcome, outputs))
+                .map_err(|error| run(&error))
+        });
+    let (outcome, outputs) = match ended {
+        Ok(ended) => ended,
+        Err(failure) => {
+            let verdict = match failure.fault {
+                Fault::Cancelled => store::Verdict::Cancelled,
+                Fault::Machine => store::Verdict::Fault,
+                Fault::Package | Fault::Input => store::Verdict::Failed,
+            };
+            // The failure is what the user must hear of, even if noting it fails too.
+            let _ = attempt.finish(verdict, &failure.cause, None, Some(&kept));
+            return Err(failure);
+        }
+    };
+    let record = Record::new(NewRecord {
+        action,
+        derivation: job.node.id,
+        outputs,
+        layers: root.manifests,
+        log: kept.digest,
+        receipt: outcome.receipt.0,
+        circumstances: circumstances(&job.allowance),
+        started,
+        elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
+        cause,
+    });
+    let keep = || -> Result<Done> {
+        let recorded = world.store.put_record(&action, &record.to_json())?;
+        attempt.finish(store::Verdict::Built, "", Some(recorded.digest), Some(&kept))?;
+        // If the action was built before, the earlier record counts.
+        let done = adopted(job, action)?.ok_or(Error::RecordLost { action })?;
+        Ok(Done { cached: false, ..done })
+    };
+    keep().map_err(|error| run(&error))
+}
+
+/// Fetches the packages of the build root and puts it together.
+fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot> {
+    let world = job.world;
+    let lists = [&resolved.lists.base, &resolved.lists.rest];
+    let mut ours: BTreeMap<_, _> = BTreeMap::new();
+    for output in job.closure.iter().flat_map(|record| &record.outputs) {
+        ours.insert(output.sha256, output.blake3);
+    }
+    let wanted: Vec<PoolFile> = lists
+        .iter()
+        .flat_map(|list| list.iter())
+        .filter(|package| !ours.contains_key(&package.sha256))
+        .map(|package| PoolFile {
+            path: package.filename.clone(),
+            size: package.size,
+            sha256: package.sha256,
+        })
+        .collect();
+    let progress = |progress: fetch::Progress| {
+        job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
+    };
+    let archive = &resolved.snapshot.archive;
+    let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
+    ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
+    let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {
+        list.iter()
+            .map(|package| RootPackage {
+                object: ours[&package.sha256],
+                package: Arc::clone(package),
+            })
+            .collect()
+    };
+    let progress = |progress: buildroot::Progress| {
+        let buildroot::Progress { step, done, total } = progress;
+        job.phase(Phase::Root { step, done, total });
+    };
+    Ok(buildroot::provide(
+        world.store,
+        world.executor,
+        &packages(lists[0]),
+        &packages(lists[1]),
+        world.cancel,
+        &progress,
+    )?)
+}
+
+fn make_folders(scratch: &store::Scratch, layers: Vec<crate::base::HostPath>) -> Result<Folders> {
+    let folder = |name: &str| {
+        let path = scratch.path().join(name);
+        std::fs::create_dir(&path).map_err(inputs::at("create", &path)).map(|()| path)
+    };
+    Ok(Folders {
+        layers,
+        inputs: folder("inputs")?,
+        outputs: folder("outputs")?,
+        scratch: folder("disk")?,
+    })
+}
+
+/// Why this package is built: what the record will answer to `why`.
+fn cause(job: &Job<'_>) -> Result<String> {
+    let attempts = job.world.store.attempts(Some(&job.package.name), 100)?;
+    let last = attempts.iter().find(|attempt| attempt.verdict == store::Verdict::Built);
+    Ok(match last {
+        None => "not built before".to_owned(),
+        Some(last) if last.derivation != job.node.id => {
+            format!("its recipe changed since {}", last.derivation)
+        }
+        Some(last) => format!("what it is built with changed since {}", last.action),
+    })
+}
+
+/// Turns an outcome that is no success into the failure to be shown.
+fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Failure> {
+    let limits = request::limits(job.resources(), &job.allowance);
+    let (fault, cause, hint) = match outcome.verdict {
+        Verdict::Built => return Ok(()),
+        Verdict::Failed(code) => {
+            let cause = log::cause(tail).unwrap_or_else(|| format!("its build exited with {code}"));
+            (Fault::Package, cause, None)
+        }
+        Verdict::Signalled(signal) => {
+            (Fault::Package, format!("its build was ended by signal {signal}"), None)
+        }
+        Verdict::TimedOut => (
+            Fault::Package,
+            format!("its build took longer than {} s", limits.wall.as_secs()),
+            Some("`resources: #{ time: … }` of its spec is the limit, in seconds"),
+        ),
+        Verdict::Silent => (
+            Fault::Package,
+            format!("its build printed nothing for {} s", limits.silence.as_secs()),
+            Some("`resources: #{ silence: … }` of its spec is the limit, in seconds"),
+        ),
+        Verdict::OutOfMemory => (
+            Fault::Package,
+            format!("its build needed more than {} MiB of memory", limits.memory >> 20),
+            Some("`resources: #{ memory: … }` of its spec is the limit, in bytes"),
+        ),
+        Verdict::OutOfSpace => (
+            Fault::Package,
+            format!("its build filled its {} MiB of scratch space", limits.scratch >> 20),
+            Some("`resources: #{ scratch: … }` of its spec is the limit, in bytes"),
+        ),
+        Verdict::OutOfOutput => (
+            Fault::Package,
+            format!("its build printed more than {} MiB", limits.output >> 20),
+            None,
+        ),
+        Verdict::Cancelled => (Fault::Cancelled, "cancelled".to_owned(), None),
+    };
+    Err(Failure {
+        fault,
+        cause,
+        notes: hint.into_iter().map(ToOwned::to_owned).collect(),
+        tail: tail.to_vec(),
+        derivation: job.node.id,
+    })
+}
+
+fn failure(job: &Job<'_>, error: &Error) -> Failure {
+    let mut messages = vec![error.to_string()];
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        messages.push(cause.to_string());
+        source = cause.source();
+    }
+    let cause = messages.remove(0);
+    let mut notes: Vec<String> =
+        messages.into_iter().map(|message| format!("because: {message}")).collect();
+    notes.extend(error.notes());
+    let cancelled = job.world.cancel.load(Ordering::Relaxed);
+    let fault = if cancelled { Fault::Cancelled } else { error.fault() };
+    Failure { fault, cause, notes, tail: Vec::new(), derivation: job.node.id }
+}
+
+/// What may not matter, kept for when it does.
+fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
+    let system = rustix::system::uname();
+    BTreeMap::from([
+        ("cores".to_owned(), allowance.cores.len().to_string()),
+        ("kernel".to_owned(), system.release().to_string_lossy().into_owned()),
+        ("machine".to_owned(), system.machine().to_string_lossy().into_owned()),
+        ("tool".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ])
+}
+
+impl Job<'_> {
+    fn phase(&self, phase: Phase) {
+        (self.tell)(Event::Phase { package: self.package.name.clone(), phase });
+    }
+
+    fn root(&self) -> &Root {
+        match &self.get(self.package.root).derivation {
+            Derivation::Root(root) => root,
+            _ => unreachable!("a package's root is a root"),
+        }
+    }
+
+    fn source(&self) -> (&Node, &Source) {
+        let node = self.get(self.package.source);
+        match &node.derivation {
+            Derivation::Source(source) => (node, source),
+            _ => unreachable!("a package's source is a source"),
+        }
+    }
+
+    fn resources(&self) -> &Resources {
+        match &self.node.origin {
+            Origin::Package(origin) => &origin.resources,
+            _ => unreachable!("a package comes from a spec"),
+        }
+    }
+
+    fn get(&self, id: DerivationId) -> &Node {
+        self.graph.node(id).expect("the graph has what its nodes need")
+    }
+}

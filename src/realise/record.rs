@@ -1,0 +1,208 @@
+//! Records: what came of an action, as a canonical JSON document.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::base::{ActionId, DerivationId, Digest, Json, Sha256, json};
+
+const FORMAT: &str = "perestroika/record/1";
+
+/// What came of an action, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    format: String,
+    /// What was done.
+    pub action: ActionId,
+    /// The derivation it was done for first.
+    pub derivation: DerivationId,
+    /// The files it left, sorted by name.
+    pub outputs: Vec<Output>,
+    /// Manifest digests of the build root's layers, lowest first.
+    pub layers: Vec<Digest>,
+    /// Digest of the build's log.
+    pub log: Digest,
+    /// The isolation that was in force.
+    pub receipt: BTreeMap<String, String>,
+    /// What may not matter, and is kept for when it does: kernel, processor, tool version, mode.
+    pub circumstances: BTreeMap<String, String>,
+    /// When it began, in seconds since 1970.
+    pub started: i64,
+    /// How long it took, in milliseconds.
+    pub elapsed: i64,
+    /// Why it was built.
+    pub cause: String,
+}
+
+/// A file that an action left.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Its name.
+    pub file: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its name in the store.
+    pub blake3: Digest,
+    /// Its name in an archive's index.
+    pub sha256: Sha256,
+    /// The control file of a binary package; empty for other files.
+    pub control: String,
+}
+
+/// Everything a new record says.
+#[derive(Debug, Clone)]
+pub struct NewRecord {
+    /// See [`Record::action`].
+    pub action: ActionId,
+    /// See [`Record::derivation`].
+    pub derivation: DerivationId,
+    /// See [`Record::outputs`].
+    pub outputs: Vec<Output>,
+    /// See [`Record::layers`].
+    pub layers: Vec<Digest>,
+    /// See [`Record::log`].
+    pub log: Digest,
+    /// See [`Record::receipt`].
+    pub receipt: BTreeMap<String, String>,
+    /// See [`Record::circumstances`].
+    pub circumstances: BTreeMap<String, String>,
+    /// See [`Record::started`].
+    pub started: i64,
+    /// See [`Record::elapsed`].
+    pub elapsed: i64,
+    /// See [`Record::cause`].
+    pub cause: String,
+}
+
+/// Why a document is not a record.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not canonical JSON.
+    #[error("not a record")]
+    Json(#[from] json::Error),
+    /// Members missing, unknown or of another type.
+    #[error("not a record")]
+    Members(#[from] serde_json::Error),
+    /// Another format.
+    #[error("the record's format is `{0}`, this version reads `{FORMAT}`")]
+    Format(String),
+}
+
+impl Record {
+    /// A record of these facts.
+    pub fn new(facts: NewRecord) -> Self {
+        let NewRecord {
+            action,
+            derivation,
+            mut outputs,
+            layers,
+            log,
+            receipt,
+            circumstances,
+            started,
+            elapsed,
+            cause,
+        } = facts;
+        outputs.sort();
+        Self {
+            format: FORMAT.to_owned(),
+            action,
+            derivation,
+            outputs,
+            layers,
+            log,
+            receipt,
+            circumstances,
+            started,
+            elapsed,
+            cause,
+        }
+    }
+
+    /// The document.
+    pub fn to_json(&self) -> Json {
+        let Self {
+            format,
+            action,
+            derivation,
+            outputs,
+            layers,
+            log,
+            receipt,
+            circumstances,
+            started,
+            elapsed,
+            cause,
+        } = self;
+        Json::object([
+            ("format", format.into()),
+            ("action", Json::text(action)),
+            ("derivation", Json::text(derivation)),
+            ("outputs", Json::Array(outputs.iter().map(Output::to_json).collect())),
+            ("layers", Json::Array(layers.iter().map(Json::text).collect())),
+            ("log", Json::text(log)),
+            ("receipt", texts(receipt)),
+            ("circumstances", texts(circumstances)),
+            ("started", Json::Integer(*started)),
+            ("elapsed", Json::Integer(*elapsed)),
+            ("cause", cause.into()),
+        ])
+    }
+
+    /// Reads a document.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+        Json::read_canonical(bytes)?;
+        let record: Self = serde_json::from_slice(bytes)?;
+        if record.format == FORMAT { Ok(record) } else { Err(Error::Format(record.format)) }
+    }
+}
+
+impl Output {
+    fn to_json(&self) -> Json {
+        let Self { file, size, blake3, sha256, control } = self;
+        Json::object([
+            ("file", file.into()),
+            ("size", Json::Integer(i64::try_from(*size).expect("a file that was stored"))),
+            ("blake3", Json::text(blake3)),
+            ("sha256", Json::text(sha256)),
+            ("control", control.into()),
+        ])
+    }
+}
+
+fn texts(members: &BTreeMap<String, String>) -> Json {
+    Json::Object(members.iter().map(|(key, value)| (key.clone(), value.into())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_from_its_document() {
+        let record = Record::new(NewRecord {
+            action: ActionId::of(b"a"),
+            derivation: DerivationId::of(b"d"),
+            outputs: vec![Output {
+                file: "x_1_all.deb".to_owned(),
+                size: 3,
+                blake3: Digest::of(b"x"),
+                sha256: Sha256::of(b"x"),
+                control: "Package: x\n".to_owned(),
+            }],
+            layers: vec![Digest::of(b"l")],
+            log: Digest::of(b"log"),
+            receipt: BTreeMap::from([("executor".to_owned(), "native".to_owned())]),
+            circumstances: BTreeMap::new(),
+            started: 1,
+            elapsed: 2,
+            cause: "new".to_owned(),
+        });
+        let bytes = record.to_json().encode();
+        assert_eq!(Record::from_json(&bytes).expect("its own document"), record);
+        let other = String::from_utf8(bytes).expect("JSON").replace("record/1", "record/2");
+        assert!(matches!(Record::from_json(other.as_bytes()), Err(Error::Format(_))));
+    }
+}

@@ -1,0 +1,166 @@
+//! From a package to the one command that builds it: pure text and numbers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::machine::Allowance;
+use crate::archive::deb::version::Version;
+use crate::base::{GuestPath, HostPath};
+use crate::graph::derivation::{Package, Source};
+use crate::sandbox::{Access, Collect, Limits, Mount, Request, Scratch, Stage};
+use crate::spec::model::Resources;
+
+/// Where a build finds what was prepared for it, read-only.
+const INPUTS: &str = "/run/perestroika";
+
+/// Where the source folder lies, as on the distribution's own builders.
+const WORK: &str = "/build/reproducible-path";
+
+/// The host folders of one build, all in the store.
+#[derive(Debug)]
+pub struct Folders {
+    /// The layers of the build root, lowest first.
+    pub layers: Vec<HostPath>,
+    /// What [`script`] expects: `build`, `source/`, `files/`, `changelog`.
+    pub inputs: HostPath,
+    /// Where outputs go.
+    pub outputs: HostPath,
+    /// An empty folder for scratch on disk.
+    pub scratch: HostPath,
+}
+
+/// The whole shell script of a build: preparing the source folder, then the package's own
+/// script. It is part of the action: nothing is done to a source that an auditor cannot read.
+pub fn script(package: &Package, source: &Source) -> String {
+    let folder = folder(package);
+    let mut text = String::from("set -e\n");
+    match source {
+        Source::Debian { dsc, .. } => {
+            text.push_str(&format!(
+                "dpkg-source --no-check --extract {} {}\ncd {}\n",
+                quote(&format!("{INPUTS}/source/{dsc}")),
+                quote(&folder),
+                quote(&folder)
+            ));
+        }
+        Source::Tree { .. } => {
+            text.push_str(&format!(
+                "cp -R {INPUTS}/source {}\ncd {}\n",
+                quote(&folder),
+                quote(&folder)
+            ));
+        }
+    }
+    if !package.files.is_empty() {
+        text.push_str(&format!("cp -R {INPUTS}/files/. .\n"));
+    }
+    if !package.changelog.is_empty() {
+        text.push_str(&format!(
+            "cat {INPUTS}/changelog debian/changelog > ../changelog\n\
+             cp ../changelog debian/changelog\nrm ../changelog\n"
+        ));
+    }
+    text.push_str(
+        "SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n",
+    );
+    if matches!(source, Source::Tree { .. }) {
+        // A folder has no times of its own: every file gets that of the changelog.
+        text.push_str("find . -exec touch -h -d \"@$SOURCE_DATE_EPOCH\" {} +\n");
+    }
+    text.push_str(&package.script);
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+/// The request for building `package`.
+pub fn request(
+    package: &Package,
+    resources: &Resources,
+    folders: &Folders,
+    allowance: &Allowance,
+) -> Request {
+    let limits = limits(resources, allowance);
+    let scratch = if limits.scratch <= limits.memory {
+        Scratch::Memory
+    } else {
+        Scratch::Disk(folders.scratch.clone())
+    };
+    let guest = |path: &str| path.parse::<GuestPath>().expect("our own paths are plain");
+    Request {
+        layers: folders.layers.clone(),
+        mounts: vec![Mount {
+            source: folders.inputs.clone(),
+            target: guest(INPUTS),
+            access: Access::ReadOnly,
+        }],
+        argv: vec!["/bin/sh".to_owned(), format!("{INPUTS}/build")],
+        env: environment(package, limits.cores.len()),
+        cwd: guest(WORK),
+        stage: Stage::Build,
+        limits,
+        scratch,
+        collect: Some(Collect {
+            from: guest(WORK),
+            patterns: package.outputs.clone(),
+            to: folders.outputs.clone(),
+        }),
+    }
+}
+
+/// The environment beside the contract's: the package's own, and how parallel it may be. The
+/// latter is a circumstance, no part of the action.
+fn environment(package: &Package, cores: usize) -> BTreeMap<String, String> {
+    let mut environment = package.environment.clone();
+    let options = environment.entry("DEB_BUILD_OPTIONS".to_owned()).or_default();
+    *options = format!("{options} parallel={}", cores.max(1)).trim().to_owned();
+    if !package.profiles.is_empty() {
+        environment.insert("DEB_BUILD_PROFILES".to_owned(), package.profiles.join(" "));
+    }
+    environment
+}
+
+/// What a build may use: what its spec says, or else the machine's allowance.
+pub fn limits(resources: &Resources, allowance: &Allowance) -> Limits {
+    const HOUR: u64 = 3600;
+    let memory = resources.memory.unwrap_or(allowance.memory);
+    let cores = match resources.cores {
+        Some(cores) => allowance.cores.iter().copied().take(cores.max(1) as usize).collect(),
+        None => allowance.cores.clone(),
+    };
+    Limits {
+        wall: Duration::from_secs(resources.time.unwrap_or(12 * HOUR)),
+        silence: Duration::from_secs(resources.silence.unwrap_or(HOUR)),
+        memory,
+        processes: 8192,
+        scratch: resources.scratch.unwrap_or(memory / 10 * 7),
+        inodes: 4_000_000,
+        output: 512 << 20,
+        cores,
+    }
+}
+
+/// The source folder's name: the source package's and its upstream version, as `dpkg-source`
+/// would call it.
+fn folder(package: &Package) -> String {
+    let upstream = package
+        .version
+        .parse::<Version>()
+        .map_or_else(|_| package.version.clone(), |version| version.upstream().to_owned());
+    format!("{}-{upstream}", package.name)
+}
+
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_words_are_quoted() {
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,176 @@
+//! What packages a build may see: the pinned index, and what the release itself built.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::error::{Error, Result};
+use super::record::Record;
+use super::world::World;
+use crate::archive::deb::dependency::Dependencies;
+use crate::archive::deb::index::{self, BinaryPackage};
+use crate::archive::deb::solver::{self, Universe};
+use crate::base::{DerivationId, Digest, Json, PackageName};
+use crate::graph::derivation::{Derivation, Package, Root, RootIndex};
+use crate::graph::{Graph, Origin};
+
+/// The pinned packages of each root, read once per run and only if anything needs them.
+#[derive(Default)]
+pub struct Snapshots {
+    roots: Mutex<BTreeMap<DerivationId, Arc<OnceLock<Shared>>>>,
+}
+
+type Shared = Result<Arc<Snapshot>, Arc<Error>>;
+
+/// A root's pinned packages, and those its base consists of.
+pub struct Snapshot {
+    /// The archive's name in release.toml: where its files are fetched from.
+    pub archive: String,
+    /// The packages of each index, in order of preference.
+    pub indexes: Vec<Vec<Arc<BinaryPackage>>>,
+    base: OnceLock<Result<Vec<Arc<BinaryPackage>>, Arc<Error>>>,
+}
+
+impl Snapshots {
+    /// The snapshot of the root node `id`.
+    pub fn get(&self, world: &World<'_>, graph: &Graph, id: DerivationId) -> Shared {
+        let slot = {
+            let mut roots = self.roots.lock().expect("nobody panics while holding it");
+            Arc::clone(roots.entry(id).or_default())
+        };
+        slot.get_or_init(|| read(world, graph, id).map(Arc::new).map_err(Arc::new)).clone()
+    }
+}
+
+impl Snapshot {
+    /// The packages that every build root over this snapshot has, sorted by name.
+    pub fn base(&self, root: &Root) -> Result<&[Arc<BinaryPackage>]> {
+        self.base
+            .get_or_init(|| {
+                solver::solve(&Universe::new(self.indexes.clone()), &base_request(root))
+                    .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })
+                    .map_err(Arc::new)
+            })
+            .as_deref()
+            .map_err(|error| Error::Snapshot(Arc::clone(error)))
+    }
+}
+
+fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> {
+    let node = graph.node(id).expect("a package's root is a node of its graph");
+    let (Derivation::Root(root), Origin::Root { archive, .. }) = (&node.derivation, &node.origin)
+    else {
+        unreachable!("a package's root is a root");
+    };
+    let mut indexes = Vec::new();
+    for RootIndex { suite, path, sha256: _ } in &root.indexes {
+        let damaged = |reason: String| Error::Index { path: path.clone(), reason };
+        let digest = world.upstream.index(world.store, archive, suite, path, world.cancel)?;
+        let text = String::from_utf8(world.store.read(&digest)?)
+            .map_err(|_| damaged("is not UTF-8".to_owned()))?;
+        indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
+    }
+    Ok(Snapshot { archive: archive.clone(), indexes, base: OnceLock::new() })
+}
+
+fn base_request(root: &Root) -> solver::Request {
+    solver::Request {
+        architecture: root.architecture.clone(),
+        packages: root.packages.clone(),
+        essential: true,
+        depends: Dependencies(Vec::new()),
+        conflicts: Dependencies(Vec::new()),
+    }
+}
+
+/// A build root as lists of packages: the snapshot's base, and what this package needs beside it.
+/// If something of the base is replaced, everything is in one list.
+pub struct RootLists {
+    /// The lowest layer, in canonical order.
+    pub base: Vec<Arc<BinaryPackage>>,
+    /// The layer above it, in canonical order; empty for none.
+    pub rest: Vec<Arc<BinaryPackage>>,
+}
+
+impl RootLists {
+    /// The layers that are not empty, lowest first.
+    pub fn layers(&self) -> Vec<Vec<&BinaryPackage>> {
+        [&self.base, &self.rest]
+            .into_iter()
+            .filter(|list| !list.is_empty())
+            .map(|list| list.iter().map(AsRef::as_ref).collect())
+            .collect()
+    }
+}
+
+/// Chooses the packages of a build root: a pure function of the snapshot, the package and the
+/// records of its closure.
+pub fn solve(
+    snapshot: &Snapshot,
+    root: &Root,
+    package: &Package,
+    closure: &[Arc<Record>],
+) -> Result<RootLists> {
+    let universe = Universe::new(snapshot.indexes.clone()).replace(offered(package, closure)?);
+    let list = |texts: &[String]| -> Dependencies {
+        texts.join(", ").parse().expect("the graph wrote it from parsed dependencies")
+    };
+    let request = solver::Request {
+        depends: list(&package.build_depends),
+        conflicts: list(&package.build_conflicts),
+        ..base_request(root)
+    };
+    let all = solver::solve(&universe, &request)
+        .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
+    let snapshot_base = snapshot.base(root)?;
+    let in_base = |package: &BinaryPackage| {
+        snapshot_base
+            .binary_search_by(|other| other.name.cmp(&package.name))
+            .is_ok_and(|at| snapshot_base[at].sha256 == package.sha256)
+    };
+    let (base, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|package| in_base(package));
+    if base.len() == snapshot_base.len() {
+        Ok(RootLists { base, rest })
+    } else {
+        let mut whole = [base, rest].concat();
+        whole.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(RootLists { base: whole, rest: Vec::new() })
+    }
+}
+
+/// The binary packages that a closure offers to `package`: all its outputs but debug symbols,
+/// those `from_seed`, and those of the package's own name space.
+fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryPackage>>> {
+    let mut found = Vec::new();
+    for output in closure.iter().flat_map(|record| &record.outputs) {
+        if output.control.is_empty() || !output.file.ends_with(".deb") {
+            continue;
+        }
+        let binary =
+            BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
+                .map_err(|error| Error::Output {
+                    file: output.file.clone(),
+                    reason: error.to_string(),
+                })?;
+        let kept_out = |name: &PackageName| {
+            package.from_seed.contains(name) || package.binaries.contains(name)
+        };
+        if !kept_out(&binary.name) {
+            found.push(Arc::new(binary));
+        }
+    }
+    Ok(found)
+}
+
+/// The name of what a closure offers, for looking up resolutions.
+pub fn offered_digest(closure: &[Arc<Record>]) -> Digest {
+    let mut outputs: Vec<_> = closure
+        .iter()
+        .flat_map(|record| &record.outputs)
+        .map(|output| (output.file.as_str(), output.sha256))
+        .collect();
+    outputs.sort_unstable();
+    let list = outputs.into_iter().map(|(file, sha256)| {
+        Json::object([("file", file.into()), ("sha256", Json::text(sha256))])
+    });
+    Digest::of(&Json::Array(list.collect()).encode())
+}

@@ -1,0 +1,22 @@
+//! Everything a build may touch.
+
+use std::sync::atomic::AtomicBool;
+
+use super::upstream::Upstream;
+use crate::base::HostPath;
+use crate::sandbox::Executor;
+use crate::store::Store;
+
+/// Everything a build may touch.
+pub struct World<'a> {
+    /// What is kept between runs.
+    pub store: &'a Store,
+    /// What runs builds.
+    pub executor: &'a dyn Executor,
+    /// Where pinned files come from.
+    pub upstream: &'a Upstream,
+    /// The release folder, whose sources are read again when they are built.
+    pub folder: &'a HostPath,
+    /// Becomes true when the build is to stop.
+    pub cancel: &'a AtomicBool,
+}

@@ -1,0 +1,258 @@
+//! The system calls that a guest may make, and what the others answer.
+//!
+//! Whatever is not named here is allowed: isolation rests on the namespaces, and the filter
+//! takes away what they do not cover, what widens the kernel's attack surface, and what would
+//! look different from one machine to the next. One rule set per answer, as that is how
+//! `seccompiler` filters; the kernel remembers which calls always pass, so they cost nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
+
+/// The answer "done", without doing anything.
+const SUCCESS: u32 = 0;
+
+/// `fchmodat2`, the last call of Linux 6.6. Newer ones do not exist for a guest, so that it
+/// finds the same calls on every kernel.
+const LAST_CALL: u32 = 452;
+
+/// What the id calls answer for ids that the guest does not have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ForeignIds {
+    /// Success, without doing it: packages are configured by somebody who may do anything.
+    Succeed,
+    /// EPERM, as for any ordinary user. Without the filter it would be EINVAL, as the id has no
+    /// mapping, and fakeroot forgives EPERM only.
+    Refused,
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// A filter, compiled.
+pub struct Filter(Vec<BpfProgram>);
+
+impl Filter {
+    /// The filter of a guest whose only id is `id`.
+    pub fn new(id: u32, foreign: ForeignIds) -> io::Result<Self> {
+        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
+        let mut refused = refused()?;
+        let mut succeed = unconditional(&[libc::SYS_getgroups]);
+        let ids = id_calls(id)?;
+        match foreign {
+            ForeignIds::Refused => {
+                refused.extend(ids);
+                refused.extend(unconditional(&[libc::SYS_setgroups]));
+            }
+            ForeignIds::Succeed => {
+                succeed.extend(ids);
+                succeed.extend(unconditional(&[libc::SYS_setgroups]));
+                succeed.extend(device_nodes()?);
+            }
+        }
+        let sets = [
+            (SUCCESS, succeed),
+            (libc::EPERM.unsigned_abs(), refused),
+            (libc::ENOSYS.unsigned_abs(), unconditional(&ABSENT)),
+            (libc::EAFNOSUPPORT.unsigned_abs(), families()?),
+        ];
+        let mut programs = vec![numbers()];
+        for (answer, rules) in sets {
+            let filter =
+                SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(answer), arch);
+            programs.push(filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?);
+        }
+        Ok(Self(programs))
+    }
+
+    /// Puts this process, and all that it starts, behind the filter.
+    pub fn apply(&self) -> io::Result<()> {
+        for program in &self.0 {
+            seccompiler::apply_filter(program).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls that do not exist for a guest. Programs take another way then: `clone3` would hide its
+/// flags from the filter in memory, and io_uring does work that no filter sees.
+const ABSENT: [i64; 4] = [
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+];
+
+/// Calls that are refused whatever their arguments: mounting, other namespaces, the kernel's
+/// keys, programs, modules, clocks and swap, handles that lead past a mount.
+const REFUSED: [i64; 40] = [
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+    libc::SYS_setns,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_fanotify_init,
+    libc::SYS_nfsservctl,
+    libc::SYS_lookup_dcookie,
+];
+
+/// Execution domains that change nothing but what `uname` says and the layout of addresses.
+const PERSONALITIES: [u64; 8] =
+    [0, 0x8, 0x2_0000, 0x2_0008, 0x4_0000, 0x4_0008, 0x6_0000, 0xffff_ffff];
+
+/// Socket families that a network namespace covers: unix, inet, inet6, netlink, packet. Others
+/// (vsock) reach the machine below, or are kernel surface (alg).
+const FAMILIES: [u64; 5] = [1, 2, 10, 16, 17];
+
+fn refused() -> io::Result<Rules> {
+    let mut rules = unconditional(&REFUSED);
+    // A namespace's flag can stand in any of these bits; CLONE_NEWTIME lies within the exit
+    // signal of `clone`, which therefore cannot ask for it.
+    let namespaces = [
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWCGROUP,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+    ];
+    let has = |flag: i32| {
+        let flag = u64::from(flag.unsigned_abs());
+        rule([condition(0, SeccompCmpOp::MaskedEq(flag), flag)?])
+    };
+    let asked: Vec<_> = namespaces.into_iter().map(has).collect::<io::Result<_>>()?;
+    rules.insert(libc::SYS_clone, asked.clone());
+    let time = 0x80;
+    let with_time = [asked, vec![rule([condition(0, SeccompCmpOp::MaskedEq(time), time)?])?]];
+    rules.insert(libc::SYS_unshare, with_time.concat());
+    rules.insert(libc::SYS_personality, vec![none_of(0, &PERSONALITIES)?]);
+    // Input for a terminal in somebody else's name; the guest has no terminal but its own.
+    let terminal = [libc::TIOCSTI, libc::TIOCLINUX];
+    rules.insert(
+        libc::SYS_ioctl,
+        terminal
+            .into_iter()
+            .map(|request| rule([condition(1, SeccompCmpOp::Eq, request)?]))
+            .collect::<io::Result<_>>()?,
+    );
+    Ok(rules)
+}
+
+fn families() -> io::Result<Rules> {
+    let foreign = none_of(0, &FAMILIES)?;
+    Ok([libc::SYS_socket, libc::SYS_socketpair]
+        .into_iter()
+        .map(|call| (call, vec![foreign.clone()]))
+        .collect())
+}
+
+/// Every call that gives a file or a process another owner, when asked for a foreign one.
+fn id_calls(id: u32) -> io::Result<Rules> {
+    let mut calls = vec![
+        (libc::SYS_fchown, &[1, 2][..]),
+        (libc::SYS_fchownat, &[2, 3]),
+        (libc::SYS_setuid, &[0]),
+        (libc::SYS_setgid, &[0]),
+        (libc::SYS_setreuid, &[0, 1]),
+        (libc::SYS_setregid, &[0, 1]),
+        (libc::SYS_setresuid, &[0, 1, 2]),
+        (libc::SYS_setresgid, &[0, 1, 2]),
+    ];
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([(libc::SYS_chown, &[1, 2][..]), (libc::SYS_lchown, &[1, 2])]);
+    let own = [u64::from(id), u64::from(u32::MAX)];
+    calls
+        .into_iter()
+        .map(|(call, arguments)| {
+            let foreign = arguments.iter().map(|argument| none_of(*argument, &own));
+            Ok((call, foreign.collect::<io::Result<Vec<_>>>()?))
+        })
+        .collect()
+}
+
+/// Making device nodes. Pipes, sockets and plain files are made for real.
+fn device_nodes() -> io::Result<Rules> {
+    let mut calls = vec![(libc::SYS_mknodat, 2)];
+    #[cfg(target_arch = "x86_64")]
+    calls.push((libc::SYS_mknod, 1));
+    let mask = SeccompCmpOp::MaskedEq(u64::from(libc::S_IFMT));
+    calls
+        .into_iter()
+        .map(|(call, argument)| {
+            let kinds = [libc::S_IFCHR, libc::S_IFBLK].into_iter();
+            let rules = kinds
+                .map(|kind| rule([condition(argument, mask.clone(), u64::from(kind))?]))
+                .collect::<io::Result<_>>()?;
+            Ok((call, rules))
+        })
+        .collect()
+}
+
+/// Refuses what has no fixed meaning: calls newer than [`LAST_CALL`], and on x86-64 those of
+/// the x32 form, which carry the same architecture but other numbers.
+fn numbers() -> BpfProgram {
+    let load_number = sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
+    let if_greater = sock_filter { code: 0x25, jt: 0, jf: 1, k: LAST_CALL };
+    let answer = |k| sock_filter { code: 0x06, jt: 0, jf: 0, k };
+    let no_such_call = u32::from(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
+    vec![load_number, if_greater, answer(no_such_call), answer(SeccompAction::Allow.into())]
+}
+
+fn unconditional(calls: &[i64]) -> Rules {
+    calls.iter().map(|call| (*call, Vec::new())).collect()
+}
+
+fn none_of(argument: u8, values: &[u64]) -> io::Result<SeccompRule> {
+    let conditions: Vec<_> = values
+        .iter()
+        .map(|value| condition(argument, SeccompCmpOp::Ne, *value))
+        .collect::<io::Result<_>>()?;
+    SeccompRule::new(conditions).map_err(io::Error::other)
+}
+
+fn rule<const N: usize>(conditions: [SeccompCondition; N]) -> io::Result<SeccompRule> {
+    SeccompRule::new(conditions.into()).map_err(io::Error::other)
+}
+
+/// A condition on the lower half of an argument: ids, flags and modes have 32 bits, and the
+/// kernel ignores what is above.
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompCondition> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+        .map_err(io::Error::other)
+}

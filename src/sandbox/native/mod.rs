@@ -1,0 +1,86 @@
+//! The native executor: namespaces, mounts and a system call filter of the running kernel, with
+//! nothing installed and for any user.
+//!
+//! Four processes take part. The calling program starts itself again with [`ARGUMENT`] (it has
+//! threads, and only a process with one may enter a user namespace; and a fork of something
+//! large is slow). That **sandbox** process enters the namespaces, puts the guest's root
+//! together, watches, and reads out results. Below it, process 1 of the guest starts the
+//! **command**, and ends with it. Each dies with the one above.
+
+mod cgroup;
+mod child;
+mod collect;
+mod disk;
+mod filter;
+mod guest;
+mod memory;
+mod namespace;
+mod run;
+mod staging;
+mod system;
+mod watch;
+mod wire;
+mod world;
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use super::{Executor, Outcome, Request, Result};
+use crate::base::HostPath;
+use namespace::Caller;
+
+/// The hidden first argument with which the program is a sandbox.
+pub const ARGUMENT: &str = "__sandbox";
+
+/// Runs commands on this machine, in this kernel's namespaces.
+#[derive(Debug, Clone)]
+pub struct Native {
+    program: HostPath,
+}
+
+impl Native {
+    /// An executor that starts `program`, which must be this very program and hand
+    /// [`child_main`] its arguments.
+    pub fn new(program: HostPath) -> Self {
+        Self { program }
+    }
+}
+
+impl Executor for Native {
+    fn run(&self, request: &Request, log: &mut dyn Write, cancel: &AtomicBool) -> Result<Outcome> {
+        run::run(&self.program, request, log, cancel)
+    }
+}
+
+/// Is the sandbox's own process if the first argument says so; to be asked before anything else
+/// is done, threads above all. Returns none when this is an ordinary start.
+pub fn child_main(mut arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> Option<ExitCode> {
+    let first = arguments.nth(1)?;
+    (first.as_ref() == ARGUMENT).then(child::main)
+}
+
+/// The host's user and group id that trees given to the sandbox must belong to: the caller's
+/// own, or a fixed unprivileged one if that is root.
+pub fn owner() -> (u32, u32) {
+    match namespace::caller() {
+        Caller::Root => (namespace::UNPRIVILEGED, namespace::UNPRIVILEGED),
+        Caller::Ordinary(uid, gid) => (uid, gid),
+        Caller::HostRoot => (0, 0),
+    }
+}
+
+/// Whether this is root of the initial user namespace, or of one that maps every id.
+pub fn is_initial_root() -> bool {
+    namespace::caller() == Caller::Root
+}
+
+/// What would hold a guest to its memory here: `cgroup v2`, `cgroup v1` or `supervisor`.
+pub fn limits_mechanism() -> &'static str {
+    let group = cgroup::Group::make(1 << 30, 10);
+    if let Some(group) = &group {
+        group.remove();
+    }
+    cgroup::mechanism(group.as_ref())
+}

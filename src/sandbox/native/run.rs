@@ -1,0 +1,385 @@
+//! The calling program's side of a run: start, log, time, and the verdict.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags};
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::cgroup::Group;
+use super::namespace::{self, Caller};
+use super::wire::{self, End, Fault, Order, Packet, Report, Stop};
+use super::{ARGUMENT, cgroup, collect, guest};
+use crate::base::HostPath;
+use crate::sandbox::{
+    Error, Limits, Outcome, Receipt, Request, Result, Stage, Usage, Verdict, contract, doctor,
+};
+
+/// How often it is looked whether to stop.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a sandbox may take to end everything once it was told to.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs a request to its end.
+pub fn run(
+    program: &HostPath,
+    request: &Request,
+    log: &mut dyn Write,
+    cancel: &AtomicBool,
+) -> Result<Outcome> {
+    let begun = Instant::now();
+    let mut order = order(request)?;
+    for (name, value) in contract::environment(&request.stage) {
+        order.env.insert(name.to_owned(), value.to_owned());
+    }
+    let group = Grouped(Group::make(order.memory, order.processes));
+    order.group = group.0.clone();
+    let mut sandbox = Sandbox::start(program, &order)?;
+    let mut story = Story::new(&request.limits, begun);
+    let followed = sandbox.follow(&mut story, request, log, cancel);
+    drop(sandbox);
+    drop(group);
+    open_work(request);
+    followed?;
+    let end = story.end.take().ok_or_else(|| Error::Lost(story.last_words()))?;
+    let usage = Usage { wall: begun.elapsed(), cpu: end.cpu, memory: end.memory };
+    let verdict = story.verdict(&end);
+    Ok(Outcome { verdict, usage, receipt: receipt(&order), collected: story.collected })
+}
+
+fn order(request: &Request) -> Result<Order> {
+    let become_id = match namespace::caller() {
+        Caller::Root => Some(namespace::UNPRIVILEGED),
+        Caller::Ordinary(..) => None,
+        Caller::HostRoot => {
+            return Err(Error::Request(
+                "this user namespace's root is the host's root, and nothing may run as that; \
+                 run as an ordinary user, or as root outside the namespace"
+                    .into(),
+            ));
+        }
+    };
+    if request.layers.is_empty() {
+        return Err(Error::Request("it has no layer to run on".into()));
+    }
+    if !request.argv.first().is_some_and(|program| program.starts_with('/')) {
+        return Err(Error::Request("its command has no absolute path".into()));
+    }
+    if let Some(name) = guest::contradiction(request) {
+        return Err(Error::Request(format!("the guest contract alone sets `{name}`")));
+    }
+    Ok(Order::new(request, become_id))
+}
+
+/// Overlayfs leaves a folder behind that not even its owner may read; whoever clears up must.
+fn open_work(request: &Request) {
+    if let Stage::Configure { work, .. } = &request.stage {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let _absent = rustix::fs::open(work.as_path(), flags, Mode::empty())
+            .and_then(|work| rustix::fs::chmodat(work, "work", Mode::RWXU, AtFlags::empty()));
+    }
+}
+
+/// The control group of a run, if one could be had; removed with it.
+struct Grouped(Option<Group>);
+
+impl Drop for Grouped {
+    fn drop(&mut self) {
+        if let Some(group) = &self.0 {
+            group.remove();
+        }
+    }
+}
+
+/// A started sandbox; dropping it kills everything in it.
+struct Sandbox {
+    process: Child,
+    control: OwnedFd,
+    output: File,
+}
+
+impl Sandbox {
+    fn start(program: &HostPath, order: &Order) -> Result<Self> {
+        let system = |operation: &str| {
+            let operation = operation.to_owned();
+            move |error: io::Error| Error::System { operation, source: error }
+        };
+        let mut text = rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)
+            .map(File::from)
+            .map_err(|error| system("make a memory file")(error.into()))?;
+        serde_json::to_writer(&mut text, order)
+            .map_err(io::Error::from)
+            .and_then(|()| text.rewind())
+            .map_err(system("write down the order for the sandbox"))?;
+        let (control, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(|error| system("make a pair of sockets")(error.into()))?;
+        let (output, into) =
+            pipe_with(PipeFlags::CLOEXEC).map_err(|error| system("make a pipe")(error.into()))?;
+        // No environment, and a name that says nothing of this machine: the guest can read the
+        // command line of its first process.
+        let process = Command::new(program.as_path())
+            .arg0("perestroika")
+            .arg(ARGUMENT)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(text))
+            .stdout(Stdio::from(into))
+            .stderr(Stdio::from(theirs))
+            .spawn()
+            .map_err(system(&format!("start `{program}` as a sandbox")))?;
+        Ok(Self { process, control, output: File::from(output) })
+    }
+
+    /// Follows the run until nothing of it is left.
+    fn follow(
+        &mut self,
+        story: &mut Story,
+        request: &Request,
+        log: &mut dyn Write,
+        cancel: &AtomicBool,
+    ) -> Result<()> {
+        let system =
+            |error| Error::System { operation: "follow the sandbox".into(), source: error };
+        let mut buffer = vec![0; 64 << 10];
+        let (mut printing, mut reporting) = (true, true);
+        while printing || reporting {
+            let none = PollFlags::empty();
+            let mut ready = [
+                PollFd::new(&self.output, if printing { PollFlags::IN } else { none }),
+                PollFd::new(&self.control, if reporting { PollFlags::IN } else { none }),
+            ];
+            let pause = Timespec { tv_sec: 0, tv_nsec: PAUSE.as_nanos() as i64 };
+            match poll(&mut ready, Some(&pause)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(system(error.into())),
+            }
+            let [output, control] = ready.map(|fd| !fd.revents().is_empty());
+            if printing && output {
+                match rustix::io::read(&self.output, &mut buffer) {
+                    Ok(0) => printing = false,
+                    Ok(count) => story.printed(&buffer[..count], log)?,
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(system(error.into())),
+                }
+            }
+            if reporting && control {
+                match wire::receive(&self.control).map_err(system)? {
+                    Packet::End => reporting = false,
+                    packet => {
+                        self.heard(packet, story, request)?;
+                        reporting = story.end.is_none();
+                    }
+                }
+            }
+            story.judge(cancel);
+            if story.must_end() {
+                self.say(wire::KILL);
+            }
+        }
+        Ok(())
+    }
+
+    fn heard(&self, packet: Packet, story: &mut Story, request: &Request) -> Result<()> {
+        match packet {
+            Packet::End => {}
+            Packet::Words(words) => story.words.push_str(&words),
+            Packet::Report(Report::Done(end), _) => story.end = Some(end),
+            Packet::Report(Report::Fault(fault), _) => return Err(refusal(fault)),
+            Packet::Report(Report::NoCommand(errno), _) => {
+                return Err(Error::Command {
+                    command: request.argv[0]
+                        .parse()
+                        .map_err(|error| Error::Request(format!("{error}")))?,
+                    source: io::Error::from_raw_os_error(errno),
+                });
+            }
+            Packet::Report(Report::File { name }, descriptor) => {
+                if let (Some(collect), Some(descriptor)) = (&request.collect, descriptor) {
+                    let to = collect.to.join(&name);
+                    let system = |error| Error::System {
+                        operation: format!("copy `{name}` out of the guest to `{to}`"),
+                        source: error,
+                    };
+                    let left = request.limits.scratch.saturating_sub(story.copied);
+                    match collect::take(descriptor, to.as_path(), left).map_err(system)? {
+                        Some(bytes) => {
+                            story.copied += bytes;
+                            story.collected.push(name);
+                        }
+                        None => story.too_large = true,
+                    }
+                }
+                self.say(wire::NEXT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a byte. If nobody is there to hear it, the other side is gone, which its reports
+    /// tell better.
+    fn say(&self, byte: u8) {
+        let _sent = rustix::net::send(self.control.as_fd(), &[byte], SendFlags::NOSIGNAL);
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // It ends everything when it hears that nobody listens, and waits until all is gone.
+        let _told = rustix::net::shutdown(&self.control, Shutdown::Both);
+        let process = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let ended = process.and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok());
+        if let Some(ended) = ended {
+            let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+            let _done = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&patience));
+        }
+        // The guest's first process is tied to its life.
+        let _gone = self.process.kill();
+        let _gone = self.process.wait();
+    }
+}
+
+fn refusal(fault: Fault) -> Error {
+    let Fault { aspect, operation, errno } = fault;
+    let source = io::Error::from_raw_os_error(errno);
+    match aspect {
+        None => Error::System { operation, source },
+        Some(aspect) => Error::Isolation { operation, source, remedy: doctor::remedy(aspect) },
+    }
+}
+
+/// What has been seen of a run.
+struct Story<'a> {
+    limits: &'a Limits,
+    begun: Instant,
+    heard: Instant,
+    kept: u64,
+    copied: u64,
+    too_large: bool,
+    asked: bool,
+    sentence: Option<Verdict>,
+    words: String,
+    end: Option<End>,
+    collected: Vec<String>,
+}
+
+impl<'a> Story<'a> {
+    fn new(limits: &'a Limits, begun: Instant) -> Self {
+        Self {
+            limits,
+            begun,
+            heard: begun,
+            kept: 0,
+            copied: 0,
+            too_large: false,
+            asked: false,
+            sentence: None,
+            words: String::new(),
+            end: None,
+            collected: Vec::new(),
+        }
+    }
+
+    fn printed(&mut self, bytes: &[u8], log: &mut dyn Write) -> Result<()> {
+        self.heard = Instant::now();
+        let left = self.limits.output.saturating_sub(self.kept);
+        let keep = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        log.write_all(&bytes[..keep]).map_err(Error::Log)?;
+        self.kept += keep as u64;
+        if keep < bytes.len() {
+            self.sentence.get_or_insert(Verdict::OutOfOutput);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, cancel: &AtomicBool) {
+        if self.sentence.is_some() || self.end.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        if cancel.load(Ordering::Relaxed) {
+            self.sentence = Some(Verdict::Cancelled);
+        } else if now - self.begun > self.limits.wall {
+            self.sentence = Some(Verdict::TimedOut);
+        } else if now - self.heard > self.limits.silence {
+            self.sentence = Some(Verdict::Silent);
+        }
+    }
+
+    /// Whether the sandbox is to be told to end it: once.
+    fn must_end(&mut self) -> bool {
+        self.sentence.is_some() && !std::mem::replace(&mut self.asked, true)
+    }
+
+    fn verdict(&self, end: &End) -> Verdict {
+        // What it printed counts even when it ended before it could be stopped.
+        if self.sentence == Some(Verdict::OutOfOutput) {
+            return Verdict::OutOfOutput;
+        }
+        match (end.command, end.stopped) {
+            (Some(Ok(0)), _) if self.too_large => Verdict::OutOfSpace,
+            (Some(Ok(0)), _) => Verdict::Built,
+            (_, Some(Stop::Memory)) => Verdict::OutOfMemory,
+            (_, Some(Stop::Space)) => Verdict::OutOfSpace,
+            (None, None) if self.sentence.is_some() => self.sentence.unwrap_or(Verdict::Cancelled),
+            (Some(_), None) if end.out_of_memory => Verdict::OutOfMemory,
+            (Some(_), None) if end.full => Verdict::OutOfSpace,
+            (Some(Ok(code)), None) => Verdict::Failed(code),
+            (Some(Err(signal)), None) => Verdict::Signalled(signal),
+            (None, None) if end.out_of_memory => Verdict::OutOfMemory,
+            (None, None) => Verdict::Signalled(libc::SIGKILL),
+        }
+    }
+
+    fn last_words(&self) -> String {
+        if self.words.is_empty() { String::new() } else { format!(": {}", self.words.trim()) }
+    }
+}
+
+fn receipt(order: &Order) -> Receipt {
+    let id = order.guest_id();
+    let host = match order.become_id {
+        Some(id) => format!("root, as the unprivileged id {id}"),
+        None => "ordinary user".to_owned(),
+    };
+    let (scratch, space) = match order.disk {
+        Some(_) => ("disk", "counted"),
+        None => ("memory", "size of the file system"),
+    };
+    let memory = cgroup::mechanism(order.group.as_ref());
+    let processes = match order.group {
+        Some(_) => format!("{memory}, RLIMIT_NPROC"),
+        None => "RLIMIT_NPROC".to_owned(),
+    };
+    Receipt(
+        [
+            ("executor", "native".to_owned()),
+            ("contract", contract::CONTRACT.to_string()),
+            ("namespaces", "user mount pid ipc uts net cgroup".to_owned()),
+            ("ids", format!("one, {id} in the guest")),
+            ("caller", host),
+            (
+                "root",
+                if order.configure.is_some() { "overlay" } else { "read-only overlay" }.into(),
+            ),
+            ("seccomp", "on".to_owned()),
+            ("network", "loopback".to_owned()),
+            ("scratch", scratch.to_owned()),
+            ("memory limit", memory.to_owned()),
+            ("process limit", processes),
+            ("scratch limit", space.to_owned()),
+        ]
+        .into_iter()
+        .map(|(name, fact)| (name.to_owned(), fact))
+        .collect(),
+    )
+}

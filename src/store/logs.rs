@@ -1,0 +1,170 @@
+//! Build logs: plain text while they grow, so that anybody can follow them; afterwards compressed
+//! and named by the BLAKE3 of their text (`zstdcat logs/<digest>.zst | b3sum` checks one by hand).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::FlockOperation;
+
+use super::Store;
+use super::error::{Error, Result, system};
+use super::locks::{attempt, wait};
+use super::objects::{is_file, open};
+use super::remove::sync_folder;
+use super::scratch::random_name;
+use crate::base::{Digest, HostPath};
+
+/// No log is longer than this many bytes, whatever its writer was told.
+const LONGEST: u64 = 1 << 28;
+
+const COMPRESSION: i32 = 3;
+
+/// A log that is being written. Dropped unfinished, or with its process killed, its text stays
+/// readable as far as it came.
+#[derive(Debug)]
+pub struct LogWriter {
+    store: Store,
+    partial: HostPath,
+    file: File,
+    hasher: blake3::Hasher,
+    size: u64,
+    limit: u64,
+    dropped: u64,
+}
+
+/// A finished log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The BLAKE3 of its text: its name.
+    pub digest: Digest,
+    /// The size of its text in bytes.
+    pub size: u64,
+    /// How many bytes came after the limit and were not kept; the text's last line says so too.
+    pub dropped: u64,
+}
+
+impl Store {
+    /// A new log of at most `limit` bytes (and never more than 256 MiB).
+    pub(super) fn log_writer(&self, limit: u64) -> Result<LogWriter> {
+        let partial = self.path("logs").join(format!("{}.partial", random_name()));
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create_new(true).mode(0o600);
+        let file = options.open(&partial).map_err(system("create", &partial))?;
+        wait(&file, FlockOperation::LockExclusive, partial.as_path())?;
+        Ok(LogWriter {
+            store: self.clone(),
+            partial,
+            file,
+            hasher: blake3::Hasher::new(),
+            size: 0,
+            limit: limit.min(LONGEST),
+            dropped: 0,
+        })
+    }
+
+    /// The text of a finished log, verified.
+    pub fn read_log(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let path = self.log_path(digest);
+        let mut text = Vec::new();
+        zstd::stream::read::Decoder::new(open(&path)?)
+            .and_then(|decoder| decoder.take(LONGEST + 1024).read_to_end(&mut text))
+            .map_err(system("decompress", &path))?;
+        let actual = Digest::of(&text);
+        if actual == *digest {
+            Ok(text)
+        } else {
+            Err(Error::Corrupt { path, expected: *digest, actual })
+        }
+    }
+
+    fn log_path(&self, digest: &Digest) -> HostPath {
+        self.path("logs").join(format!("{digest}.zst"))
+    }
+}
+
+impl LogWriter {
+    /// The file with the text so far.
+    pub fn path(&self) -> &HostPath {
+        &self.partial
+    }
+
+    /// Adds to the log, keeping what its limit leaves room for.
+    pub fn append(&mut self, text: &[u8]) -> Result<()> {
+        self.write_all(text).map_err(system("write", &self.partial))
+    }
+
+    /// Another handle of the file: as long as one is open, the log counts as being written.
+    pub(super) fn lease(&self) -> Result<File> {
+        self.file.try_clone().map_err(system("keep open", &self.partial))
+    }
+
+    /// Compresses the log and gives it its name; durable when this returns. The growing file
+    /// stays until the attempt it belongs to is finished.
+    pub fn finish(mut self) -> Result<Log> {
+        if self.dropped > 0 {
+            let note = format!("\n[the log is cut here: {} more bytes]\n", self.dropped);
+            self.keep(note.as_bytes()).map_err(system("write", &self.partial))?;
+        }
+        let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
+        let log = Log { digest, size: self.size, dropped: self.dropped };
+        let target = self.store.log_path(&digest);
+        if !is_file(&target) {
+            let waiting = self.store.temporary()?.join(format!("log-{}", random_name()));
+            if let Err(error) = self.compress(&waiting) {
+                let _ = fs::remove_file(&waiting); // else it goes with its folder
+                return Err(error);
+            }
+            fs::rename(&waiting, &target).map_err(system("name", &target))?;
+        }
+        let folder = self.store.path("logs");
+        sync_folder(folder.as_path()).map_err(system("sync", &folder))?;
+        Ok(log)
+    }
+
+    fn compress(&self, waiting: &HostPath) -> Result<()> {
+        let mut text = open(&self.partial)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o444);
+        let file = options.open(waiting).map_err(system("create", waiting))?;
+        let written = zstd::stream::write::Encoder::new(file, COMPRESSION)
+            .and_then(|mut encoder| io::copy(&mut text, &mut encoder).map(|_| encoder))
+            .and_then(zstd::stream::write::Encoder::finish);
+        let file = written.map_err(system("write", waiting))?;
+        file.sync_all().map_err(system("sync", waiting))
+    }
+
+    fn keep(&mut self, text: &[u8]) -> io::Result<()> {
+        self.file.write_all(text)?;
+        self.hasher.update(text);
+        self.size += text.len() as u64;
+        Ok(())
+    }
+}
+
+impl Write for LogWriter {
+    /// Takes all of `text`, keeping what the limit leaves room for.
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.limit.saturating_sub(self.size)).unwrap_or(usize::MAX);
+        let (kept, dropped) = text.split_at(room.min(text.len()));
+        let kept = if self.dropped > 0 { &[] } else { kept };
+        self.keep(kept)?;
+        self.dropped += dropped.len() as u64;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Whether somebody still writes the growing log at `path`.
+pub(super) fn is_growing(path: &HostPath) -> Result<bool> {
+    match open(path) {
+        Ok(file) => {
+            attempt(&file, FlockOperation::NonBlockingLockShared, path.as_path()).map(|free| !free)
+        }
+        Err(Error::Missing { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,162 @@
+//! What was resolved to which action, and what each action's builds gave.
+
+use std::collections::BTreeSet;
+
+use rusqlite::OptionalExtension;
+
+use super::Store;
+use super::database::{action as action_in, digest};
+use super::error::{Error, Result};
+use crate::base::{ActionId, DerivationId, Digest, Json};
+
+/// The record that counts for an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The name of its document.
+    pub digest: Digest,
+    /// The document.
+    pub record: Json,
+    /// Whether another build of the same action gave other outputs.
+    pub divergent: bool,
+}
+
+/// What keeping a record led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// The name of the document that was kept.
+    pub digest: Digest,
+    /// The name of the action's adopted record: this one, or an earlier one.
+    pub adopted: Digest,
+    /// Whether builds of this action have given different outputs.
+    pub divergent: bool,
+}
+
+impl Store {
+    /// The action that this derivation came to when it was offered these outputs under these
+    /// solver rules, if it was resolved before.
+    pub fn resolution(
+        &self,
+        derivation: &DerivationId,
+        offered: &Digest,
+        rules: u32,
+    ) -> Result<Option<ActionId>> {
+        self.row(
+            "look up a resolution",
+            "SELECT action FROM resolution WHERE derivation = ?1 AND offered = ?2 AND rules = ?3",
+            (derivation.as_bytes(), offered.as_bytes(), rules),
+            |row| action_in(row, 0),
+        )
+    }
+
+    /// Remembers what [`Store::resolution`] will answer.
+    pub fn remember_resolution(
+        &self,
+        derivation: &DerivationId,
+        offered: &Digest,
+        rules: u32,
+        action: &ActionId,
+    ) -> Result<()> {
+        self.write("remember a resolution", |transaction| {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO resolution VALUES (?1, ?2, ?3, ?4)")?
+                .execute((derivation.as_bytes(), offered.as_bytes(), rules, action.as_bytes()))
+                .map(drop)
+        })
+    }
+
+    /// Keeps the record of a successful build. The first of an action is adopted; one whose
+    /// member `outputs` differs from the adopted one's makes the action divergent. Times and
+    /// circumstances may differ.
+    pub fn put_record(&self, action: &ActionId, record: &Json) -> Result<Recorded> {
+        let outputs = outputs_of(action, record)?;
+        let document = self.put_json(record)?;
+        let now = jiff::Timestamp::now().as_millisecond();
+        self.write("keep a record", |transaction| {
+            let adopted: Option<[u8; 32]> = transaction
+                .prepare_cached("SELECT document FROM record WHERE action = ?1 AND adopted = 1")?
+                .query_row([action.as_bytes()], |row| row.get(0))
+                .optional()?;
+            transaction
+                .prepare_cached("INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute((
+                    action.as_bytes(),
+                    document.as_bytes(),
+                    outputs.as_bytes(),
+                    adopted.is_none(),
+                    now,
+                ))?;
+            let kinds: i64 = transaction
+                .prepare_cached("SELECT count(DISTINCT outputs) FROM record WHERE action = ?1")?
+                .query_row([action.as_bytes()], |row| row.get(0))?;
+            let adopted = adopted.map_or(document, Digest::from_bytes);
+            Ok(Recorded { digest: document, adopted, divergent: kinds > 1 })
+        })
+    }
+
+    /// The adopted record of an action, verified; nothing if it was never built.
+    pub fn record(&self, action: &ActionId) -> Result<Option<Adopted>> {
+        let found = self.row(
+            "look up a record",
+            "SELECT document, (SELECT count(DISTINCT outputs) FROM record WHERE action = ?1)
+             FROM record WHERE action = ?1 AND adopted = 1",
+            [action.as_bytes()],
+            |row| Ok((digest(row, 0)?, row.get::<_, i64>(1)?)),
+        )?;
+        let Some((digest, kinds)) = found else { return Ok(None) };
+        let record = self.read_json(&digest)?;
+        Ok(Some(Adopted { digest, record, divergent: kinds > 1 }))
+    }
+
+    /// The names of all records of an action, the adopted one first, the others by age.
+    pub fn records(&self, action: &ActionId) -> Result<Vec<Digest>> {
+        self.rows(
+            "list records",
+            "SELECT document FROM record WHERE action = ?1 ORDER BY adopted DESC, made, document",
+            [action.as_bytes()],
+            |row| digest(row, 0),
+        )
+    }
+
+    /// Makes another of an action's records the adopted one; [`Error::Missing`] if `record` is
+    /// none of its records.
+    pub fn adopt(&self, action: &ActionId, record: &Digest) -> Result<()> {
+        let moved = self.write("adopt a record", |transaction| {
+            let known: i64 = transaction
+                .prepare_cached("SELECT count(*) FROM record WHERE action = ?1 AND document = ?2")?
+                .query_row((action.as_bytes(), record.as_bytes()), |row| row.get(0))?;
+            if known == 0 {
+                return Ok(false);
+            }
+            transaction
+                .prepare_cached("UPDATE record SET adopted = 0 WHERE action = ?1 AND adopted = 1")?
+                .execute([action.as_bytes()])?;
+            transaction
+                .prepare_cached(
+                    "UPDATE record SET adopted = 1 WHERE action = ?1 AND document = ?2",
+                )?
+                .execute((action.as_bytes(), record.as_bytes()))?;
+            Ok(true)
+        })?;
+        if moved { Ok(()) } else { Err(Error::Missing { path: self.json_path(record) }) }
+    }
+
+    /// The actions whose builds gave different outputs.
+    pub fn divergent_actions(&self) -> Result<BTreeSet<ActionId>> {
+        let rows = self.rows(
+            "list divergent actions",
+            "SELECT action FROM record GROUP BY action HAVING count(DISTINCT outputs) > 1",
+            (),
+            |row| action_in(row, 0),
+        )?;
+        Ok(rows.into_iter().collect())
+    }
+}
+
+fn outputs_of(action: &ActionId, record: &Json) -> Result<Digest> {
+    match record {
+        Json::Object(members) => members.get("outputs"),
+        _ => None,
+    }
+    .map(|outputs| Digest::of(&outputs.encode()))
+    .ok_or(Error::RecordWithoutOutputs { action: *action })
+}
