@@ -350,3 +350,60 @@ fn many_files_come_in_one_order() {
     let expected: Vec<_> = (0..300).map(|index| format!("pkg{index:03}")).collect();
     assert_eq!(names, expected);
 }
+
+const WORDS: [&str; 40] = [
+    "package",
+    "rebuild",
+    "dir",
+    "archive",
+    "script",
+    "debian",
+    "release",
+    ".with",
+    ".add",
+    "(",
+    ")",
+    "#{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ";",
+    ":",
+    "name",
+    "source",
+    "build",
+    "\"zlib\"",
+    "\"src/own\"",
+    "let",
+    "a",
+    "=",
+    "fn",
+    "f",
+    "for",
+    "in",
+    "0..3",
+    "|x|",
+    "+",
+    "if",
+    "else",
+    "`${",
+    "`",
+    "import",
+    " ",
+    "\n",
+];
+
+proptest::proptest! {
+    #[test]
+    fn any_words_come_to_packages_or_errors(
+        words in proptest::collection::vec(proptest::sample::select(WORDS.to_vec()), 0..60),
+    ) {
+        let release = release(&format!("//// test.rhai\n{}", words.join(" ")));
+        if let Err(errors) = load_from(Arc::new(release.clone()), None) {
+            let text = rendered(&release, &errors);
+            proptest::prop_assert!(text.contains("error: "));
+            proptest::prop_assert!(!text.contains("broke off"), "{}", text);
+        }
+    }
+}
