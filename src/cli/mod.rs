@@ -1,8 +1,42 @@
-//! The command line.
+//! The command line: one file per command, one place that prints.
+
+mod arguments;
+mod build;
+mod context;
+// mod doctor;
+mod eval;
+mod failure;
+mod forecast;
+// mod lock;
+mod log;
+mod output;
+mod progress;
+pub mod render;
+mod status;
 
 use std::process::ExitCode;
 
-/// Runs the program.
+use clap::Parser as _;
+
+use arguments::{Arguments, Command};
+use output::Output;
+
+/// Runs the program: exit code 0 done; 1 a build or check failed, or something is stale; 2 the
+/// user's input; 3 the machine; 130 interrupted.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return output::usage(&error),
+    };
+    let output = Output::new(&arguments.global);
+    let result = match &arguments.command {
+        Command::Eval(command) => eval::run(command, &arguments.global, &output),
+        //         Command::Lock(command) => lock::lock(command, &arguments.global, &output),
+        //         Command::Update(command) => lock::update(command, &arguments.global, &output),
+        Command::Build(command) => build::run(command, &arguments.global, &output),
+        Command::Status(command) => status::run(command, &arguments.global, &output),
+        Command::Log(command) => log::run(command, &arguments.global, &output),
+        _ => panic!(),
+    };
+    output.finish(result)
 }

@@ -1,6 +1,7 @@
 //! The one place that prints.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -90,7 +91,7 @@ impl Output {
                         std::slice::from_ref(diagnostic),
                         &|path| std::fs::read_to_string(folder.join(path.as_str())).ok(),
                         &shown_folder(folder),
-                        self.colour,
+                        if self.colour { render::Color::Always } else { render::Color::Never },
                     );
                     writeln!(err, "{}\n", text.trim_end())
                 }
@@ -118,11 +119,11 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 
 /// How a folder is written before the paths of its files: relative to the working folder where
 /// it lies below.
-fn shown_folder(folder: &HostPath) -> String {
+fn shown_folder(folder: &HostPath) -> PathBuf {
     let short = std::env::current_dir()
         .ok()
         .and_then(|here| folder.as_path().strip_prefix(here).ok().map(ToOwned::to_owned));
-    short.unwrap_or_else(|| folder.as_path().to_owned()).display().to_string()
+    short.unwrap_or_else(|| folder.as_path().to_owned())
 }
 
 fn as_json(problem: &Problem) -> Value {

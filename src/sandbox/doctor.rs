@@ -1,6 +1,17 @@
 //! What this machine lacks for isolation, and how to give it.
+//!
+//! The same words are said by `perestroika doctor` beforehand and by a build that is refused.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::native::{self, Native};
+use super::{Error, Executor, Limits, Request, Scratch, Stage, Verdict, contract};
+use crate::base::HostPath;
 
 /// A part of the isolation, as far as a machine can lack it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +32,309 @@ pub enum Aspect {
     Limits,
 }
 
-/// What to change on this machine so that this part can be had.
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about.
+    pub name: &'static str,
+    /// Whether builds can run as far as this is concerned.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to change, exactly; none where nothing needs to be.
+    pub remedy: Option<String>,
+}
+
+/// The oldest kernel that has everything: overlayfs on memory needs its extended attributes.
+const OLDEST: (u32, u32) = (6, 6);
+
+/// Looks at this machine: its kernel, then a trial of each guest with everything a build gets.
+/// `program` is this very program, and `scratch` an existing folder on the file system that
+/// layers will be made on.
+pub fn probe(program: &HostPath, scratch: &HostPath) -> Vec<Finding> {
+    let mut findings = vec![kernel(), user_namespaces(), container()];
+    let executor = Native::new(program.clone());
+    match tempfile::Builder::new().prefix(".doctor-").tempdir_in(scratch) {
+        Ok(folder) => {
+            for guest in [Guest::Build, Guest::Configure] {
+                findings.push(trial(&executor, &HostPath::new(folder.path()), guest));
+            }
+        }
+        Err(error) => findings.push(Finding {
+            name: "scratch",
+            ok: false,
+            detail: format!("cannot make a folder in `{scratch}`: {error}"),
+            remedy: Some(format!("make `{scratch}` writable, or name another store")),
+        }),
+    }
+    findings.push(limits());
+    findings
+}
+
+/// What to change on this machine so that this part can be had: the first thing that stands in
+/// its way here, by its exact name.
 pub fn remedy(aspect: Aspect) -> String {
-    format!("{aspect:?}")
+    remedy_below(Path::new("/"), aspect)
+}
+
+fn remedy_below(root: &Path, aspect: Aspect) -> String {
+    if aspect != Aspect::Limits
+        && let Some(remedy) = forbidden(root)
+    {
+        return remedy;
+    }
+    match aspect {
+        Aspect::UserNamespaces | Aspect::Mounts => {
+            "the kernel needs CONFIG_USER_NS, CONFIG_PID_NS, CONFIG_NET_NS, CONFIG_IPC_NS and \
+             CONFIG_UTS_NS, and no security module may forbid their use to this program"
+        }
+        Aspect::Overlay => {
+            "the kernel needs overlayfs (`modprobe overlay`), and the store must lie on a local \
+             file system with extended attributes for users, such as ext4, xfs or btrfs, not \
+             itself on an overlay: choose another with `--store`"
+        }
+        Aspect::Proc => {
+            "parts of this machine's `/proc` are covered, as container engines do: start the \
+             container with `--security-opt systempaths=unconfined`"
+        }
+        Aspect::Network => {
+            "loopback needs IPv6: `sysctl net.ipv6.conf.all.disable_ipv6=0` and \
+             `sysctl net.ipv6.conf.default.disable_ipv6=0`, and no `ipv6.disable=1` on the \
+             kernel's command line"
+        }
+        Aspect::Seccomp => "the kernel needs CONFIG_SECCOMP_FILTER",
+        Aspect::Limits => {
+            "raise the caller's hard limit, in `/etc/security/limits.conf` or, for a service, \
+             with systemd's `Limit…=` settings"
+        }
+    }
+    .to_owned()
+}
+
+/// What forbids namespaces of one's own here, if something does that has a name.
+fn forbidden(root: &Path) -> Option<String> {
+    let value = |name: &str| -> Option<u64> {
+        let path = root.join("proc/sys").join(name.replace('.', "/"));
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    if value("kernel.unprivileged_userns_clone") == Some(0) {
+        return Some("run `sysctl kernel.unprivileged_userns_clone=1`".into());
+    }
+    if value("user.max_user_namespaces").is_some_and(|most| most < 8) {
+        return Some("run `sysctl user.max_user_namespaces=10000`".into());
+    }
+    if value("kernel.apparmor_restrict_unprivileged_userns") == Some(1) {
+        return Some(
+            "run `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or give this program \
+             an AppArmor profile with `userns,` in it, such as \
+             `profile perestroika /path/to/perestroika flags=(unconfined) { userns, }` in \
+             `/etc/apparmor.d/perestroika`"
+                .into(),
+        );
+    }
+    engine(root).map(|engine| {
+        format!(
+            "this is inside a container ({engine}): start it with \
+             `--security-opt seccomp=unconfined --security-opt apparmor=unconfined \
+             --security-opt systempaths=unconfined`"
+        )
+    })
+}
+
+/// The container engine this runs inside, by the marks that engines leave.
+fn engine(root: &Path) -> Option<&'static str> {
+    let marks = [
+        (".dockerenv", "Docker"),
+        ("run/.containerenv", "Podman"),
+        ("run/systemd/container", "systemd-nspawn or another that systemd knows"),
+        ("var/run/secrets/kubernetes.io", "Kubernetes"),
+    ];
+    marks.into_iter().find(|(mark, _)| root.join(mark).exists()).map(|(_, engine)| engine)
+}
+
+fn kernel() -> Finding {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let ok = version(release).is_some_and(|version| version >= OLDEST);
+    let (major, minor) = OLDEST;
+    Finding {
+        name: "kernel",
+        ok,
+        detail: format!("Linux {release}"),
+        remedy: (!ok).then(|| format!("boot Linux {major}.{minor} or later")),
+    }
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn user_namespaces() -> Finding {
+    let root = Path::new("/");
+    // Root of the initial namespace needs nobody's leave; inside an engine only a trial tells.
+    let free = native::is_initial_root() || engine(root).is_some();
+    let remedy = if free { None } else { forbidden(root) };
+    let (uid, _) = native::owner();
+    Finding {
+        name: "user namespaces",
+        ok: remedy.is_none(),
+        detail: format!("builds belong to the host's id {uid}"),
+        remedy,
+    }
+}
+
+fn container() -> Finding {
+    let detail = match engine(Path::new("/")) {
+        Some(engine) => format!("inside one ({engine}): what it forbids shows below"),
+        None => "not inside one, as far as can be seen".into(),
+    };
+    Finding { name: "container", ok: true, detail, remedy: None }
+}
+
+#[derive(Clone, Copy)]
+enum Guest {
+    Build,
+    Configure,
+}
+
+/// Runs a guest whose root is empty. If all of it could be set up, what is missing in the end is
+/// the command.
+fn trial(executor: &Native, folder: &HostPath, guest: Guest) -> Finding {
+    let name = match guest {
+        Guest::Build => "guest for building",
+        Guest::Configure => "guest for configuring",
+    };
+    let broken =
+        |detail: String, remedy: Option<String>| Finding { name, ok: false, detail, remedy };
+    let request = match request(folder, guest) {
+        Ok(request) => request,
+        Err(error) => return broken(format!("cannot make folders in `{folder}`: {error}"), None),
+    };
+    let outcome = executor.run(&request, &mut std::io::sink(), &AtomicBool::new(false));
+    match outcome {
+        Err(Error::Command { .. }) => Finding {
+            name,
+            ok: true,
+            detail: "all namespaces, mounts, loopback and filter as the contract says".into(),
+            remedy: None,
+        },
+        Err(Error::Isolation { operation, source, remedy }) => {
+            broken(format!("cannot {operation}: {source}"), Some(remedy))
+        }
+        Err(error) => broken(error.to_string(), None),
+        Ok(outcome) => broken(
+            format!(
+                "a command that does not exist ended as {:?}, not as {:?}",
+                outcome.verdict,
+                Verdict::Built
+            ),
+            None,
+        ),
+    }
+}
+
+fn request(folder: &HostPath, guest: Guest) -> std::io::Result<Request> {
+    let (uid, gid) = native::owner();
+    let make = |name: &str| {
+        let path = folder.join(name);
+        match fs::create_dir(path.as_path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if native::is_initial_root() {
+            std::os::unix::fs::chown(path.as_path(), Some(uid), Some(gid))?;
+        }
+        Ok(path)
+    };
+    let guest_path = |text: &str| text.parse().map_err(std::io::Error::other);
+    make("layer")?;
+    Ok(Request {
+        layers: vec![make("root")?],
+        mounts: Vec::new(),
+        argv: vec!["/none".into()],
+        env: Default::default(),
+        cwd: guest_path("/build")?,
+        stage: match guest {
+            Guest::Build => Stage::Build,
+            Guest::Configure => {
+                Stage::Configure { upper: make("layer/upper")?, work: make("layer/work")? }
+            }
+        },
+        limits: Limits {
+            wall: Duration::from_secs(30),
+            silence: Duration::from_secs(30),
+            memory: 256 << 20,
+            processes: 10,
+            scratch: 1 << 20,
+            inodes: 100,
+            output: 1 << 10,
+            cores: Vec::new(),
+        },
+        scratch: Scratch::Memory,
+        collect: None,
+    })
+}
+
+fn limits() -> Finding {
+    let mechanism = native::limits_mechanism();
+    Finding {
+        name: "limits",
+        ok: true,
+        detail: format!("memory by {mechanism}, contract version {}", contract::CONTRACT),
+        remedy: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Aspect, remedy_below, version};
+
+    #[track_caller]
+    fn check(files: &[(&str, &str)], aspect: Aspect, words: &str) {
+        let root = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        let remedy = remedy_below(root.path(), aspect);
+        assert!(remedy.contains(words), "{remedy}");
+    }
+
+    #[test]
+    fn a_remedy_names_what_stands_in_the_way() {
+        let clone = ("proc/sys/kernel/unprivileged_userns_clone", "0\n");
+        let most = ("proc/sys/user/max_user_namespaces", "0\n");
+        let apparmor = ("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n");
+        let good = [
+            ("proc/sys/kernel/unprivileged_userns_clone", "1\n"),
+            ("proc/sys/user/max_user_namespaces", "90000\n"),
+            ("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "0\n"),
+        ];
+        let docker = (".dockerenv", "");
+        let users = Aspect::UserNamespaces;
+        check(&[clone], users, "sysctl kernel.unprivileged_userns_clone=1");
+        check(&[most], users, "sysctl user.max_user_namespaces=");
+        check(&[apparmor], Aspect::Mounts, "sysctl kernel.apparmor_restrict_unprivileged_userns=0");
+        check(&[apparmor], users, "/etc/apparmor.d/");
+        check(&[docker], Aspect::Proc, "systempaths=unconfined");
+        check(&good, users, "CONFIG_USER_NS");
+        check(&good, Aspect::Proc, "systempaths=unconfined");
+        check(&good, Aspect::Overlay, "--store");
+        check(&good, Aspect::Network, "net.ipv6.conf.all.disable_ipv6=0");
+        check(&[clone], Aspect::Limits, "limits.conf");
+    }
+
+    #[test]
+    fn a_kernel_release_has_a_version() {
+        for (release, wanted) in [
+            ("6.18.44-x", Some((6, 18))),
+            ("6.6-rc1", Some((6, 6))),
+            ("5.10.0-30-amd64", Some((5, 10))),
+            ("strange", None),
+        ] {
+            assert_eq!(version(release), wanted, "{release}");
+        }
+    }
 }

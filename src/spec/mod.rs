@@ -1,10 +1,16 @@
 //! Reading a release folder: release.toml, release.lock and the Rhai specs, up to a [`Spec`]
 //! whose names are not resolved yet.
 
+mod api;
 mod document;
+mod engine;
+mod load;
+pub mod loader;
 pub mod lock;
 pub mod model;
 pub mod release;
+pub mod stdlib;
 mod text;
 
+pub use load::{load, load_from};
 pub use model::Spec;

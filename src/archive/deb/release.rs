@@ -78,9 +78,9 @@ impl ReleaseFile {
         Ok(Self {
             suite: one.get("Suite").map(str::to_owned),
             codename: one.get("Codename").map(str::to_owned),
-            date: date(one, "Date")?.ok_or(Error::Missing("Date"))?,
+            date: date_field(one, "Date")?.ok_or(Error::Missing("Date"))?,
             date_text: one.get("Date").unwrap_or_default().to_owned(),
-            valid_until: date(one, "Valid-Until")?,
+            valid_until: date_field(one, "Valid-Until")?,
             components: components
                 .iter()
                 .map(|name| name.rsplit('/').next().unwrap_or(name).to_owned())
@@ -93,13 +93,17 @@ impl ReleaseFile {
     }
 }
 
-/// A moment as Release files write it: `Sat, 11 Jul 2026 10:16:37 UTC` (RFC 5322, in UTC).
-fn date(paragraph: &Paragraph<'_>, field: &'static str) -> Result<Option<Timestamp>, Error> {
-    let Some(text) = paragraph.get(field) else { return Ok(None) };
+/// The moment that a Release file writes as `Sat, 11 Jul 2026 10:16:37 UTC` (RFC 5322, in UTC).
+pub fn date(text: &str) -> Option<Timestamp> {
     let standard = text.strip_suffix(" UTC").map(|rest| format!("{rest} +0000"));
-    jiff::fmt::rfc2822::parse(standard.as_deref().unwrap_or(text))
-        .map(|zoned| Some(zoned.timestamp()))
-        .map_err(|_| Error::Date { field, text: text.chars().take(100).collect() })
+    let parsed = jiff::fmt::rfc2822::parse(standard.as_deref().unwrap_or(text));
+    parsed.ok().map(|zoned| zoned.timestamp())
+}
+
+fn date_field(paragraph: &Paragraph<'_>, field: &'static str) -> Result<Option<Timestamp>, Error> {
+    let Some(text) = paragraph.get(field) else { return Ok(None) };
+    let bad = || Error::Date { field, text: text.chars().take(100).collect() };
+    date(text).map(Some).ok_or_else(bad)
 }
 
 fn files(paragraph: &Paragraph<'_>) -> Result<BTreeMap<String, (u64, Sha256)>, Error> {

@@ -32,20 +32,17 @@ pub fn main() -> ExitCode {
         Ok(control) => control,
         Err(_) => return ExitCode::FAILURE,
     };
-    match sandbox(&control) {
-        Ok(end) => match wire::send(&control, &Report::Done(end), None) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
-        Err(refusal) => {
-            let report = match refusal {
-                Refusal::Fault(fault) => Report::Fault(fault),
-                Refusal::NoCommand(errno) => Report::NoCommand(errno),
-            };
-            let _sent = wire::send(&control, &report, None);
-            ExitCode::FAILURE
-        }
+    let report = match sandbox(&control) {
+        Ok(end) => Report::Done(end),
+        Err(Refusal::Fault(fault)) => Report::Fault(fault),
+        Err(Refusal::NoCommand(errno)) => Report::NoCommand(errno),
+    };
+    if wire::send(&control, &report, None).is_err() {
+        return ExitCode::FAILURE;
     }
+    // A socket that is closed with something unread in it takes the report back.
+    while rustix::io::read(&control, &mut [0; 16]).is_ok_and(|count| count > 0) {}
+    ExitCode::SUCCESS
 }
 
 /// Why nothing was run.
@@ -62,6 +59,11 @@ impl From<Fault> for Refusal {
 
 fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
     let (order, output) = take_over()?;
+    let mut group = order
+        .group
+        .as_ref()
+        .map(|group| group.hold().trying(|| "open the control group".into()))
+        .transpose()?;
     match order.become_id {
         Some(id) => {
             namespace::leave_host_mounts()?;
@@ -76,9 +78,12 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
     }
     let scratch = world::assemble(&order)?;
     let (mut guest, mut start) = begin(&order, output)?;
+    if let Some(group) = &mut group {
+        group.admit(guest.first).trying(|| "put the guest into its control group".into())?;
+    }
     start.write_all(b"s").trying(|| "start the guest".into())?;
     drop(start);
-    let watch = Watch::new(&order, scratch);
+    let watch = Watch::new(&order, scratch, group);
     let end = accompany(&mut guest, control, watch)?;
     collect::offer(&order, control)?;
     Ok(end)

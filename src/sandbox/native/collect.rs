@@ -4,7 +4,7 @@
 //! as only it may write where they go.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -55,17 +55,15 @@ pub fn offer(order: &Order, control: &OwnedFd) -> Tried<()> {
     Ok(())
 }
 
-/// Copies an offered file to `to`, which must not exist. No more than `most` bytes are taken:
-/// a file can claim any size without holding it. Returns how many were.
-pub fn take(offered: OwnedFd, to: &Path, most: u64) -> io::Result<u64> {
-    let mut target = File::create_new(to)?;
-    let copied = io::copy(&mut File::from(offered).take(most.saturating_add(1)), &mut target)?;
-    if copied > most {
-        drop(target);
-        std::fs::remove_file(to)?;
-        return Err(io::ErrorKind::FileTooLarge.into());
+/// Copies an offered file to `to`, which must not exist, and returns how many bytes that were.
+/// None if it has more than `most`: a file can claim any size without holding it.
+pub fn take(offered: OwnedFd, to: &Path, most: u64) -> io::Result<Option<u64>> {
+    let mut offered = File::from(offered);
+    if offered.metadata()?.len() > most {
+        return Ok(None);
     }
-    Ok(copied)
+    // Everybody who could make it longer is gone.
+    io::copy(&mut offered, &mut File::create_new(to)?).map(Some)
 }
 
 /// Whether a name fits a pattern of `*` (anything) and `?` (one character). As in the shell, a

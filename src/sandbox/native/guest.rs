@@ -77,6 +77,10 @@ fn prepare(order: &Order, start: OwnedFd) -> Tried<Filter> {
     processes()?;
     pivot()?;
     limits(order)?;
+    // If the machine as a whole runs short, a build is the one to go. Its caller's value, which
+    // may only be raised, would show.
+    std::fs::write("/proc/self/oom_score_adj", "1000")
+        .trying(|| "offer the guest to the kernel first".into())?;
     system::plain_personality().trying(|| "set the plain personality".into())?;
     affinity(order)?;
     let foreign = match order.configure {

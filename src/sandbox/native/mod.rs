@@ -10,8 +10,10 @@
 mod cgroup;
 mod child;
 mod collect;
+mod disk;
 mod filter;
 mod guest;
+mod memory;
 mod namespace;
 mod run;
 mod staging;
@@ -67,4 +69,18 @@ pub fn owner() -> (u32, u32) {
         Caller::Ordinary(uid, gid) => (uid, gid),
         Caller::HostRoot => (0, 0),
     }
+}
+
+/// Whether this is root of the initial user namespace, or of one that maps every id.
+pub fn is_initial_root() -> bool {
+    namespace::caller() == Caller::Root
+}
+
+/// What would hold a guest to its memory here: `cgroup v2`, `cgroup v1` or `supervisor`.
+pub fn limits_mechanism() -> &'static str {
+    let group = cgroup::Group::make(1 << 30, 10);
+    if let Some(group) = &group {
+        group.remove();
+    }
+    cgroup::mechanism(group.as_ref())
 }

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags};
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::cgroup::Group;
 use super::namespace::{self, Caller};
 use super::wire::{self, End, Fault, Order, Packet, Report, Stop};
-use super::{ARGUMENT, collect, guest};
+use super::{ARGUMENT, cgroup, collect, guest};
 use crate::base::HostPath;
 use crate::sandbox::{
     Error, Limits, Outcome, Receipt, Request, Result, Stage, Usage, Verdict, contract, doctor,
@@ -23,6 +25,9 @@ use crate::sandbox::{
 
 /// How often it is looked whether to stop.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a sandbox may take to end everything once it was told to.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a request to its end.
 pub fn run(
@@ -36,16 +41,19 @@ pub fn run(
     for (name, value) in contract::environment(&request.stage) {
         order.env.insert(name.to_owned(), value.to_owned());
     }
+    let group = Grouped(Group::make(order.memory, order.processes));
+    order.group = group.0.clone();
     let mut sandbox = Sandbox::start(program, &order)?;
     let mut story = Story::new(&request.limits, begun);
     let followed = sandbox.follow(&mut story, request, log, cancel);
     drop(sandbox);
+    drop(group);
     open_work(request);
     followed?;
     let end = story.end.take().ok_or_else(|| Error::Lost(story.last_words()))?;
     let usage = Usage { wall: begun.elapsed(), cpu: end.cpu, memory: end.memory };
     let verdict = story.verdict(&end);
-    Ok(Outcome { verdict, usage, receipt: receipt(request, &order), collected: story.collected })
+    Ok(Outcome { verdict, usage, receipt: receipt(&order), collected: story.collected })
 }
 
 fn order(request: &Request) -> Result<Order> {
@@ -69,7 +77,7 @@ fn order(request: &Request) -> Result<Order> {
     if let Some(name) = guest::contradiction(request) {
         return Err(Error::Request(format!("the guest contract alone sets `{name}`")));
     }
-    Ok(Order::new(request, become_id, None))
+    Ok(Order::new(request, become_id))
 }
 
 /// Overlayfs leaves a folder behind that not even its owner may read; whoever clears up must.
@@ -78,6 +86,17 @@ fn open_work(request: &Request) {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let _absent = rustix::fs::open(work.as_path(), flags, Mode::empty())
             .and_then(|work| rustix::fs::chmodat(work, "work", Mode::RWXU, AtFlags::empty()));
+    }
+}
+
+/// The control group of a run, if one could be had; removed with it.
+struct Grouped(Option<Group>);
+
+impl Drop for Grouped {
+    fn drop(&mut self) {
+        if let Some(group) = &self.0 {
+            group.remove();
+        }
     }
 }
 
@@ -156,7 +175,10 @@ impl Sandbox {
             if reporting && control {
                 match wire::receive(&self.control).map_err(system)? {
                     Packet::End => reporting = false,
-                    packet => self.heard(packet, story, request)?,
+                    packet => {
+                        self.heard(packet, story, request)?;
+                        reporting = story.end.is_none();
+                    }
                 }
             }
             story.judge(cancel);
@@ -189,9 +211,13 @@ impl Sandbox {
                         source: error,
                     };
                     let left = request.limits.scratch.saturating_sub(story.copied);
-                    story.copied +=
-                        collect::take(descriptor, to.as_path(), left).map_err(system)?;
-                    story.collected.push(name);
+                    match collect::take(descriptor, to.as_path(), left).map_err(system)? {
+                        Some(bytes) => {
+                            story.copied += bytes;
+                            story.collected.push(name);
+                        }
+                        None => story.too_large = true,
+                    }
                 }
                 self.say(wire::NEXT);
             }
@@ -208,8 +234,15 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // After its last report it ends by itself; in any other case it must, and the guest's
-        // first process is tied to its life.
+        // It ends everything when it hears that nobody listens, and waits until all is gone.
+        let _told = rustix::net::shutdown(&self.control, Shutdown::Both);
+        let process = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let ended = process.and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok());
+        if let Some(ended) = ended {
+            let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+            let _done = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&patience));
+        }
+        // The guest's first process is tied to its life.
         let _gone = self.process.kill();
         let _gone = self.process.wait();
     }
@@ -231,6 +264,7 @@ struct Story<'a> {
     heard: Instant,
     kept: u64,
     copied: u64,
+    too_large: bool,
     asked: bool,
     sentence: Option<Verdict>,
     words: String,
@@ -246,6 +280,7 @@ impl<'a> Story<'a> {
             heard: begun,
             kept: 0,
             copied: 0,
+            too_large: false,
             asked: false,
             sentence: None,
             words: String::new(),
@@ -291,6 +326,7 @@ impl<'a> Story<'a> {
             return Verdict::OutOfOutput;
         }
         match (end.command, end.stopped) {
+            (Some(Ok(0)), _) if self.too_large => Verdict::OutOfSpace,
             (Some(Ok(0)), _) => Verdict::Built,
             (_, Some(Stop::Memory)) => Verdict::OutOfMemory,
             (_, Some(Stop::Space)) => Verdict::OutOfSpace,
@@ -309,13 +345,21 @@ impl<'a> Story<'a> {
     }
 }
 
-fn receipt(request: &Request, order: &Order) -> Receipt {
+fn receipt(order: &Order) -> Receipt {
     let id = order.guest_id();
     let host = match order.become_id {
         Some(id) => format!("root, as the unprivileged id {id}"),
         None => "ordinary user".to_owned(),
     };
-    let scratch = if order.disk.is_some() { "disk" } else { "memory" };
+    let (scratch, space) = match order.disk {
+        Some(_) => ("disk", "counted"),
+        None => ("memory", "size of the file system"),
+    };
+    let memory = cgroup::mechanism(order.group.as_ref());
+    let processes = match order.group {
+        Some(_) => format!("{memory}, RLIMIT_NPROC"),
+        None => "RLIMIT_NPROC".to_owned(),
+    };
     Receipt(
         [
             ("executor", "native".to_owned()),
@@ -330,13 +374,9 @@ fn receipt(request: &Request, order: &Order) -> Receipt {
             ("seccomp", "on".to_owned()),
             ("network", "loopback".to_owned()),
             ("scratch", scratch.to_owned()),
-            (
-                "limits",
-                format!(
-                    "memory by supervisor; processes by RLIMIT_NPROC {}",
-                    request.limits.processes
-                ),
-            ),
+            ("memory limit", memory.to_owned()),
+            ("process limit", processes),
+            ("scratch limit", space.to_owned()),
         ]
         .into_iter()
         .map(|(name, fact)| (name.to_owned(), fact))

@@ -132,11 +132,28 @@ pub fn set_host_name(name: &str) -> io::Result<()> {
 
 /// Gives every signal its default meaning, as ignored ones would survive an exec.
 pub fn default_signals() {
+    // The library's own call would refuse the two signals it keeps for itself, which are
+    // ignored in the children of some programs all the same.
+    #[repr(C)]
+    #[derive(Default)]
+    struct KernelAction {
+        handler: usize,
+        flags: usize,
+        restorer: usize,
+        mask: u64,
+    }
+    let default = KernelAction::default();
     for signal in 1..=64 {
-        // SAFETY: only default dispositions are set. The kernel refuses SIGKILL and SIGSTOP,
-        // and the C library the two it keeps for itself; both is harmless.
+        // SAFETY: only default dispositions are set, from a structure of the kernel's layout
+        // that outlives the call. SIGKILL and SIGSTOP are refused, which is harmless.
         unsafe {
-            libc::signal(signal, libc::SIG_DFL);
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                std::ptr::null_mut::<KernelAction>(),
+                size_of::<u64>(),
+            );
         }
     }
     // SAFETY: all zero is a valid set, which `sigemptyset` then makes empty.
@@ -214,10 +231,4 @@ pub fn execute(program: &CStr, arguments: &[&CStr], environment: &[&CStr]) -> io
         libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
     }
     io::Error::last_os_error()
-}
-
-/// Bytes of a page of memory.
-pub fn page_size() -> u64 {
-    // SAFETY: no pointers.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1).unsigned_abs()
 }

@@ -61,7 +61,7 @@ pub struct Bind {
 
 impl Order {
     /// The order for a request.
-    pub fn new(request: &Request, become_id: Option<u32>, group: Option<Group>) -> Self {
+    pub fn new(request: &Request, become_id: Option<u32>) -> Self {
         let Request { layers, mounts, argv, env, cwd, stage, limits, scratch, collect } = request;
         let path = |path: &crate::base::HostPath| path.as_path().to_owned();
         Self {
@@ -94,7 +94,7 @@ impl Order {
                 .as_ref()
                 .map(|collect| (collect.from.to_string(), collect.patterns.clone())),
             become_id,
-            group,
+            group: None,
         }
     }
 

@@ -10,7 +10,8 @@ type Tuple<'a> = [&'a str; 4];
 /// Whether the architecture `name` is what `wanted` says: a name (`amd64`), or a wildcard
 /// (`any`, `linux-any`, `any-arm`, `gnu-any-any`). `all` is nothing but `all`.
 pub fn matches(name: &str, wanted: &str) -> bool {
-    if name == wanted {
+    // `linux-amd64` is an old way to say `amd64`.
+    if name == wanted || wanted.strip_prefix("linux-") == Some(name) {
         return true;
     }
     if name == "all" || !wanted.split('-').any(|part| part == "any") {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use perestroika::base::HostPath;
@@ -13,6 +13,26 @@ use perestroika::sandbox::{Executor, Limits, Outcome, Request, Result, Scratch, 
 
 /// Where Debian's `busybox-static` puts its program.
 const BUSYBOX: &str = "/bin/busybox";
+
+/// A number that no other process's command line holds, for `sleep`.
+pub fn token() -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!("9{:07}{number:03}", std::process::id())
+}
+
+/// Fails if a process still has `token` in its command line, or if a mount is left whose
+/// description holds the folder of the test.
+pub fn assert_nothing_left(tiny: &Tiny, token: &str) {
+    for process in fs::read_dir("/proc").expect("processes").flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        assert!(!line.contains(token), "{:?} is left: {line}", process.path());
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    let folder = tiny.folder.path().to_str().expect("a plain path");
+    assert!(!mounts.contains(folder), "a mount is left: {mounts}");
+}
 
 /// A root of one layer with a static busybox and nothing else, in a folder of its own.
 pub struct Tiny {
@@ -99,7 +119,7 @@ impl Tiny {
 
 /// The executor under test.
 pub fn executor() -> Native {
-    Native::new(HostPath::new(env!("CARGO_BIN_EXE_perestroika")))
+    Native::new(HostPath::new(crate::modes::program()))
 }
 
 /// Runs a request, with what it printed.

@@ -1,0 +1,234 @@
+//! What a spec can call: the functions of the language, and the values they pass around.
+
+pub(super) mod draft;
+pub(super) mod field;
+mod functions;
+pub(super) mod shape;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rhai::{
+    Dynamic, EvalAltResult, ImmutableString, Map, NativeCallContext, Position, Shared as Rc,
+};
+
+pub(super) use functions::register;
+pub(super) use shape::Shape;
+
+use super::loader::{Dir, Loader};
+use super::model;
+use super::release::Release;
+use super::text::Text;
+use crate::base::{Diagnostic, ReleasePath, Span};
+
+/// The names that the language itself defines: no spec may define them otherwise.
+pub(super) const NAMES: [&str; 10] = [
+    "package", "rebuild", "dir", "archive", "recipe", "dedent", "kind_of", "debian", "script",
+    "release",
+];
+
+/// What one file may say at most, in fields, list items and kilobytes of text together.
+const MAX_WEIGHT: usize = 200_000;
+
+/// What all evaluating threads share.
+pub(super) struct World {
+    /// How files are read.
+    pub loader: Arc<dyn Loader>,
+    /// release.toml.
+    pub release: Arc<Release>,
+    /// Folders that were hashed already.
+    pub dirs: Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, String>>>>,
+}
+
+/// A text under evaluation.
+pub(super) struct Source {
+    /// The text.
+    pub text: Text,
+    /// Where the arguments of calls were written, by line and column of the call.
+    pub calls: HashMap<(usize, usize), Vec<Shape>>,
+}
+
+/// What happened while a file was evaluated.
+pub(super) struct State {
+    /// Everything wrong so far.
+    pub errors: Vec<Diagnostic>,
+    /// Texts by the name that the engine knows them under.
+    pub sources: BTreeMap<String, Arc<Source>>,
+    /// Modules that are being imported, outermost first.
+    pub importing: Vec<String>,
+    /// Modules that were imported.
+    pub modules: BTreeMap<String, Rc<rhai::Module>>,
+    /// Stdlib modules that made a builder.
+    pub used: BTreeSet<String>,
+    /// When evaluation began.
+    pub started: Instant,
+    builder: Option<model::Builder>,
+    weight: usize,
+}
+
+/// The hand that functions of the language reach the rest with.
+#[derive(Clone)]
+pub(super) struct Host {
+    /// Of all threads.
+    pub world: Arc<World>,
+    state: Arc<Mutex<State>>,
+}
+
+/// An error that has been noted already: it only ends the evaluation.
+#[derive(Clone)]
+pub(super) struct Noted;
+
+/// Where a function was called.
+pub(super) struct Site {
+    /// The call.
+    pub span: Span,
+    /// Its arguments, as far as they are written at the call.
+    pub args: Vec<Shape>,
+}
+
+impl Host {
+    /// A hand on `world` with an empty state.
+    pub fn new(world: Arc<World>) -> Self {
+        let state = State {
+            errors: Vec::new(),
+            sources: BTreeMap::new(),
+            importing: Vec::new(),
+            modules: BTreeMap::new(),
+            used: BTreeSet::new(),
+            started: Instant::now(),
+            builder: None,
+            weight: 0,
+        };
+        Self { world, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The state. Only the thread that evaluates ever locks it.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what belongs to one file.
+    pub fn begin(&self) {
+        let mut state = self.state();
+        state.errors.clear();
+        state.sources.retain(|_, source| is_stdlib(source.text.file()));
+        state.importing.clear();
+        state.modules.clear();
+        state.used.clear();
+        state.builder = None;
+        state.weight = 0;
+        state.started = Instant::now();
+    }
+
+    /// Notes an error.
+    pub fn note(&self, error: Diagnostic) {
+        self.state().errors.push(error);
+    }
+
+    /// The place of a position in a text.
+    pub fn span(&self, source: &str, position: Position) -> Option<Span> {
+        let state = self.state();
+        let text = &state.sources.get(source)?.text;
+        let (line, column) = (position.line()?, position.position().unwrap_or(1));
+        Some(text.token(line as u32, column as u32))
+    }
+
+    /// Where the running function was called.
+    fn site(&self, context: &NativeCallContext<'_>) -> Site {
+        let name = context.call_source().unwrap_or_default();
+        let position = context.call_position();
+        let key = (position.line().unwrap_or(0), position.position().unwrap_or(0));
+        let source = self.state().sources.get(name).cloned();
+        match source {
+            Some(source) => Site {
+                span: source.text.token(key.0.max(1) as u32, key.1 as u32),
+                args: source.calls.get(&key).cloned().unwrap_or_default(),
+            },
+            None => Site {
+                span: Span {
+                    file: super::document::top_file("release.toml"),
+                    line: 1,
+                    column: 1,
+                    length: 0,
+                },
+                args: Vec::new(),
+            },
+        }
+    }
+
+    /// Counts `weight` against what a file may say.
+    fn weigh(&self, weight: usize, span: &Span) -> Result<(), Box<EvalAltResult>> {
+        let mut state = self.state();
+        state.weight = state.weight.saturating_add(weight);
+        if state.weight <= MAX_WEIGHT {
+            return Ok(());
+        }
+        let message = "this file describes more than one file may";
+        let hint = "split it into several files, or keep large lists out of specs";
+        state.errors.push(Diagnostic::new("limit", message).at(span.clone(), "").hint(hint));
+        Err(noted())
+    }
+}
+
+impl Site {
+    /// The place of the first argument; the call's where it was computed.
+    pub fn first(&self) -> Span {
+        self.args.first().map_or_else(|| self.span.clone(), |shape| shape.span.clone())
+    }
+}
+
+/// Whether a text is one of the stdlib's.
+pub(super) fn is_stdlib(file: &ReleasePath) -> bool {
+    let file = file.as_str();
+    file.starts_with("stdlib/") || file.starts_with("release.lock.d/stdlib/")
+}
+
+/// The error that stands for errors that have been noted.
+pub(super) fn noted() -> Box<EvalAltResult> {
+    Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(Noted), Position::NONE))
+}
+
+/// `release` as specs see it.
+pub(super) fn release_map(release: &Release) -> Map {
+    let mut map: Map = release
+        .parameters
+        .iter()
+        .map(|(key, value)| {
+            let value = match value {
+                toml::Value::String(text) => Dynamic::from(ImmutableString::from(text.as_str())),
+                toml::Value::Integer(number) => Dynamic::from(*number),
+                toml::Value::Boolean(flag) => Dynamic::from(*flag),
+                other => Dynamic::from(ImmutableString::from(other.to_string())),
+            };
+            (key.as_str().into(), value)
+        })
+        .collect();
+    for (key, value) in [("name", &release.name), ("version", &release.version)] {
+        map.insert(key.into(), ImmutableString::from(value.as_str()).into());
+    }
+    map
+}
+
+/// What a value is, as messages call it.
+pub(super) fn kind_of(value: &Dynamic) -> &'static str {
+    match value.type_name() {
+        "()" => "nothing",
+        "bool" => "a boolean",
+        "char" => "a character",
+        "array" => "a list",
+        "map" => "a map",
+        "Fn" => "a function",
+        "string" => "a string",
+        _ if value.is_int() => "an integer",
+        _ if value.is_float() => "a number with a fraction",
+        _ if value.is_string() => "a string",
+        _ if value.is_array() => "a list",
+        _ if value.is_map() => "a map",
+        _ if value.is_fnptr() => "a function",
+        _ if value.is::<draft::Draft>() => "a package",
+        _ if value.is::<model::Source>() => "a source",
+        _ if value.is::<model::Builder>() => "a way of building",
+        _ => "a value of another kind",
+    }
+}

@@ -1,0 +1,277 @@
+//! A package while its spec still works on it.
+
+use std::collections::BTreeMap;
+
+use super::field::{Field, Value};
+use crate::base::{Architecture, Diagnostic, Span, nearest};
+use crate::spec::document::list;
+use crate::spec::model::{Builder, Located, Package, Packaging, Source};
+use crate::spec::release::Release;
+
+/// The fields given so far.
+#[derive(Debug, Clone)]
+pub(in crate::spec) struct Draft {
+    /// The call that made it.
+    pub span: Span,
+    /// Whether something wrong with it has been noted, so that nothing more is said.
+    pub broken: bool,
+    fields: BTreeMap<&'static str, Field>,
+}
+
+impl Draft {
+    /// A package of which nothing is known.
+    pub fn new(span: Span) -> Self {
+        Self { span, broken: false, fields: BTreeMap::new() }
+    }
+
+    /// Gives a field.
+    pub fn set(&mut self, name: &'static str, value: Value, span: Span) {
+        self.fields.insert(name, Field { span, value });
+    }
+
+    /// Gives a field in place of what it was.
+    pub fn replace(&mut self, name: &'static str, field: Field, _: &mut Vec<Diagnostic>) {
+        self.fields.insert(name, field);
+    }
+
+    /// Adds to a list or a map.
+    pub fn append(&mut self, name: &'static str, field: Field, errors: &mut Vec<Diagnostic>) {
+        use std::collections::btree_map::Entry;
+        let span = field.span.clone();
+        let can_grow =
+            matches!(field.value, Value::Texts(_) | Value::Table(_) | Value::Binaries(_));
+        let old = match self.fields.entry(name) {
+            Entry::Vacant(entry) if can_grow => {
+                entry.insert(field);
+                return;
+            }
+            Entry::Vacant(_) => None,
+            Entry::Occupied(entry) => Some(&mut entry.into_mut().value),
+        };
+        match (old, field.value) {
+            (Some(Value::Texts(old)), Value::Texts(new)) => old.extend(new),
+            (Some(Value::Table(old)), Value::Table(new)) => old.extend(new),
+            (Some(Value::Binaries(old)), Value::Binaries(new)) => old.extend(new),
+            _ => {
+                let message = format!("`{name}` is neither a list nor a map: nothing can be added");
+                let hint = "`.with(#{ … })` replaces it";
+                errors.push(Diagnostic::new("wrong-type", message).at(span, "").hint(hint));
+                self.broken = true;
+            }
+        }
+    }
+
+    /// How much it counts against the limit of a file.
+    pub fn weight(&self) -> usize {
+        let weight = |field: &Field| match &field.value {
+            Value::Text(text) => text.len() / 1024,
+            Value::Texts(texts) => texts.len(),
+            Value::Table(table) => {
+                table.len() + table.values().map(String::len).sum::<usize>() / 1024
+            }
+            Value::Binaries(binaries) => {
+                let lists = |it: &crate::spec::model::Binary| {
+                    3 + it.depends.len() + it.provides.len() + it.files.len()
+                };
+                binaries.iter().map(lists).sum()
+            }
+            Value::Changes(changes) => changes.text.len() / 1024,
+            Value::Builder(builder) => builder.script.len() / 1024,
+            Value::Source(Source::Dir { tree, .. }) => tree.entries().len() / 100,
+            Value::Source(Source::Archive { .. }) | Value::Resources(_) => 0,
+        };
+        self.fields.values().map(|field| 1 + weight(field)).sum()
+    }
+
+    /// The package, if all that it needs is there.
+    pub fn finish(mut self, release: &Release, errors: &mut Vec<Diagnostic>) -> Option<Package> {
+        if self.broken {
+            return None;
+        }
+        let before = errors.len();
+        for (field, hint) in [
+            ("name", "name: \"…\""),
+            ("source", "source: dir(\"…\")"),
+            ("build", "build: debian()"),
+        ] {
+            if !self.fields.contains_key(field) {
+                let error = Diagnostic::new("missing-key", format!("a package needs `{field}`"));
+                errors.push(error.at(self.span.clone(), "").hint(format!("write `{hint}`")));
+            }
+        }
+        let spans: BTreeMap<String, Span> = self
+            .fields
+            .iter()
+            .map(|(name, field)| ((*name).to_owned(), field.span.clone()))
+            .collect();
+        let name = self.text("name").and_then(|name| name.parse().ok());
+        let source = self.fields.remove("source").and_then(|field| match field.value {
+            Value::Source(value) => Some(Located { value, span: Some(field.span) }),
+            _ => None,
+        });
+        let build = self.take("build", |value| match value {
+            Value::Builder(builder) => Some(builder),
+            _ => None,
+        });
+        let root = self.fields.get("root").map(|field| field.span.clone());
+        let root = self.text("root").map(|value| Located { value, span: root });
+        let package = Package {
+            name: name?,
+            span: self.span.clone(),
+            version: self.text("version"),
+            revision: self.text("revision"),
+            suffix: self.text("suffix"),
+            changes: self.take("changes", |value| match value {
+                Value::Changes(changes) => Some(changes),
+                _ => None,
+            }),
+            summary: self.text("summary"),
+            description: self.text("description"),
+            homepage: self.text("homepage"),
+            license: self.text("license"),
+            section: self.text("section"),
+            maintainer: self.text("maintainer"),
+            source: source?,
+            patches: self.parsed("patches"),
+            root,
+            architectures: self.architectures(release, errors),
+            build_depends: self.texts("build_depends"),
+            build: build?,
+            env: self
+                .take("env", |value| match value {
+                    Value::Table(table) => Some(table),
+                    _ => None,
+                })
+                .unwrap_or_default(),
+            binaries: self
+                .take("binaries", |value| match value {
+                    Value::Binaries(binaries) => Some(binaries),
+                    _ => None,
+                })
+                .unwrap_or_default(),
+            from_seed: self.parsed("from_seed"),
+            without_tests: self.text("without_tests"),
+            resources: self
+                .take("resources", |value| match value {
+                    Value::Resources(resources) => Some(resources),
+                    _ => None,
+                })
+                .unwrap_or_default(),
+            fields: spans,
+        };
+        check_whole(&package, release, errors);
+        (errors.len() == before).then_some(package)
+    }
+
+    fn architectures(
+        &mut self,
+        release: &Release,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Vec<Architecture> {
+        let mut found = Vec::new();
+        for Located { value, span } in self.parsed::<Architecture>("architectures") {
+            if !release.architectures.contains(&value) {
+                let known: Vec<_> = release.architectures.iter().map(|a| a.as_str()).collect();
+                let message = format!("this release is not built for `{value}`");
+                let error = Diagnostic::new("unknown-name", message).at(span, "");
+                errors.push(error.hint(format!("release.toml has {}", list(&known))));
+            }
+            found.push(value);
+        }
+        found
+    }
+
+    fn take<T>(&mut self, name: &str, pick: impl FnOnce(Value) -> Option<T>) -> Option<T> {
+        pick(self.fields.remove(name)?.value)
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        self.take(name, |value| match value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    fn texts(&mut self, name: &str) -> Vec<Located<String>> {
+        let texts = self.take(name, |value| match value {
+            Value::Texts(texts) => Some(texts),
+            _ => None,
+        });
+        texts.unwrap_or_default()
+    }
+
+    /// The items of a list whose rule has made sure that they are of this type.
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str) -> Vec<Located<T>> {
+        let parsed = |item: Located<String>| {
+            Some(Located { value: item.value.parse().ok()?, span: item.span })
+        };
+        self.texts(name).into_iter().filter_map(parsed).collect()
+    }
+}
+
+/// Notes what is wrong with the fields taken together.
+fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic>) {
+    let at = |field: &str| package.fields.get(field).unwrap_or(&package.span).clone();
+    let mut error = |code, message: String, field: &str, hint: String| {
+        errors.push(Diagnostic::new(code, message).at(at(field), "").hint(hint));
+    };
+    let Package { name, build: Builder { packaging, name: builder, .. }, .. } = package;
+    match (packaging, &package.source.value) {
+        (Packaging::Own, Source::Dir { path, packaging: None, .. }) => error(
+            "missing-packaging",
+            format!(
+                "`{path}` has no `debian/control` and `debian/changelog`, which `{builder}()` uses"
+            ),
+            "source",
+            "add them, or build with `script(#\"…\"#)`".to_owned(),
+        ),
+        (Packaging::Generated, Source::Archive { name }) => error(
+            "bad-value",
+            format!("the archive's `{name}` brings its own packaging, which `{builder}` replaces"),
+            "build",
+            "build it with `debian()`".to_owned(),
+        ),
+        _ => {}
+    }
+    if *packaging == Packaging::Own && !package.binaries.is_empty() {
+        let message = format!("`binaries` of `{name}` are those of its own `debian/control`");
+        error("bad-value", message, "binaries", "leave them out".to_owned());
+    }
+    if *packaging == Packaging::Generated {
+        let fields = [("version", &package.version), ("summary", &package.summary)];
+        for (field, value) in fields {
+            if value.is_none() {
+                let message = format!("`{name}` needs `{field}`: its packaging is generated");
+                error("missing-key", message, "name", format!("write `{field}: \"…\"`"));
+            }
+        }
+    }
+    let roots: Vec<&str> = release.roots.keys().map(String::as_str).collect();
+    match &package.root {
+        Some(root) if !roots.contains(&root.value.as_str()) => {
+            let message = format!("there is no root `{}`", root.value);
+            let hint = match nearest(&root.value, roots.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("release.toml has {}", list(&roots)),
+            };
+            error("unknown-name", message, "root", hint);
+        }
+        None if roots.is_empty() => {
+            let message = format!("`{name}` has no build root: release.toml has no `[root.NAME]`");
+            error("missing-key", message, "name", "add one to release.toml".to_owned());
+        }
+        None if roots.len() > 1 => {
+            let message = format!("`{name}` does not say which root it is built in");
+            let hint = format!("`root` is one of {}", list(&roots));
+            error("missing-key", message, "name", hint);
+        }
+        _ => {}
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for binary in &package.binaries {
+        if !seen.insert(&binary.name) {
+            let message = format!("the binary package `{}` is there twice", binary.name);
+            error("bad-value", message, "binaries", "one of them is too many".to_owned());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::api::World;
+use super::engine::{Evaluated, STACK, Session};
+use super::loader::{self, Folder, Loader};
+use super::lock::Lock;
+use super::model::{Package, Spec};
+use super::release::{self, Release};
+use super::stdlib;
+use crate::base::{Diagnostic, HostPath, PackageName, ReleasePath, Sha256};
+
+/// Reads the release in `folder`: release.toml, and every spec file. With a lock, the stdlib
+/// modules that it pins are evaluated as `release.lock.d/stdlib/` keeps them.
+///
+/// # Errors
+/// Everything wrong with all files together, sorted by place.
+pub fn load(folder: &HostPath, lock: Option<&Lock>) -> Result<Spec, Vec<Diagnostic>> {
+    load_from(Arc::new(Folder::new(folder.clone())), lock)
+}
+
+/// The same for a release that is read through `loader`.
+pub fn load_from(loader: Arc<dyn Loader>, lock: Option<&Lock>) -> Result<Spec, Vec<Diagnostic>> {
+    let file = super::document::top_file(release::FILE);
+    let text = match loader.read(&file, loader::MAX_TEXT).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(_)) => {
+            return Err(vec![Diagnostic::new("unreadable", "`release.toml` is not UTF-8")]);
+        }
+        Err(error) => {
+            return Err(vec![
+                Diagnostic::new("unreadable", error.to_string())
+                    .hint("a release is a folder with a `release.toml`"),
+            ]);
+        }
+    };
+    // Bad specs are reported beside a bad release.toml only if that is good enough to go on.
+    let release = release::parse(&text)?;
+    let modules = modules(&*loader, lock)?;
+    let specs =
+        loader.specs().map_err(|error| vec![Diagnostic::new("unreadable", error.to_string())])?;
+    let release = Arc::new(release);
+    let world = Arc::new(World { loader, release: Arc::clone(&release), dirs: Mutex::default() });
+    let files = evaluate(&world, &modules, &specs)?;
+    let release = Release::clone(&release);
+
+    let mut errors = Vec::new();
+    let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
+    let mut used = std::collections::BTreeSet::new();
+    for file in files {
+        errors.extend(file.errors);
+        used.extend(file.stdlib);
+        for package in file.packages {
+            if let Some(first) = packages.get(&package.name) {
+                errors.push(twice(first, &package));
+            } else {
+                packages.insert(package.name.clone(), package);
+            }
+        }
+    }
+    if specs.is_empty() {
+        let message = "the release has no spec: no `*.rhai` at its top or below `packages/`";
+        errors.push(Diagnostic::new("no-specs", message));
+    }
+    if errors.is_empty() {
+        return Ok(Spec { release, packages: packages.into_values().collect(), stdlib: used });
+    }
+    errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
+    // A mistake in a module of `lib/` shows in every file that imports it.
+    errors.dedup();
+    Err(errors)
+}
+
+fn twice(first: &Package, second: &Package) -> Diagnostic {
+    let at = |package: &Package| package.fields.get("name").unwrap_or(&package.span).clone();
+    Diagnostic::new("duplicate-package", format!("the package `{}` is there twice", first.name))
+        .at(at(second), "here")
+        .at(at(first), "and here")
+        .hint("a release has one package of a name")
+}
+
+/// Name, file and text of each stdlib module: the pinned copy where there is one.
+fn modules(
+    loader: &dyn Loader,
+    lock: Option<&Lock>,
+) -> Result<Vec<(String, ReleasePath, String)>, Vec<Diagnostic>> {
+    let mut modules: BTreeMap<String, (String, String)> = stdlib::MODULES
+        .iter()
+        .map(|(name, text)| {
+            ((*name).to_owned(), (format!("stdlib/{name}.rhai"), (*text).to_owned()))
+        })
+        .collect();
+    let mut errors = Vec::new();
+    for (name, expected) in lock.iter().flat_map(|lock| &lock.stdlib) {
+        let file = format!("release.lock.d/stdlib/{name}.rhai");
+        match pinned(loader, &file, expected) {
+            Ok(text) => {
+                modules.insert(name.clone(), (file, text));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let module = |(name, (file, text)): (String, (String, String))| {
+        let file = file.parse().expect("module names are plain file names");
+        (name, file, text)
+    };
+    Ok(modules.into_iter().map(module).collect())
+}
+
+fn pinned(loader: &dyn Loader, file: &str, expected: &Sha256) -> Result<String, Diagnostic> {
+    let hint = "`perestroika update stdlib` pins this program's own anew";
+    let path: ReleasePath = file
+        .parse()
+        .map_err(|_| Diagnostic::new("stale-lock", format!("`{file}` is no path of a module")))?;
+    let bytes = loader
+        .read(&path, loader::MAX_TEXT)
+        .map_err(|error| Diagnostic::new("stale-lock", error.to_string()).hint(hint))?;
+    let found = Sha256::of(&bytes);
+    if found != *expected {
+        let message = format!(
+            "`{file}` is not what release.lock pins\n  expected {expected}\n  found    {found}"
+        );
+        return Err(Diagnostic::new("stale-lock", message).hint(hint));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| Diagnostic::new("stale-lock", format!("`{file}` is not UTF-8")).hint(hint))
+}
+
+/// Evaluates the files on as many threads as are worth it; the results come in the files' order.
+fn evaluate(
+    world: &Arc<World>,
+    modules: &[(String, ReleasePath, String)],
+    specs: &[ReleasePath],
+) -> Result<Vec<Evaluated>, Vec<Diagnostic>> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.min(specs.len().div_ceil(8)).max(1);
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, Evaluated)>> = Mutex::default();
+    let failed: Mutex<Option<Diagnostic>> = Mutex::default();
+    let work = || {
+        let session = match Session::new(Arc::clone(world), modules) {
+            Ok(session) => session,
+            Err(error) => {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
+            }
+        };
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = specs.get(index) else { break };
+            done.push((index, session.run(path)));
+        }
+        results.lock().unwrap_or_else(PoisonError::into_inner).append(&mut done);
+    };
+    let started = thread::scope(|scope| {
+        let spawn = |_| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        (0..threads).map(spawn).filter(Result::is_ok).count()
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    if let Some(error) = failed {
+        return Err(vec![error]);
+    }
+    if started == 0 {
+        return Err(vec![Diagnostic::new(
+            "machine",
+            "no thread could be started to evaluate specs",
+        )]);
+    }
+    Ok(results.into_iter().map(|(_, file)| file).collect())
+}

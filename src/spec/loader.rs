@@ -1,0 +1,83 @@
+//! How evaluation reads: the only way in which a spec sees anything.
+
+mod folder;
+mod ignore;
+mod memory;
+
+use std::io;
+
+pub use folder::Folder;
+pub use memory::Memory;
+
+use super::model::PackagingText;
+use crate::base::{ReleasePath, Tree};
+
+/// The largest spec, module or release file, in bytes.
+pub const MAX_TEXT: u64 = 256 * 1024;
+
+/// The largest number of files below one `dir(…)`.
+pub const MAX_FILES: usize = 500_000;
+
+/// A release's files, wherever they are.
+pub trait Loader: Send + Sync {
+    /// The spec files, sorted: `*.rhai` at the top of the release and below `packages/`.
+    fn specs(&self) -> Result<Vec<ReleasePath>, Error>;
+
+    /// The bytes of a file, never more than `limit`.
+    fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error>;
+
+    /// A folder as a source.
+    fn dir(&self, path: &ReleasePath) -> Result<Dir, Error>;
+}
+
+/// A folder as a source: what counts of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dir {
+    /// Its files.
+    pub tree: Tree,
+    /// Its `debian/control` and `debian/changelog`, where it has both.
+    pub packaging: Option<PackagingText>,
+}
+
+/// Why something of a release cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is there.
+    #[error("there is no `{0}` in the release")]
+    Missing(String),
+    /// A link on the way, which could lead out of the release.
+    #[error("`{0}` is a symbolic link, and specs are read through none")]
+    Link(String),
+    /// Not what is needed.
+    #[error("`{path}` is {found}, not {wanted}")]
+    Kind {
+        /// The path.
+        path: String,
+        /// What it is.
+        found: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// More bytes than allowed.
+    #[error("`{path}` is larger than {limit} bytes")]
+    Size {
+        /// The path.
+        path: String,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// More files than allowed.
+    #[error("`{0}` has more than {MAX_FILES} files or 256 levels of folders")]
+    Count(String),
+    /// A name or text that is not UTF-8.
+    #[error("`{0}` is not UTF-8")]
+    Encoding(String),
+    /// The machine could not read it.
+    #[error("cannot read `{path}`: {source}")]
+    Read {
+        /// The path.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,56 @@
+use std::collections::BTreeMap;
+
+use super::ignore::{self, Ignore, Kind};
+use super::{Dir, Error, Loader};
+use crate::base::{Digest, ReleasePath, Tree, TreeEntry, TreeKind};
+use crate::spec::model::PackagingText;
+
+/// A release that is nowhere but in memory: file contents by path.
+#[derive(Debug, Clone, Default)]
+pub struct Memory(pub BTreeMap<ReleasePath, Vec<u8>>);
+
+impl Loader for Memory {
+    fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
+        let is_spec = |path: &&ReleasePath| {
+            let path = path.as_str();
+            path.ends_with(".rhai") && (!path.contains('/') || path.starts_with("packages/"))
+        };
+        Ok(self.0.keys().filter(is_spec).cloned().collect())
+    }
+
+    fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {
+        let bytes = self.0.get(path).ok_or_else(|| Error::Missing(path.to_string()))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::Size { path: path.to_string(), limit });
+        }
+        Ok(bytes.clone())
+    }
+
+    fn dir(&self, path: &ReleasePath) -> Result<Dir, Error> {
+        let below = |(name, bytes): (&ReleasePath, _)| {
+            let name = name.as_str().strip_prefix(path.as_str())?.strip_prefix('/')?;
+            Some((name.to_owned(), bytes))
+        };
+        let files: BTreeMap<String, &Vec<u8>> = self.0.iter().filter_map(below).collect();
+        if files.is_empty() {
+            return Err(Error::Missing(path.to_string()));
+        }
+        let text =
+            |name: &str| files.get(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let ignore = Ignore::parse(&text(ignore::FILE).unwrap_or_default());
+        let counts = |name: &str| {
+            let mut folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+            !ignore.leaves_out(name, Kind::Other)
+                && !folders.any(|folder| ignore.leaves_out(folder, Kind::Folder))
+        };
+        let entries = files.iter().filter(|(name, _)| counts(name)).map(|(name, bytes)| {
+            TreeEntry { path: name.clone(), kind: TreeKind::File(Digest::of(bytes)) }
+        });
+        let tree = Tree::new(entries.collect())
+            .expect("what follows a release path in another is plain and there once");
+        let packaging = text("debian/control")
+            .zip(text("debian/changelog"))
+            .map(|(control, changelog)| PackagingText { control, changelog });
+        Ok(Dir { tree, packaging })
+    }
+}

@@ -1,0 +1,52 @@
+//! What every command in a sandbox can rely on.
+
+use crate::tiny::{Tiny, run};
+use perestroika::base::HostPath;
+use perestroika::sandbox::{Receipt, Verdict, doctor, native};
+
+in_every_mode! {
+    fn a_command_prints_and_ends_with_its_code() {
+        let tiny = Tiny::new();
+        for (script, verdict) in [
+            ("echo out; echo err >&2", Verdict::Built),
+            ("echo out; echo err >&2; exit 7", Verdict::Failed(7)),
+            ("echo out; echo err >&2; kill -TERM $$", Verdict::Signalled(15)),
+        ] {
+            let (outcome, log) = run(&tiny.build(script));
+            let outcome = outcome.expect("a run");
+            assert_eq!((outcome.verdict, &*log), (verdict, "out\nerr\n"), "{script}");
+        }
+    }
+
+    fn what_is_configured_becomes_a_layer() {
+        let tiny = Tiny::new();
+        let script = "id -u; rm -r /usr/share/old && mkdir /usr/share/old && ls -A /usr/share/old
+            echo new >/etc/new; chown 5:7 /etc/new && mknod /etc/device c 1 3 && stat -c %u:%g /etc/new";
+        let (outcome, log) = run(&tiny.configure(script));
+        assert_eq!(outcome.expect("a run").verdict, Verdict::Built, "{log}");
+        assert_eq!(log, "0\n0:0\n");
+        let new = std::fs::read_to_string(tiny.path("layer/upper/etc/new")).expect("a file");
+        assert_eq!(new, "new\n");
+    }
+}
+
+in_every_mode! {
+    fn a_machine_that_runs_builds_is_found_healthy() {
+        let tiny = Tiny::new();
+        let program = HostPath::new(crate::modes::program());
+        let findings = doctor::probe(&program, &tiny.make("scratch"));
+        let ill: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
+        assert!(ill.is_empty(), "{ill:#?}");
+        let left = std::fs::read_dir(tiny.path("scratch")).expect("a folder").count();
+        assert_eq!((findings.len(), left), (6, 0));
+    }
+
+    fn what_was_in_force_is_in_the_receipt() {
+        let outcome = run(&Tiny::new().build(":")).0.expect("a run");
+        let Receipt(facts) = outcome.receipt;
+        let fact = |name: &str| facts.get(name).map(String::as_str);
+        assert_eq!(fact("executor"), Some("native"));
+        assert_eq!(fact("namespaces"), Some("user mount pid ipc uts net cgroup"));
+        assert_eq!(fact("memory limit"), Some(native::limits_mechanism()));
+    }
+}

@@ -1,0 +1,10 @@
+//! The sandbox, as everybody who may run one: what it gives, what it holds back, and how it ends.
+
+#[macro_use]
+mod modes;
+
+mod basics;
+mod contract;
+mod hostile;
+mod limits;
+mod tiny;
