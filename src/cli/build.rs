@@ -19,11 +19,11 @@ use crate::plan::OnFailure;
 use crate::realise::comparison::{Archive, Comparison};
 use crate::realise::driver::{self, Options, Report, Reported};
 use crate::realise::event::{Fault, Finished};
+use crate::realise::export;
+use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
-use crate::realise::machine::{self, Allowance};
-use crate::realise::export;
 use crate::store::BuiltRelease;
 
 /// Builds every release that was named, one after the other.
@@ -242,7 +242,8 @@ fn beside(package: &Reported, comparisons: &Comparisons, graph: &Graph) -> Strin
     }
     let same = known.iter().filter(|comparison| ***comparison == Comparison::Identical).count();
     let archive = match graph.node(package.derivation).map(|node| &node.derivation) {
-        Some(Derivation::Package(recipe)) => match graph.node(recipe.root).map(|node| &node.origin) {
+        Some(Derivation::Package(recipe)) => match graph.node(recipe.root).map(|node| &node.origin)
+        {
             Some(Origin::Root { archive, .. }) => archive.as_str(),
             _ => "the archive",
         },
@@ -324,7 +325,11 @@ fn failure(report: &Report, folder: &HostPath, graph: &Graph) -> Option<Failure>
         if !failed.tail.is_empty() {
             let last = &failed.tail[failed.tail.len().saturating_sub(20)..];
             messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));
-            hints.push(format!("`perestroika log {} {}` prints all of it", slashed(folder), package.name));
+            hints.push(format!(
+                "`perestroika log {} {}` prints all of it",
+                slashed(folder),
+                package.name
+            ));
         }
         if let Some(Origin::Package(origin)) =
             graph.node(package.derivation).map(|node| &node.origin)

@@ -110,9 +110,8 @@ pub fn store_folder(global: &Global) -> Result<HostPath, Failure> {
     if let Some(folder) = &global.store {
         return Ok(HostPath::new(folder));
     }
-    let data: PathBuf = etcetera::choose_base_strategy()
-        .map(|strategy| strategy.data_dir())
-        .map_err(|_| {
+    let data: PathBuf =
+        etcetera::choose_base_strategy().map(|strategy| strategy.data_dir()).map_err(|_| {
             Failure::new(Kind::Machine, "no-home", "there is no home folder for the store")
                 .hint("name a folder for it: `--store DIR` or PERESTROIKA_STORE")
         })?;

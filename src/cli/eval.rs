@@ -20,8 +20,7 @@ pub fn run(arguments: &Eval, _global: &Global, output: &Output) -> CommandResult
     if arguments.tree {
         output.text(&tree(&graph, &wanted, arguments.invert));
     } else {
-        let mut text =
-            format!("{} {} · {}\n", spec.name, spec.version, graph.release().short());
+        let mut text = format!("{} {} · {}\n", spec.name, spec.version, graph.release().short());
         let width = wanted.iter().map(|(_, package)| package.name.as_str().len()).max();
         for (node, package) in &wanted {
             let width = width.unwrap_or_default();
@@ -55,9 +54,7 @@ fn load(arguments: &Eval) -> Result<(Release, Graph, Vec<(Node, Package)>), Fail
         .into_iter()
         .filter_map(|id| match graph.node(id) {
             Some(node) => match &node.derivation {
-                crate::graph::Derivation::Package(package) => {
-                    Some((node.clone(), package.clone()))
-                }
+                crate::graph::Derivation::Package(package) => Some((node.clone(), package.clone())),
                 _ => None,
             },
             None => None,
@@ -73,13 +70,12 @@ pub fn select(graph: &Graph, names: &[String]) -> Result<Vec<DerivationId>, Fail
     all.sort_unstable();
     for name in names {
         if !all.iter().any(|(known, _)| known == name) {
-            let failure = Failure::input(
-                "unknown-package",
-                format!("the release has no package `{name}`"),
-            );
+            let failure =
+                Failure::input("unknown-package", format!("the release has no package `{name}`"));
             return Err(match nearest(name, all.iter().map(|(known, _)| *known)) {
                 Some(near) => failure.hint(format!("it has `{near}`")),
-                None => failure.hint("`perestroika eval` lists its packages; a folder is written with a `/`"),
+                None => failure
+                    .hint("`perestroika eval` lists its packages; a folder is written with a `/`"),
             });
         }
     }

@@ -25,8 +25,7 @@ pub fn run(
     let machine = |error: &dyn std::error::Error| {
         (Value::Null, Failure::error(Kind::Machine, "machine", error))
     };
-    let survey =
-        driver::survey(world, graph, wanted, options).map_err(|error| machine(&error))?;
+    let survey = driver::survey(world, graph, wanted, options).map_err(|error| machine(&error))?;
     let spec = &release.spec.release;
     let stale: BTreeMap<DerivationId, String> = survey
         .iter()
@@ -52,10 +51,8 @@ pub fn run(
         let (status, why) = if there.is_some() {
             ("cached", String::new())
         } else {
-            let attempts = world
-                .store
-                .attempts(Some(&package.name), 100)
-                .map_err(|error| machine(&error))?;
+            let attempts =
+                world.store.attempts(Some(&package.name), 100).map_err(|error| machine(&error))?;
             let built = attempts.iter().find(|attempt| attempt.verdict == Verdict::Built);
             let why = match built {
                 None => "not built before".to_owned(),

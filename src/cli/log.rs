@@ -39,11 +39,7 @@ fn print(arguments: &Log, global: &Global, output: &Output) -> Result<Value, Fai
     }
 }
 
-fn list(
-    store: &Store,
-    graph: &crate::graph::Graph,
-    output: &Output,
-) -> Result<Value, Failure> {
+fn list(store: &Store, graph: &crate::graph::Graph, output: &Output) -> Result<Value, Failure> {
     let machine = |error| Failure::error(Kind::Machine, "store", &error);
     let attempts: Vec<Attempt> = store
         .attempts(None, LISTED * 10)

@@ -96,7 +96,8 @@ impl Output {
                     writeln!(err, "{}\n", text.trim_end())
                 }
                 Problem::Chain { messages, hints, .. } => {
-                    let (bold, plain) = if self.colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+                    let (bold, plain) =
+                        if self.colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
                     let mut text = format!("{bold}error{plain}: {}", messages[0]);
                     for message in &messages[1..] {
                         text.push_str(&format!("\n  because: {message}"));

@@ -46,10 +46,8 @@ fn one(
     let divergent = world.store.divergent_actions().map_err(|error| broken(&error))?;
     let spec = &release.spec.release;
     let last = world.store.last_release(&release.folder).map_err(|error| broken(&error))?;
-    let manifest = last
-        .as_ref()
-        .filter(|last| last.release == graph.release())
-        .and_then(|last| last.manifest);
+    let manifest =
+        last.as_ref().filter(|last| last.release == graph.release()).and_then(|last| last.manifest);
 
     let mut text = format!("{} {}\n", spec.name, spec.version);
     let _ = writeln!(text, "release   {}", graph.release().short());

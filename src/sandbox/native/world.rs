@@ -108,7 +108,8 @@ fn mount_root(order: &Order) -> Tried<()> {
         None => overlay(order, "root", "top", &[]),
         Some(_) => {
             probe_upper()?;
-            overlay(order, "root", "top", &["upperdir=u", "workdir=w"])
+            // `volatile`: dpkg syncs after every step, and whoever keeps the layer syncs it anyway.
+            overlay(order, "root", "top", &["upperdir=u", "workdir=w", "volatile"])
         }
     }
 }
