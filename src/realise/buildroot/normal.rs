@@ -24,7 +24,7 @@ impl PartialEq for Treatment {
 pub(super) type Rewrite = fn(&[u8], u64) -> Vec<u8>;
 
 /// Folders whose content never stays: what is below them is of a run or of a cache.
-const EMPTIED: [&str; 9] = [
+const EMPTIED: [&str; 10] = [
     "dev",
     "proc",
     "run",
@@ -32,6 +32,7 @@ const EMPTIED: [&str; 9] = [
     "tmp",
     "var/cache/apt",
     "var/cache/fontconfig",
+    "var/cache/man",
     "var/lib/apt/lists",
     "var/tmp",
 ];
@@ -61,6 +62,10 @@ pub(super) fn treatment(path: &str) -> Treatment {
     // Backups that dpkg and debconf keep beside their databases.
     let backup = (within("var/lib/dpkg") || within("var/cache/debconf")) && path.ends_with("-old");
     if DROPPED.contains(&path) || backup || EMPTIED.iter().any(|folder| within(folder)) {
+        return Treatment::Drop;
+    }
+    // Keys of a host, made from random numbers: a root is no host.
+    if path.starts_with("etc/ssh/ssh_host_") {
         return Treatment::Drop;
     }
     match path {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata, Permissions};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -161,9 +162,15 @@ impl Layer<'_> {
 
     /// Removes what the layer itself has at `path`.
     fn discard(&mut self, path: &str) -> Result<(), Error> {
-        let below = format!("{path}/");
-        self.known.retain(|known, _| known != path && !known.starts_with(&below));
-        self.modes.retain(|known, _| known != path && !known.starts_with(&below));
+        let within = (format!("{path}/"), format!("{path}0"));
+        for doomed in keys(&self.known, &within) {
+            self.known.remove(&doomed);
+        }
+        for doomed in keys(&self.modes, &within) {
+            self.modes.remove(&doomed);
+        }
+        self.known.remove(path);
+        self.modes.remove(path);
         let to = self.path.join(path);
         match fs::symlink_metadata(&to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -294,6 +301,12 @@ fn entries(folder: &HostPath) -> Result<BTreeMap<String, Metadata>, Error> {
             .collect::<io::Result<_>>()
     };
     list().map_err(system("list", folder))
+}
+
+/// The paths from `start` up to and without `end`: `0` is what follows `/`.
+fn keys<T>(of: &BTreeMap<String, T>, (start, end): &(String, String)) -> Vec<String> {
+    let range = (Bound::Included(start), Bound::Excluded(end));
+    of.range::<String, _>(range).map(|(path, _)| path.clone()).collect()
 }
 
 fn is_whiteout(path: &HostPath, metadata: &Metadata) -> bool {
