@@ -107,16 +107,11 @@ fn mount_root(order: &Order) -> Tried<()> {
     match order.configure {
         None => overlay(order, "root", "top", &[]),
         Some(_) => {
-<<<<<<< HEAD
             if !order.tried {
                 probe_upper()?;
             }
-            overlay(order, "root", "top", &["upperdir=u", "workdir=w"])
-=======
-            probe_upper()?;
             // `volatile`: dpkg syncs after every step, and whoever keeps the layer syncs it anyway.
             overlay(order, "root", "top", &["upperdir=u", "workdir=w", "volatile"])
->>>>>>> roots
         }
     }
 }
