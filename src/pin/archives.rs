@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,7 +10,7 @@ use super::Request;
 use super::error::{Error, Result, system};
 use super::files::{Kept, evidence_path};
 use crate::archive::deb::release::ReleaseFile;
-use crate::archive::deb::signature::{signed_text, verify};
+use crate::archive::deb::signature::{unchecked_text, verify};
 use crate::base::{Architecture, Diagnostic, Sha256};
 use crate::fetch::{self, Index, Mirrors};
 use crate::spec::lock::{IndexKind, LockedArchive, LockedIndex, LockedSuite};
@@ -120,7 +121,7 @@ impl Place<'_> {
             }
             Err(error) => return Err(error),
         };
-        let text = signed_text(&bytes)
+        let text = unchecked_text(&bytes)
             .map_err(|refusal| self.unreliable(&old.suite, refusal.to_string()))?;
         let release = self.parse(&old.suite, &text)?;
         Ok((bytes, release))
@@ -131,7 +132,15 @@ impl Place<'_> {
         let Request { folder, client, cancel, now, .. } = *self.request;
         let keyring = &self.archive.keyring;
         let path = folder.join(keyring.value.as_str());
-        let keys = fs::read(&path).map_err(system("read", &path))?;
+        let keys = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let message = format!("there is no keyring `{}`", keyring.value);
+                let why = format!("who must have signed archive `{}`", self.name);
+                let diagnostic = Diagnostic::new("no-keyring", message);
+                return Err(Error::Input(vec![diagnostic.at(keyring.span.clone(), why)]));
+            }
+            result => result.map_err(system("read", &path))?,
+        };
         let bytes = fetch::in_release(client, self.mirrors, suite, cancel)?;
         let verified = verify(&bytes, &keys, now).map_err(|refusal| Error::Signature {
             archive: self.name.to_owned(),
