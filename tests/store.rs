@@ -66,7 +66,9 @@ fn a_newer_layout_is_refused_by_name() {
 fn another_users_store_is_left_alone() {
     if !rustix::process::geteuid().is_root() {
         // Only root can make a file another's, or open another's store at all.
-        return;
+        let required = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
+        assert!(!required.split([',', ' ']).any(|word| word == "root"), "this is not root");
+        return std::io::stderr().write_all(b"SKIPPED: this is not root\n").expect("said");
     }
     let Fixture { store, folder } = new();
     std::os::unix::fs::chown(store.root().join("version"), Some(4321), None).expect("given away");

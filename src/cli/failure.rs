@@ -96,6 +96,15 @@ impl Failure {
         Self { kind: Kind::Input, problems }
     }
 
+    /// The same with one more reason for its last problem.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        if let Some(Problem::Chain { messages, .. }) = self.problems.last_mut() {
+            messages.push(reason.into());
+        }
+        self
+    }
+
     /// The same with a hint for its last problem.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

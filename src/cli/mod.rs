@@ -3,11 +3,11 @@
 mod arguments;
 mod build;
 mod context;
-// mod doctor;
+mod doctor;
 mod eval;
 mod failure;
 mod forecast;
-// mod lock;
+mod lock;
 mod log;
 mod output;
 mod progress;
@@ -31,12 +31,12 @@ pub fn main() -> ExitCode {
     let output = Output::new(&arguments.global);
     let result = match &arguments.command {
         Command::Eval(command) => eval::run(command, &arguments.global, &output),
-        //         Command::Lock(command) => lock::lock(command, &arguments.global, &output),
-        //         Command::Update(command) => lock::update(command, &arguments.global, &output),
+        Command::Lock(command) => lock::lock(command, &arguments.global, &output),
+        Command::Update(command) => lock::update(command, &arguments.global, &output),
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
-        _ => panic!(),
+        Command::Doctor => doctor::run(&arguments.global, &output),
     };
     output.finish(result)
 }

@@ -85,7 +85,7 @@ impl Upstream {
             return Err(Error::Evidence { path: path.to_string(), expected: *expected, actual });
         }
         let damaged = |reason: String| Error::Index { path: path.to_string(), reason };
-        let text = crate::archive::deb::signature::unchecked_text(&bytes)
+        let text = crate::archive::deb::signature::signed_text(&bytes)
             .map_err(|error| damaged(error.to_string()))?;
         ReleaseFile::parse(&text).map_err(|error| damaged(error.to_string()))
     }

@@ -46,7 +46,14 @@ impl Store {
 impl Batch<'_> {
     /// Adds these bytes and gives their name.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
-        self.put_file(bytes, None).map(|object| object.digest)
+        let digest = Digest::of(bytes);
+        let target = self.store.object_path(&digest);
+        if !is_file(&target) {
+            return self.put_file(bytes, None).map(|object| object.digest);
+        }
+        let object = Object { digest, sha256: Sha256::of(bytes), size: bytes.len() as u64 };
+        self.add(None, target, Some(object));
+        Ok(digest)
     }
 
     /// Adds what `reader` gives, as [`Store::put_file`].
@@ -82,7 +89,7 @@ impl Batch<'_> {
             let (actual, actual_size) = (object.sha256, size);
             return Err(Error::Unexpected { expected, expected_size, actual, actual_size });
         }
-        self.add(waiting, self.store.object_path(&digest), Some(object));
+        self.add(Some(waiting), self.store.object_path(&digest), Some(object));
         Ok(object)
     }
 
@@ -90,9 +97,12 @@ impl Batch<'_> {
     pub fn put_json(&self, document: &Json) -> Result<Digest> {
         let bytes = document.encode();
         let digest = Digest::of(&bytes);
-        let waiting =
-            self.write(|file, path| file.write_all(&bytes).map_err(system("write", path)))?;
-        self.add(waiting, self.store.json_path(&digest), None);
+        let target = self.store.json_path(&digest);
+        let write = |file: &mut File, path: &HostPath| {
+            file.write_all(&bytes).map_err(system("write", path))
+        };
+        let waiting = if is_file(&target) { None } else { Some(self.write(write)?) };
+        self.add(waiting, target, None);
         Ok(digest)
     }
 
@@ -145,13 +155,16 @@ impl Batch<'_> {
         }
     }
 
-    fn add(&self, waiting: HostPath, target: HostPath, object: Option<Object>) {
-        let waiting = if is_file(&target) {
-            discard(&waiting);
-            None
-        } else {
-            Some(waiting)
-        };
+    fn add(&self, waiting: Option<HostPath>, target: HostPath, object: Option<Object>) {
+        // Even for what is there already the folder is synced: whoever renamed it may not have
+        // come to that yet.
+        let waiting = waiting.filter(|waiting| {
+            let known = is_file(&target);
+            if known {
+                discard(waiting);
+            }
+            !known
+        });
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.push(Pending { waiting, target, object });
     }

@@ -7,7 +7,6 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use super::Store;
 use super::error::{Error, Result, system};
-use super::remove::sync_folder;
 use super::scratch::random_name;
 use crate::base::{Digest, HostPath, Json, Sha256};
 
@@ -25,14 +24,11 @@ pub struct Object {
 impl Store {
     /// Keeps these bytes and gives their name; durable when this returns.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
-        let digest = Digest::of(bytes);
-        if self.object(&digest).is_some() {
-            // Whoever renamed it may not have come to making the name durable yet.
-            let folder = self.path("objects");
-            sync_folder(folder.as_path()).map_err(system("sync", &folder))?;
-            return Ok(digest);
+        match self.find(&Sha256::of(bytes))? {
+            // The row came after the file: it is durable.
+            Some(object) => Ok(object.digest),
+            None => self.put_file(bytes, None).map(|object| object.digest),
         }
-        self.put_file(bytes, None).map(|object| object.digest)
     }
 
     /// Keeps what `reader` gives, hashed while it streams; durable when this returns.

@@ -1,0 +1,124 @@
+//! `lock` and `update`: what a release is pinned to.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::arguments::{Global, Lock, Update};
+use super::context::{Release, cancel_on_interrupt, client, mirrors, named_one, open_store};
+use super::failure::{Failure, Kind};
+use super::output::{CommandResult, Output};
+use crate::base::HostPath;
+use crate::pin::{self, Locked, Moves};
+use crate::spec::stdlib;
+
+/// Pins what is not pinned yet, or only says whether anything is not.
+pub fn lock(arguments: &Lock, global: &Global, output: &Output) -> CommandResult {
+    let wrong = |failure| (Value::Null, failure);
+    let (folder, names) = named_one(&arguments.words.words).map_err(wrong)?;
+    if let Some(name) = names.first() {
+        return Err(wrong(
+            Failure::input("unexpected", format!("`lock` takes a release folder, not `{name}`"))
+                .hint("`perestroika update NAME` moves one pin"),
+        ));
+    }
+    let release = Release::load(&folder).map_err(wrong)?;
+    if arguments.check {
+        return check(&release, output);
+    }
+    let locked = make(&release, Moves::Nothing, global).map_err(wrong)?;
+    write(&release.folder, &locked).map_err(wrong)?;
+    Ok(tell(&locked, output, "nothing to pin: release.lock is as it should be"))
+}
+
+/// Moves pins.
+pub fn update(arguments: &Update, global: &Global, output: &Output) -> CommandResult {
+    let wrong = |failure| (Value::Null, failure);
+    let (folder, names) = named_one(&arguments.words).map_err(wrong)?;
+    let release = Release::load(&folder).map_err(wrong)?;
+    let moves = if names.is_empty() { Moves::Everything } else { Moves::Names(&names) };
+    let locked = make(&release, moves, global).map_err(wrong)?;
+    if !arguments.dry_run {
+        write(&release.folder, &locked).map_err(wrong)?;
+    }
+    Ok(tell(&locked, output, "nothing moved: every pin is the newest"))
+}
+
+fn check(release: &Release, output: &Output) -> CommandResult {
+    let stale = pin::check(&release.folder, &release.spec, release.lock.as_ref());
+    let lines: Vec<String> = stale.iter().map(ToString::to_string).collect();
+    let document = json!({ "stale": lines });
+    if stale.is_empty() {
+        output.text("release.lock is as it should be\n");
+        return Ok(document);
+    }
+    let mut failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
+    for line in &lines {
+        failure = failure.because(line);
+    }
+    Err((document, failure.hint("`perestroika lock` pins what is missing and drops the rest")))
+}
+
+fn make(release: &Release, moves: Moves<'_>, global: &Global) -> Result<Locked, Failure> {
+    let store = open_store(global)?;
+    let texts: BTreeMap<String, String> = stdlib::MODULES
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .collect();
+    let cancel = cancel_on_interrupt()?;
+    let request = pin::Request {
+        folder: &release.folder,
+        spec: &release.spec,
+        old: release.lock.as_ref(),
+        stdlib: &texts,
+        store: &store,
+        client: &client(global),
+        mirrors: &mirrors(release, global)?,
+        now: jiff::Timestamp::now(),
+        cancel: &cancel,
+    };
+    pin::lock(&request, moves).map_err(|error| failed(&release.folder, error))
+}
+
+fn write(folder: &HostPath, locked: &Locked) -> Result<(), Failure> {
+    locked.write(folder).map_err(|error| failed(folder, error))
+}
+
+fn failed(folder: &HostPath, error: pin::Error) -> Failure {
+    match error {
+        pin::Error::Input(diagnostics) => Failure::in_release(folder, diagnostics),
+        error => {
+            let (kind, code) = match &error {
+                pin::Error::Input(_) | pin::Error::Module(_) | pin::Error::Kept { .. } => {
+                    (Kind::Input, "pin")
+                }
+                pin::Error::Signature { .. } => (Kind::Result, "signature"),
+                pin::Error::Release { .. }
+                | pin::Error::Unreliable { .. }
+                | pin::Error::Index { .. }
+                | pin::Error::Encoding { .. } => (Kind::Result, "archive"),
+                pin::Error::System { .. } | pin::Error::Fetch(_) | pin::Error::Store(_) => {
+                    (Kind::Machine, "fetch")
+                }
+            };
+            Failure::error(kind, code, &error)
+        }
+    }
+}
+
+fn tell(locked: &Locked, output: &Output, nothing: &str) -> Value {
+    if locked.changes.is_empty() {
+        output.text(&format!("{nothing}\n"));
+    }
+    for change in &locked.changes {
+        output.text(&format!("{change}\n"));
+    }
+    let changes: Vec<Value> = locked
+        .changes
+        .iter()
+        .map(|change| {
+            json!({ "pin": change.pin.to_string(), "old": change.old, "new": change.new })
+        })
+        .collect();
+    json!({ "changes": changes })
+}
