@@ -10,7 +10,7 @@ use super::Request;
 use super::error::{Error, Result, system};
 use super::files::{Kept, evidence_path};
 use crate::archive::deb::release::ReleaseFile;
-use crate::archive::deb::signature::{unchecked_text, verify};
+use crate::archive::deb::signature::{signed_text, verify};
 use crate::base::{Architecture, Diagnostic, Sha256};
 use crate::fetch::{self, Index, Mirrors};
 use crate::spec::lock::{IndexKind, LockedArchive, LockedIndex, LockedSuite};
@@ -121,7 +121,7 @@ impl Place<'_> {
             }
             Err(error) => return Err(error),
         };
-        let text = unchecked_text(&bytes)
+        let text = signed_text(&bytes)
             .map_err(|refusal| self.unreliable(&old.suite, refusal.to_string()))?;
         let release = self.parse(&old.suite, &text)?;
         Ok((bytes, release))

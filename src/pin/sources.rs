@@ -8,7 +8,7 @@ use super::error::{Error, Result};
 use super::files::evidence_path;
 use crate::archive::deb::index::{self, BinaryPackage, SourcePackage};
 use crate::archive::deb::release::ReleaseFile;
-use crate::archive::deb::signature::unchecked_text;
+use crate::archive::deb::signature::signed_text;
 use crate::base::{Diagnostic, PackageName, Span, nearest};
 use crate::fetch::{self, Index};
 use crate::spec::Spec;
@@ -91,7 +91,7 @@ impl<'a> Indexes<'a> {
         let (mut sources, mut packages) = (Vec::new(), Vec::new());
         for suite in &locked.suites {
             let bytes = evidence.get(&evidence_path(archive, &suite.suite));
-            let release = bytes.and_then(|bytes| unchecked_text(bytes).ok());
+            let release = bytes.and_then(|bytes| signed_text(bytes).ok());
             let release = release.and_then(|text| ReleaseFile::parse(&text).ok());
             let release = release.expect("it was read when the archive was pinned");
             for index in &suite.indexes {

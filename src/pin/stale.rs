@@ -5,7 +5,7 @@ use std::fmt;
 use super::files::Kept;
 use super::{archives, sources};
 use crate::archive::deb::release::ReleaseFile;
-use crate::archive::deb::signature::unchecked_text;
+use crate::archive::deb::signature::signed_text;
 use crate::base::HostPath;
 use crate::spec::Spec;
 use crate::spec::lock::Lock;
@@ -65,7 +65,7 @@ fn check_archives(folder: &HostPath, spec: &Spec, lock: &Lock, stale: &mut Vec<S
                     continue;
                 }
             };
-            let release = unchecked_text(&bytes).ok();
+            let release = signed_text(&bytes).ok();
             let release = release.and_then(|text| ReleaseFile::parse(&text).ok());
             let wanted = release
                 .ok_or_else(|| "rests on a file that is no Release file".to_owned())

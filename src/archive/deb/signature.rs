@@ -147,7 +147,7 @@ pub fn verify(in_release: &[u8], keyring: &[u8], at: Timestamp) -> Result<Verifi
 ///
 /// # Errors
 /// [`Refusal`] where the frame is not well-formed, or text stands outside of it.
-pub fn unchecked_text(file: &[u8]) -> Result<String, Refusal> {
+pub fn signed_text(file: &[u8]) -> Result<String, Refusal> {
     cleartext::split(file).map(|parts| parts.text)
 }
 

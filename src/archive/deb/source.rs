@@ -50,7 +50,7 @@ impl Dsc {
     /// part is refused nevertheless.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let text = if bytes.starts_with(b"-----BEGIN ") {
-            signature::unchecked_text(bytes)?
+            signature::signed_text(bytes)?
         } else {
             std::str::from_utf8(bytes).map_err(|_| Error::Encoding)?.to_owned()
         };
