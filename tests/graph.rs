@@ -537,7 +537,7 @@ fn what_contradicts_the_packaging_is_refused() {
         "changes: #{ date: \"2026-11-22\", text: \"xx\" },",
         "`pp` has `changes` but keeps its version",
     );
-    refused("root: \"stabel\",", "there is `stable`");
+    refused("root: \"stabel\",", "there is no root `stabel`");
     for version in ["1.2", "1.2-3"] {
         let spec = format!("version: \"{version}\",");
         assert_eq!(
