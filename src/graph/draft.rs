@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::derivation::{Source as SourceDerivation, SourceFile};
-use super::packaging;
+use super::{Wanted, packaging};
 use crate::archive::deb::changelog;
 use crate::archive::deb::control;
 use crate::archive::deb::dependency::{
     Dependencies, architectures_hold, package_list_profiles, profiles_hold,
 };
 use crate::archive::deb::version::Version;
-use crate::base::{Architecture, Diagnostic, PackageName, Span};
+use crate::base::{Architecture, Diagnostic, PackageName};
 use crate::spec::Spec;
 use crate::spec::lock::{Lock, LockedSource};
 use crate::spec::model::{Changes, Package, Packaging, PackagingText, Source};
@@ -34,13 +34,6 @@ pub struct Draft<'a> {
     pub files: BTreeMap<String, String>,
     pub changelog: String,
     pub environment: BTreeMap<String, String>,
-}
-
-/// Build dependencies that were written at one place, reduced.
-pub struct Wanted {
-    pub depends: Dependencies,
-    pub text: String,
-    pub span: Option<Span>,
 }
 
 /// A binary package that a source builds, and the virtual ones it stands for.
