@@ -15,7 +15,7 @@ use crate::graph::{Graph, Node, Origin};
 
 /// Prints the packages of a release, or their tree.
 pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult {
-    let Loaded { release, graph, wanted } =
+    let Loaded { release, graph, wanted, top } =
         load(arguments, global, output).map_err(|failure| (Value::Null, failure))?;
     let wanted: Vec<(&Node, &Package)> = wanted
         .iter()
@@ -25,7 +25,7 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
     let spec = &release.spec.release;
     if arguments.tree {
         let direction = if arguments.invert { Direction::NeededBy } else { Direction::Needs };
-        output.text(&tree(&graph, &wanted, direction, !arguments.words.words.is_empty()));
+        output.text(&tree(&graph, &wanted, direction, top));
     } else {
         let mut text = format!("{} {} · {}\n", spec.name, spec.version, graph.release().short());
         let width = wanted.iter().map(|(_, package)| package.name.as_str().len()).max();
@@ -57,6 +57,16 @@ struct Loaded {
     release: Release,
     graph: Graph,
     wanted: Vec<DerivationId>,
+    top: Top,
+}
+
+/// What stands at the top of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Top {
+    /// Everything that was named.
+    Named,
+    /// What is below nothing else.
+    Roots,
 }
 
 fn load(arguments: &Eval, global: &Global, output: &Output) -> Result<Loaded, Failure> {
@@ -65,7 +75,8 @@ fn load(arguments: &Eval, global: &Global, output: &Output) -> Result<Loaded, Fa
     let graph = release.graph()?;
     release.check_names(&graph, global, output)?;
     let wanted = select(&graph, &names)?;
-    Ok(Loaded { release, graph, wanted })
+    let top = if names.is_empty() { Top::Roots } else { Top::Named };
+    Ok(Loaded { release, graph, wanted, top })
 }
 
 /// The packages of these names, or all; sorted by name.
@@ -133,14 +144,13 @@ impl Direction {
     }
 }
 
-/// Packages and what is below them, indented. Unless they were named, only those are at the top
-/// that are below no other. What was told in full before is marked and not told again.
-fn tree(graph: &Graph, wanted: &[(&Node, &Package)], direction: Direction, named: bool) -> String {
+/// Packages and what is below them, indented. What was told in full before is marked and not told again.
+fn tree(graph: &Graph, wanted: &[(&Node, &Package)], direction: Direction, top: Top) -> String {
     let below: BTreeSet<DerivationId> =
         wanted.iter().flat_map(|(node, _)| direction.next(graph, node)).collect();
     let mut tree = Tree { graph, direction, told: BTreeSet::new(), text: String::new() };
     for (node, package) in wanted {
-        if named || !below.contains(&node.id) {
+        if top == Top::Named || !below.contains(&node.id) {
             tree.branch(node, package, "", "");
         }
     }

@@ -13,7 +13,7 @@ use crate::archive::deb::dependency::{
     Dependencies, architectures_hold, package_list_profiles, profiles_hold,
 };
 use crate::archive::deb::version::Version;
-use crate::base::{Architecture, Diagnostic, PackageName};
+use crate::base::{Architecture, Diagnostic, PackageName, Span};
 use crate::spec::Spec;
 use crate::spec::lock::{Lock, LockedSource};
 use crate::spec::model::{Changes, Package, Packaging, PackagingText, Source};
@@ -386,6 +386,23 @@ fn wanted(
             Ok(Wanted { depends: depends.reduce(architecture, profiles), text, span })
         })
         .collect()
+}
+
+/// Where a field stands in the `debian/control` of a folder of the release.
+fn control_field(package: &Package, field: &str) -> Option<Span> {
+    let Source::Dir { path, packaging: Some(text), .. } = &package.source.value else {
+        return None;
+    };
+    let heads = |line: &str| {
+        line.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case(field))
+    };
+    let line = text.control.lines().position(heads)?;
+    Some(Span {
+        file: format!("{path}/debian/control").parse().ok()?,
+        line: u32::try_from(line).ok()?.checked_add(1)?,
+        column: 1,
+        length: u32::try_from(field.len()).ok()?,
+    })
 }
 
 fn check_version(package: &Package, declared: &Version) -> Result<(), Diagnostic> {
