@@ -372,8 +372,9 @@ fn wanted(
     architecture: &Architecture,
     profiles: &BTreeSet<String>,
 ) -> Result<Vec<Wanted>, Diagnostic> {
-    let own =
-        DEPENDS.iter().filter_map(|field| Some((declared.relations.get(*field)?.clone(), None)));
+    let own = DEPENDS.iter().filter_map(|field| {
+        Some((declared.relations.get(*field)?.clone(), control_field(package, field)))
+    });
     let needs = package.build.needs.iter().map(|text| (text.clone(), None));
     let fields = package.build_depends.iter().map(|item| (item.value.clone(), item.span.clone()));
     own.chain(needs)
