@@ -77,8 +77,9 @@ fn build(
     let spec = &release.spec.release;
     let survey = driver::survey(&world, &graph, &wanted, &options)
         .map_err(|error| machine_failed(&error))?;
+    let snapshots = Arc::new(Snapshots::default());
     if survey.iter().any(|surveyed| surveyed.there.is_none()) {
-        release.check_names(&graph, global, output).map_err(early)?;
+        release.check_names(&graph, &world, &snapshots, output).map_err(early)?;
     }
     let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
     output.text(&format!(
@@ -89,7 +90,6 @@ fn build(
         count(survey.len(), "package"),
         survey.len() - cached,
     ));
-    let snapshots = Arc::new(Snapshots::default());
     let report = {
         let progress = Progress::start(global, options.jobs.get());
         let tell = |event| progress.tell(event);

@@ -109,33 +109,23 @@ fn unreadable(path: &HostPath, error: &std::io::Error) -> Failure {
 }
 
 impl Release {
-    /// Checks the names of build dependencies against the pinned archives, as far as the store
-    /// happens to hold their indexes; where it does not, that is said, and nothing is fetched.
+    /// Checks the names of build dependencies against the pinned archives, as far as their
+    /// indexes can be had; where they cannot, that is said.
     pub fn check_names(
         &self,
         graph: &Graph,
-        global: &Global,
+        world: &World<'_>,
+        snapshots: &Snapshots,
         output: &Output,
     ) -> Result<(), Failure> {
-        let unchecked =
-            || output.note("not checked against the archive: its index is not in the store");
-        let folder = store_folder(global)?;
-        if !folder.join("version").as_path().exists() {
-            unchecked();
-            return Ok(());
-        }
-        let offline = Global { offline: true, ..global.clone() };
-        let machine = Machine::open(self, &offline)?;
-        let world = machine.world();
-        let snapshots = Snapshots::default();
         let mut found = BTreeMap::new();
         for node in graph.nodes() {
-            if let Origin::Root { .. } = node.origin {
-                match snapshots.get(&world, graph, node.id) {
+            if let Origin::Root { archive, .. } = &node.origin {
+                match snapshots.get(world, graph, node.id) {
                     Ok(snapshot) => {
                         found.insert(node.id, snapshot);
                     }
-                    Err(_) => unchecked(),
+                    Err(_) => output.note(&format!("names not checked against `{archive}`")),
                 }
             }
         }
