@@ -19,7 +19,7 @@ use crate::plan::OnFailure;
 use crate::realise::comparison::{Archive, Comparison};
 use crate::realise::driver::{self, Options, Report, Reported};
 use crate::realise::event::{Fault, Finished};
-use crate::realise::export;
+use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
 use crate::realise::universe::Snapshots;
@@ -106,7 +106,8 @@ fn build(
         None => folder.join("out"),
     };
     let manifest = manifest(&world, &graph, &report).map_err(|error| machine_failed(&error))?;
-    export::export(world.store, &out, &records, manifest.as_ref())
+    let scope = if names.is_empty() { Scope::Whole } else { Scope::Part };
+    export::export(world.store, &out, &records, manifest.as_ref(), scope)
         .map_err(|error| machine_failed(&error))?;
     let digest = manifest.as_ref().map(Manifest::digest);
     world
