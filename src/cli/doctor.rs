@@ -41,6 +41,7 @@ pub fn run(global: &Global, output: &Output) -> CommandResult {
         output.text("this machine can build in isolation\n");
         return Ok(document);
     }
-    let message = format!("this machine cannot build in isolation: {failed} of its parts are missing");
+    let message =
+        format!("this machine cannot build in isolation: {failed} of its parts are missing");
     Err((document, Failure::new(Kind::Machine, "isolation", message)))
 }

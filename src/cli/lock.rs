@@ -116,9 +116,9 @@ fn tell(locked: &Locked, output: &Output, nothing: &str) -> Value {
     let changes: Vec<Value> = locked
         .changes
         .iter()
-        .map(|change| {
-            json!({ "pin": change.pin.to_string(), "old": change.old, "new": change.new })
-        })
+        .map(
+            |change| json!({ "pin": change.pin.to_string(), "old": change.old, "new": change.new }),
+        )
         .collect();
     json!({ "changes": changes })
 }
