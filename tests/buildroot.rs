@@ -169,8 +169,9 @@ fn odd_packages_are_treated_as_dpkg_would() {
     };
 
     // Two packages with one path.
-    let one = Odd::new("odd-one").file("usr/share/odd/x", "one");
-    let two = Odd::new("odd-two").file("usr/share/odd/x", "two");
+    let odd = |name, text| Odd::new(name).file("usr/share/odd/x", text);
+    let one = odd("odd-one", "one").file("usr/share/odd/one", "");
+    let two = odd("odd-two", "two").file("usr/share/odd/two", "");
     let error = root(&[one.clone(), two.clone()]).unwrap_err().to_string();
     assert_eq!(
         error,
