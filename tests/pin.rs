@@ -412,6 +412,9 @@ fn asking_for_what_is_not_there_is_an_error_with_its_place() {
     scene.spec.stdlib.insert("nothing".to_owned());
     let error = scene.lock(Moves::Nothing).unwrap_err();
     assert!(matches!(error, Error::Module(_)), "{error:?}");
+    fs::remove_file(scene.folder.join("keys/test.pgp")).unwrap();
+    assert!(check(&scene, "there is no keyring `keys/test.pgp`", None).is_some());
+    fs::write(scene.folder.join("keys/test.pgp"), scene.archive.keyring()).unwrap();
     assert_eq!(scene.files().into_keys().collect::<Vec<_>>(), ["keys/test.pgp"]);
 }
 

@@ -77,7 +77,10 @@ fn build(
     let spec = &release.spec.release;
     let survey = driver::survey(&world, &graph, &wanted, &options)
         .map_err(|error| machine_failed(&error))?;
-    let cached = survey.iter().filter(|(_, there)| there.is_some()).count();
+    if survey.iter().any(|surveyed| surveyed.there.is_none()) {
+        release.check_names(&graph, global, output).map_err(early)?;
+    }
+    let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
     output.text(&format!(
         "{} {} · {} · {}: {cached} cached, {} to build\n",
         spec.name,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -131,7 +132,15 @@ impl Place<'_> {
         let Request { folder, client, cancel, now, .. } = *self.request;
         let keyring = &self.archive.keyring;
         let path = folder.join(keyring.value.as_str());
-        let keys = fs::read(&path).map_err(system("read", &path))?;
+        let keys = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let message = format!("there is no keyring `{}`", keyring.value);
+                let why = format!("who must have signed archive `{}`", self.name);
+                let diagnostic = Diagnostic::new("no-keyring", message);
+                return Err(Error::Input(vec![diagnostic.at(keyring.span.clone(), why)]));
+            }
+            result => result.map_err(system("read", &path))?,
+        };
         let bytes = fetch::in_release(client, self.mirrors, suite, cancel)?;
         let verified = verify(&bytes, &keys, now).map_err(|refusal| Error::Signature {
             archive: self.name.to_owned(),

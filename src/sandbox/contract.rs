@@ -50,6 +50,10 @@ pub const SCRATCH: [(&str, u32); 5] = [
     ("/dev/shm", 0o1777),
 ];
 
+/// Folders on scratch that are there from the start, with their modes: the target of Debian's
+/// `/var/lock`, which the root's own `/run` has (base-files).
+pub const FOLDERS: [(&str, u32); 1] = [("/run/lock", 0o1777)];
+
 /// A resource limit: soft and hard value, `None` for unlimited.
 pub type Limit = (Option<u64>, Option<u64>);
 

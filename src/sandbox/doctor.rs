@@ -48,6 +48,9 @@ pub struct Finding {
 /// The oldest kernel that has everything: overlayfs on memory needs its extended attributes.
 const OLDEST: (u32, u32) = (6, 6);
 
+/// So few namespaces of a kind that somebody must have meant to forbid them.
+const FEW: u64 = 8;
+
 /// Looks at this machine: its kernel, then a trial of each guest with everything a build gets.
 /// `program` is this very program, and `scratch` an existing folder on the file system that
 /// layers will be made on.
@@ -78,11 +81,16 @@ pub fn remedy(aspect: Aspect) -> String {
 }
 
 fn remedy_below(root: &Path, aspect: Aspect) -> String {
-    if aspect != Aspect::Limits
-        && let Some(remedy) = forbidden(root)
-    {
-        return remedy;
+    match (aspect, switched_off(root), contained(root)) {
+        (Aspect::Limits, ..) => needed(aspect).to_owned(),
+        (_, Some(switch), _) => switch,
+        (_, None, Some(engine)) => format!("{engine}; outside of one, {}", needed(aspect)),
+        (_, None, None) => needed(aspect).to_owned(),
     }
+}
+
+/// What a part needs of any machine.
+fn needed(aspect: Aspect) -> &'static str {
     match aspect {
         Aspect::UserNamespaces | Aspect::Mounts => {
             "the kernel needs CONFIG_USER_NS, CONFIG_PID_NS, CONFIG_NET_NS, CONFIG_IPC_NS and \
@@ -93,10 +101,7 @@ fn remedy_below(root: &Path, aspect: Aspect) -> String {
              file system with extended attributes for users, such as ext4, xfs or btrfs, not \
              itself on an overlay: choose another with `--store`"
         }
-        Aspect::Proc => {
-            "parts of this machine's `/proc` are covered, as container engines do: start the \
-             container with `--security-opt systempaths=unconfined`"
-        }
+        Aspect::Proc => "no part of `/proc` may be mounted over, as container engines do",
         Aspect::Network => {
             "loopback needs IPv6: `sysctl net.ipv6.conf.all.disable_ipv6=0` and \
              `sysctl net.ipv6.conf.default.disable_ipv6=0`, and no `ipv6.disable=1` on the \
@@ -108,11 +113,10 @@ fn remedy_below(root: &Path, aspect: Aspect) -> String {
              with systemd's `Limit…=` settings"
         }
     }
-    .to_owned()
 }
 
-/// What forbids namespaces of one's own here, if something does that has a name.
-fn forbidden(root: &Path) -> Option<String> {
+/// The switch of the kernel that forbids namespaces of one's own here, if one does.
+fn switched_off(root: &Path) -> Option<String> {
     let value = |name: &str| -> Option<u64> {
         let path = root.join("proc/sys").join(name.replace('.', "/"));
         fs::read_to_string(path).ok()?.trim().parse().ok()
@@ -120,8 +124,11 @@ fn forbidden(root: &Path) -> Option<String> {
     if value("kernel.unprivileged_userns_clone") == Some(0) {
         return Some("run `sysctl kernel.unprivileged_userns_clone=1`".into());
     }
-    if value("user.max_user_namespaces").is_some_and(|most| most < 8) {
-        return Some("run `sysctl user.max_user_namespaces=10000`".into());
+    for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+        let name = format!("user.max_{kind}_namespaces");
+        if value(&name).is_some_and(|most| most < FEW) {
+            return Some(format!("run `sysctl {name}=10000`"));
+        }
     }
     if value("kernel.apparmor_restrict_unprivileged_userns") == Some(1) {
         return Some(
@@ -132,6 +139,11 @@ fn forbidden(root: &Path) -> Option<String> {
                 .into(),
         );
     }
+    None
+}
+
+/// What a container engine, if this runs inside one, must be told.
+fn contained(root: &Path) -> Option<String> {
     engine(root).map(|engine| {
         format!(
             "this is inside a container ({engine}): start it with \
@@ -171,10 +183,11 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn user_namespaces() -> Finding {
-    let root = Path::new("/");
-    // Root of the initial namespace needs nobody's leave; inside an engine only a trial tells.
-    let free = native::is_initial_root() || engine(root).is_some();
-    let remedy = if free { None } else { forbidden(root) };
+    // Root of the initial namespace needs nobody's leave.
+    let remedy = match native::is_initial_root() {
+        true => None,
+        false => switched_off(Path::new("/")),
+    };
     let (uid, _) = native::owner();
     Finding {
         name: "user namespaces",
@@ -320,7 +333,8 @@ mod tests {
         check(&[apparmor], users, "/etc/apparmor.d/");
         check(&[docker], Aspect::Proc, "systempaths=unconfined");
         check(&good, users, "CONFIG_USER_NS");
-        check(&good, Aspect::Proc, "systempaths=unconfined");
+        check(&good, Aspect::Proc, "mounted over");
+        check(&[docker], Aspect::Overlay, "--store");
         check(&good, Aspect::Overlay, "--store");
         check(&good, Aspect::Network, "net.ipv6.conf.all.disable_ipv6=0");
         check(&[clone], Aspect::Limits, "limits.conf");

@@ -60,7 +60,8 @@ pub enum Stage {
     Configure {
         /// The future layer.
         upper: HostPath,
-        /// An empty folder on the same file system, for overlayfs itself.
+        /// An empty folder beside `upper`, for overlayfs itself. The folder that both lie in
+        /// is given to `native::owner()` too when root runs this.
         work: HostPath,
     },
     /// A package is being built: uid 1000, the root read-only, scratch on `/build`, `/tmp`,

@@ -41,6 +41,9 @@ pub(super) struct World {
     pub dirs: Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, String>>>>,
 }
 
+/// How many items of captured variables may be copied.
+const MAX_COPIED: usize = 1_000_000;
+
 /// A text under evaluation.
 pub(super) struct Source {
     /// The text.
@@ -65,6 +68,7 @@ pub(super) struct State {
     pub started: Instant,
     builder: Option<model::Builder>,
     weight: usize,
+    copied: usize,
 }
 
 /// The hand that functions of the language reach the rest with.
@@ -99,6 +103,7 @@ impl Host {
             started: Instant::now(),
             builder: None,
             weight: 0,
+            copied: 0,
         };
         Self { world, state: Arc::new(Mutex::new(state)) }
     }
@@ -118,6 +123,7 @@ impl Host {
         state.used.clear();
         state.builder = None;
         state.weight = 0;
+        state.copied = 0;
         state.started = Instant::now();
     }
 
@@ -155,6 +161,16 @@ impl Host {
                 args: Vec::new(),
             },
         }
+    }
+
+    /// Counts items that were copied out of captured variables.
+    pub fn copied(&self, items: usize) -> Result<(), Box<EvalAltResult>> {
+        let mut state = self.state();
+        state.copied = state.copied.saturating_add(items);
+        if state.copied <= MAX_COPIED {
+            return Ok(());
+        }
+        Err("what closures captured here is too large for how often it is used".into())
     }
 
     /// Counts `weight` against what a file may say.

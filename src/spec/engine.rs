@@ -30,15 +30,15 @@ pub(super) const STACK: usize = 64 << 20;
 
 /// How long one file may take: only a net below the other limits, for operations that are slow
 /// because what they work on is large.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(10);
 
-const MAX_OPERATIONS: u64 = 1_000_000;
+const MAX_OPERATIONS: u64 = 500_000;
 const MAX_CALLS: usize = 64;
 const MAX_DEPTH: usize = 256;
 const MAX_FUNCTION_DEPTH: usize = 128;
 const MAX_STRING: usize = 256 * 1024;
-const MAX_ITEMS: usize = 10_000;
-const MAX_VARIABLES: usize = 1_000;
+const MAX_ITEMS: usize = 5_000;
+const MAX_VARIABLES: usize = 250;
 const MAX_FUNCTIONS: usize = 500;
 const MAX_MODULES: usize = 100;
 
@@ -268,14 +268,21 @@ fn install(engine: &mut Engine, host: &Host) {
         other => other,
     });
     // A variable that a closure captured is shared, and using it in its own method call finds
-    // it locked: hand out its value instead.
-    engine.on_var(|name, index, context| {
+    // it locked: hand out a copy instead. The copy is shared too, or else closures that hold
+    // closures would double with each copy; what is copied counts.
+    let state = host.clone();
+    engine.on_var(move |name, index, context| {
         let scope = context.scope();
-        let shared = match index {
+        let variable = match index {
             0 => scope.iter_raw().find(|(known, ..)| *known == name),
             index => scope.iter_raw().nth(index - 1),
         };
-        Ok(shared.filter(|(.., value)| value.is_shared()).map(|(.., value)| value.flatten_clone()))
+        let Some((.., value)) = variable.filter(|(.., value)| value.is_shared()) else {
+            return Ok(None);
+        };
+        let copy = value.flatten_clone();
+        state.copied(1 + items_of(&copy))?;
+        Ok(Some(copy.into_shared()))
     });
     let state = host.clone();
     engine.on_progress(move |operations| {
@@ -310,6 +317,15 @@ fn install(engine: &mut Engine, host: &Host) {
     engine.register_fn("replace", |text: ImmutableString, from: char, to: char| {
         replace(text, from.to_string().into(), to.to_string().into())
     });
+}
+
+/// How many items the lists and maps of a value have, at all depths.
+fn items_of(value: &Dynamic) -> usize {
+    match (value.as_array_ref(), value.as_map_ref()) {
+        (Ok(items), _) => items.iter().map(|item| 1 + items_of(item)).sum(),
+        (_, Ok(map)) => map.values().map(|item| 1 + items_of(item)).sum(),
+        _ => 0,
+    }
 }
 
 fn late(started: Instant) -> bool {

@@ -81,3 +81,6 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+#[cfg(test)]
+mod tests;

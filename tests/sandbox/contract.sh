@@ -38,7 +38,7 @@ done
 grep -E '^NS(pid|sid|pgid):' /proc/$$/status
 
 section "folders"
-for folder in / /build /dev /dev/pts /dev/shm /etc /proc /run /sys /tmp /var /var/tmp; do
+for folder in / /build /dev /dev/pts /dev/shm /etc /proc /run /run/lock /sys /tmp /var /var/tmp; do
     stat -c '%n %F %a %u:%g' "$folder"
 done
 ls -A /sys /build /run /tmp /var/tmp /dev/shm

@@ -6,5 +6,7 @@ mod modes;
 mod basics;
 mod contract;
 mod hostile;
+mod kills;
+mod layers;
 mod limits;
 mod tiny;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Set for a test that was started once more as somebody else: who that is.
-const MODE: &str = "PERESTROIKA_TEST_MODE";
+pub const MODE: &str = "PERESTROIKA_TEST_MODE";
 
 /// Where the program under test lies for that test.
 const PROGRAM: &str = "PERESTROIKA_TEST_PROGRAM";
@@ -31,36 +31,48 @@ pub fn in_every_mode(name: &str, test: impl FnOnce()) {
         return test();
     }
     test();
-    let become_user: &[&str] = if rustix::process::geteuid().is_root() {
-        &["setpriv", USER[0], USER[1], USER[2]]
-    } else {
+    if !rustix::process::geteuid().is_root() {
         root_only(name);
-        &[]
+    }
+    again(name, "user", &[]);
+    again(name, "namespace root", &["unshare", "-r"]);
+}
+
+/// Runs a test as an ordinary user, started by these words.
+pub fn in_other_mode(name: &str, mode: &str, words: &[&str], test: impl FnOnce()) {
+    match std::env::var(MODE) {
+        Ok(now) if now == mode => test(),
+        Ok(_) => {}
+        Err(_) => again(name, mode, words),
+    }
+}
+
+/// Starts a test of this program once more, as an ordinary user and by these words.
+fn again(name: &str, mode: &str, words: &[&str]) {
+    let become_user: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &["setpriv", USER[0], USER[1], USER[2]],
+        false => &["env"],
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))
         .expect("a folder for everybody");
     let test = reachable(&std::env::current_exe().expect("this program"), folder.path());
-    let program = reachable(&program(), folder.path());
-    for (mode, namespace) in [("user", &[][..]), ("namespace root", &["unshare", "-r"])] {
-        let words: Vec<_> = become_user.iter().chain(namespace).collect();
-        let Some((first, rest)) = words.split_first() else { continue };
-        let output = Command::new(first)
-            .args(rest)
-            .arg(&test)
-            .args(["--exact", name, "--nocapture"])
-            .env(MODE, mode)
-            .env(PROGRAM, &program)
-            .current_dir("/")
-            .output()
-            .expect("util-linux");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{name} as {mode}: {text}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
+    let output = Command::new(become_user[0])
+        .args(&become_user[1..])
+        .args(words)
+        .arg(&test)
+        .args(["--exact", name, "--nocapture"])
+        .env(MODE, mode)
+        .env(PROGRAM, reachable(&program(), folder.path()))
+        .current_dir("/")
+        .output()
+        .expect("util-linux");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{name} as {mode}: {text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Says that a test was left out because nobody but root can run it.

@@ -21,14 +21,17 @@ pub fn token() -> String {
     format!("9{:07}{number:03}", std::process::id())
 }
 
+/// A process that has `token` in its command line.
+pub fn anything_left(token: &str) -> Option<String> {
+    let processes = fs::read_dir("/proc").expect("processes").flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).find(|line| line.contains(token))
+}
+
 /// Fails if a process still has `token` in its command line, or if a mount is left whose
 /// description holds the folder of the test.
 pub fn assert_nothing_left(tiny: &Tiny, token: &str) {
-    for process in fs::read_dir("/proc").expect("processes").flatten() {
-        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        assert!(!line.contains(token), "{:?} is left: {line}", process.path());
-    }
+    assert_eq!(anything_left(token), None, "a process is left");
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     let folder = tiny.folder.path().to_str().expect("a plain path");
     assert!(!mounts.contains(folder), "a mount is left: {mounts}");

@@ -301,7 +301,8 @@ fn source(pool: &Path, name: &str, version: &str) {
 }
 
 fn run(command: &mut Command) -> Vec<u8> {
-    let output = command.output().expect("apt-utils, dpkg-dev and xz-utils are installed");
+    let output = command.env("SOURCE_DATE_EPOCH", "1704067200").output();
+    let output = output.expect("apt-utils, dpkg-dev and xz-utils are installed");
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?}: {complaint}");
     output.stdout

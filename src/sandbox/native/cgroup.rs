@@ -141,9 +141,9 @@ pub struct Hold {
 
 impl Hold {
     /// Moves a process in.
-    pub fn admit(&mut self, process: Pid) -> io::Result<()> {
+    pub fn admit(&self, process: Pid) -> io::Result<()> {
         let text = process.as_raw_nonzero().to_string();
-        self.doors.iter_mut().try_for_each(|door| door.write_all(text.as_bytes()))
+        self.doors.iter().try_for_each(|mut door| door.write_all(text.as_bytes()))
     }
 
     /// Whether the kernel killed a process of it for want of memory.

@@ -59,11 +59,7 @@ impl From<Fault> for Refusal {
 
 fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
     let (order, output) = take_over()?;
-    let mut group = order
-        .group
-        .as_ref()
-        .map(|group| group.hold().trying(|| "open the control group".into()))
-        .transpose()?;
+    let mut group = order.group.as_ref().and_then(|group| group.hold().ok());
     match order.become_id {
         Some(id) => {
             namespace::leave_host_mounts()?;
@@ -78,9 +74,8 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
     }
     let scratch = world::assemble(&order)?;
     let (mut guest, mut start) = begin(&order, output)?;
-    if let Some(group) = &mut group {
-        group.admit(guest.first).trying(|| "put the guest into its control group".into())?;
-    }
+    // A group that may be made can still be closed to us; then the watch takes its place.
+    group = group.filter(|group| group.admit(guest.first).is_ok());
     start.write_all(b"s").trying(|| "start the guest".into())?;
     drop(start);
     let watch = Watch::new(&order, scratch, group);

@@ -20,8 +20,8 @@ use super::filter::{Filter, ForeignIds};
 use super::staging::{attach, clone};
 use super::system::{self, Fork, MountAttributes, set_mount_attributes};
 use super::wire::{Explain, Fault, Order, Tried};
+use crate::sandbox::contract;
 use crate::sandbox::doctor::Aspect;
-use crate::sandbox::{Stage, contract};
 
 /// What the guest's first process tells the sandbox, a line each.
 #[derive(Serialize, Deserialize)]
@@ -266,15 +266,4 @@ fn bury(command: Pid) -> Tried<Result<i32, i32>> {
             Err(error) => return Err(error).trying(|| "wait for the command".into()),
         }
     }
-}
-
-/// Names of the fixed environment that a request may not set otherwise.
-pub fn contradiction(request: &crate::sandbox::Request) -> Option<&'static str> {
-    let fixed = contract::environment(match &request.stage {
-        stage @ (Stage::Build | Stage::Configure { .. }) => stage,
-    });
-    fixed
-        .into_iter()
-        .find(|(name, value)| request.env.get(*name).is_some_and(|given| given != value))
-        .map(|(name, _)| name)
 }

@@ -17,6 +17,7 @@ mod memory;
 mod namespace;
 mod run;
 mod staging;
+mod story;
 mod system;
 mod watch;
 mod wire;

@@ -1,11 +1,14 @@
 //! The calling program's side of a run: start, log, time, and the verdict.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,12 +19,11 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::cgroup::Group;
 use super::namespace::{self, Caller};
-use super::wire::{self, End, Fault, Order, Packet, Report, Stop};
-use super::{ARGUMENT, cgroup, collect, guest};
+use super::story::Story;
+use super::wire::{self, Fault, Order, Packet, Report};
+use super::{ARGUMENT, cgroup, collect};
 use crate::base::HostPath;
-use crate::sandbox::{
-    Error, Limits, Outcome, Receipt, Request, Result, Stage, Usage, Verdict, contract, doctor,
-};
+use crate::sandbox::{Error, Outcome, Receipt, Request, Result, Stage, Usage, contract, doctor};
 
 /// How often it is looked whether to stop.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,9 +40,11 @@ pub fn run(
 ) -> Result<Outcome> {
     let begun = Instant::now();
     let mut order = order(request)?;
-    for (name, value) in contract::environment(&request.stage) {
-        order.env.insert(name.to_owned(), value.to_owned());
-    }
+    let file_system = match &request.stage {
+        Stage::Configure { upper, .. } => fs::metadata(upper).map(|upper| upper.dev()).ok(),
+        Stage::Build => None,
+    };
+    order.tried = file_system.is_some_and(|device| tried().contains(&device));
     let group = Grouped(Group::make(order.memory, order.processes));
     order.group = group.0.clone();
     let mut sandbox = Sandbox::start(program, &order)?;
@@ -53,7 +57,19 @@ pub fn run(
     let end = story.end.take().ok_or_else(|| Error::Lost(story.last_words()))?;
     let usage = Usage { wall: begun.elapsed(), cpu: end.cpu, memory: end.memory };
     let verdict = story.verdict(&end);
-    Ok(Outcome { verdict, usage, receipt: receipt(&order), collected: story.collected })
+    tried().extend(file_system);
+    Ok(Outcome {
+        verdict,
+        usage,
+        receipt: receipt(&order, end.grouped),
+        collected: story.collected,
+    })
+}
+
+/// File systems that an overlay was tried on with success.
+fn tried() -> MutexGuard<'static, BTreeSet<u64>> {
+    static TRIED: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+    TRIED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn order(request: &Request) -> Result<Order> {
@@ -74,10 +90,14 @@ fn order(request: &Request) -> Result<Order> {
     if !request.argv.first().is_some_and(|program| program.starts_with('/')) {
         return Err(Error::Request("its command has no absolute path".into()));
     }
-    if let Some(name) = guest::contradiction(request) {
+    let fixed = contract::environment(&request.stage).into_iter();
+    let other = |(name, value): &(&str, &str)| request.env.get(*name).is_some_and(|v| v != value);
+    if let Some((name, _)) = fixed.clone().find(other) {
         return Err(Error::Request(format!("the guest contract alone sets `{name}`")));
     }
-    Ok(Order::new(request, become_id))
+    let mut order = Order::new(request, become_id);
+    order.env.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Ok(order)
 }
 
 /// Overlayfs leaves a folder behind that not even its owner may read; whoever clears up must.
@@ -257,95 +277,7 @@ fn refusal(fault: Fault) -> Error {
     }
 }
 
-/// What has been seen of a run.
-struct Story<'a> {
-    limits: &'a Limits,
-    begun: Instant,
-    heard: Instant,
-    kept: u64,
-    copied: u64,
-    too_large: bool,
-    asked: bool,
-    sentence: Option<Verdict>,
-    words: String,
-    end: Option<End>,
-    collected: Vec<String>,
-}
-
-impl<'a> Story<'a> {
-    fn new(limits: &'a Limits, begun: Instant) -> Self {
-        Self {
-            limits,
-            begun,
-            heard: begun,
-            kept: 0,
-            copied: 0,
-            too_large: false,
-            asked: false,
-            sentence: None,
-            words: String::new(),
-            end: None,
-            collected: Vec::new(),
-        }
-    }
-
-    fn printed(&mut self, bytes: &[u8], log: &mut dyn Write) -> Result<()> {
-        self.heard = Instant::now();
-        let left = self.limits.output.saturating_sub(self.kept);
-        let keep = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-        log.write_all(&bytes[..keep]).map_err(Error::Log)?;
-        self.kept += keep as u64;
-        if keep < bytes.len() {
-            self.sentence.get_or_insert(Verdict::OutOfOutput);
-        }
-        Ok(())
-    }
-
-    fn judge(&mut self, cancel: &AtomicBool) {
-        if self.sentence.is_some() || self.end.is_some() {
-            return;
-        }
-        let now = Instant::now();
-        if cancel.load(Ordering::Relaxed) {
-            self.sentence = Some(Verdict::Cancelled);
-        } else if now - self.begun > self.limits.wall {
-            self.sentence = Some(Verdict::TimedOut);
-        } else if now - self.heard > self.limits.silence {
-            self.sentence = Some(Verdict::Silent);
-        }
-    }
-
-    /// Whether the sandbox is to be told to end it: once.
-    fn must_end(&mut self) -> bool {
-        self.sentence.is_some() && !std::mem::replace(&mut self.asked, true)
-    }
-
-    fn verdict(&self, end: &End) -> Verdict {
-        // What it printed counts even when it ended before it could be stopped.
-        if self.sentence == Some(Verdict::OutOfOutput) {
-            return Verdict::OutOfOutput;
-        }
-        match (end.command, end.stopped) {
-            (Some(Ok(0)), _) if self.too_large => Verdict::OutOfSpace,
-            (Some(Ok(0)), _) => Verdict::Built,
-            (_, Some(Stop::Memory)) => Verdict::OutOfMemory,
-            (_, Some(Stop::Space)) => Verdict::OutOfSpace,
-            (None, None) if self.sentence.is_some() => self.sentence.unwrap_or(Verdict::Cancelled),
-            (Some(_), None) if end.out_of_memory => Verdict::OutOfMemory,
-            (Some(_), None) if end.full => Verdict::OutOfSpace,
-            (Some(Ok(code)), None) => Verdict::Failed(code),
-            (Some(Err(signal)), None) => Verdict::Signalled(signal),
-            (None, None) if end.out_of_memory => Verdict::OutOfMemory,
-            (None, None) => Verdict::Signalled(libc::SIGKILL),
-        }
-    }
-
-    fn last_words(&self) -> String {
-        if self.words.is_empty() { String::new() } else { format!(": {}", self.words.trim()) }
-    }
-}
-
-fn receipt(order: &Order) -> Receipt {
+fn receipt(order: &Order, grouped: bool) -> Receipt {
     let id = order.guest_id();
     let host = match order.become_id {
         Some(id) => format!("root, as the unprivileged id {id}"),
@@ -355,8 +287,9 @@ fn receipt(order: &Order) -> Receipt {
         Some(_) => ("disk", "counted"),
         None => ("memory", "size of the file system"),
     };
-    let memory = cgroup::mechanism(order.group.as_ref());
-    let processes = match order.group {
+    let group = order.group.as_ref().filter(|_| grouped);
+    let memory = cgroup::mechanism(group);
+    let processes = match group {
         Some(_) => format!("{memory}, RLIMIT_NPROC"),
         None => "RLIMIT_NPROC".to_owned(),
     };

@@ -38,6 +38,8 @@ pub struct Order {
     pub cwd: String,
     /// Upper and work folder; none while a package is built.
     pub configure: Option<(PathBuf, PathBuf)>,
+    /// Whether overlays were tried on that file system before.
+    pub tried: bool,
     pub memory: u64,
     pub processes: u32,
     pub scratch: u64,
@@ -81,6 +83,7 @@ impl Order {
                 Stage::Configure { upper, work } => Some((path(upper), path(work))),
                 Stage::Build => None,
             },
+            tried: false,
             memory: limits.memory,
             processes: limits.processes,
             scratch: limits.scratch,
@@ -162,6 +165,8 @@ pub struct End {
     pub stopped: Option<Stop>,
     /// Whether scratch was seen full.
     pub full: bool,
+    /// Whether the control group was in force.
+    pub grouped: bool,
     /// Whether the kernel killed a process for want of memory.
     pub out_of_memory: bool,
     /// Processor time of all processes.

@@ -107,7 +107,9 @@ fn mount_root(order: &Order) -> Tried<()> {
     match order.configure {
         None => overlay(order, "root", "top", &[]),
         Some(_) => {
-            probe_upper()?;
+            if !order.tried {
+                probe_upper()?;
+            }
             // `volatile`: dpkg syncs after every step, and whoever keeps the layer syncs it anyway.
             overlay(order, "root", "top", &["upperdir=u", "workdir=w", "volatile"])
         }
@@ -226,22 +228,29 @@ fn scratch(order: &Order) -> Tried<OwnedFd> {
         set_mount_attributes(&source, QUIET_BIND).isolating(Aspect::Mounts, operation)?;
         attach(source, ensure(place, FileType::Directory)?).isolating(Aspect::Mounts, operation)?;
     }
+    for (place, mode) in contract::FOLDERS {
+        let operation = || format!("make `{place}`");
+        ensure(place, FileType::Directory)?;
+        rustix::fs::chmod(format!("root{place}"), Mode::from_raw_mode(mode)).trying(operation)?;
+    }
     rustix::fs::open(base, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .trying(|| "open scratch".into())
 }
 
-/// Opens a place of the guest, making it and its parents where they are missing. No link is
-/// followed on the way: a mounted source may be hostile.
+/// Opens a place of the guest, making it and its parents where they are missing and below
+/// scratch: elsewhere they would become part of a layer. No link is followed on the way, as a
+/// mounted source may be hostile.
 fn ensure(path: &str, kind: FileType) -> Tried<OwnedFd> {
     let operation = || format!("make `{path}` in the guest");
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let ours = contract::SCRATCH.iter().any(|(place, _)| Path::new(path).starts_with(place));
     let mut place = rustix::fs::open("root", flags, Mode::empty()).trying(operation)?;
     let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
     while let Some(part) = parts.next() {
         let folder = parts.peek().is_some() || kind == FileType::Directory;
         let flags = if folder { flags | OFlags::DIRECTORY } else { flags };
         place = match rustix::fs::openat(&place, part, flags, Mode::empty()) {
-            Err(rustix::io::Errno::NOENT) => {
+            Err(rustix::io::Errno::NOENT) if ours => {
                 create(place.as_fd(), part, folder).trying(operation)?;
                 rustix::fs::openat(&place, part, flags, Mode::empty())
             }

@@ -11,7 +11,7 @@ use crate::spec::model::{Binary, Builder, Changes, Located, Packaging, Resources
 use crate::spec::release::{is_label, is_person};
 
 /// The longest list a field may hold.
-const MAX_ITEMS: usize = 10_000;
+const MAX_ITEMS: usize = 5_000;
 
 /// A field that was given.
 #[derive(Debug, Clone)]

@@ -83,10 +83,7 @@ impl SourceBinary {
 pub fn source(text: &str, name: &PackageName) -> Result<Option<SourcePackage>, Error> {
     let mut best: Option<SourcePackage> = None;
     for (at, _) in text.match_indices(name.as_str()) {
-        let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        if !names(&text[start..], name) {
-            continue;
-        }
+        let Some(start) = package_line(text, at, name) else { continue };
         let begin = paragraph_start(text, start);
         let Some(paragraph) = paragraphs(&text[begin..]).next() else { continue };
         let found = |error: Error| moved(error, &text[..begin]);
@@ -104,13 +101,19 @@ pub fn source(text: &str, name: &PackageName) -> Result<Option<SourcePackage>, E
     Ok(best)
 }
 
-/// Whether the first line of `text` is `Package: name`.
-fn names(text: &str, name: &PackageName) -> bool {
-    let line = text.split('\n').next().unwrap_or_default();
-    line.split_once(':').is_some_and(|(field, value)| {
-        field.trim_ascii_end().eq_ignore_ascii_case("package")
-            && value.trim_ascii() == name.as_str()
-    })
+/// Where the line begins that says `Package: name`, if the name at `at` stands in such a one.
+/// Looks no further than white space goes: a name may be found a million times, and a line may
+/// be as long as the index.
+fn package_line(text: &str, at: usize, name: &PackageName) -> Option<usize> {
+    const FIELD: &[u8] = b"Package";
+    let behind = text[at + name.as_str().len()..].trim_start_matches([' ', '\t', '\r']);
+    if !behind.is_empty() && !behind.starts_with('\n') {
+        return None;
+    }
+    let before = text.as_bytes()[..at].trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
+    let start = before.len().checked_sub(FIELD.len())?;
+    let line = start == 0 || before[start - 1] == b'\n';
+    (line && before[start..].eq_ignore_ascii_case(FIELD)).then_some(start)
 }
 
 /// The beginning of the paragraph in which the line at `at` stands.
