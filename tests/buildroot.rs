@@ -364,8 +364,7 @@ impl<'a> Odd<'a> {
 fn package_of(deb: &[u8], store: &Store) -> RootPackage {
     let (control, _) = package::open(deb).unwrap();
     let (size, sha256) = (deb.len() as u64, Sha256::of(deb));
-    let package =
-        BinaryPackage::from_control(control.paragraph(), "x.deb".into(), size, sha256).unwrap();
+    let package = BinaryPackage::from_control(control.paragraph(), "x.deb", size, sha256).unwrap();
     RootPackage { package: Arc::new(package), object: store.put(deb).unwrap() }
 }
 
