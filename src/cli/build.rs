@@ -324,8 +324,8 @@ fn failure(report: &Report, folder: &HostPath, graph: &Graph) -> Option<Failure>
         }
         let mut messages =
             vec![format!("{} {} failed: {}", package.name, package.version, failed.cause)];
-        messages.extend(failed.notes.iter().cloned());
-        let mut hints = Vec::new();
+        messages.extend(failed.reasons.iter().cloned());
+        let mut hints = failed.hints.clone();
         if !failed.tail.is_empty() {
             let last = &failed.tail[failed.tail.len().saturating_sub(20)..];
             messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));

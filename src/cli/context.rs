@@ -10,7 +10,7 @@ use etcetera::BaseStrategy as _;
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
 use super::output::Output;
-use crate::base::HostPath;
+use crate::base::{Diagnostic, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Graph, Origin, lower, names};
 use crate::realise::universe::Snapshots;
@@ -18,6 +18,8 @@ use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
 use crate::sandbox::native::Native;
 use crate::spec::lock::{self, Lock};
+use crate::spec::model::Located;
+use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
 use crate::store::Store;
 
@@ -87,8 +89,13 @@ impl Release {
     pub fn load(folder: &HostPath) -> Result<Self, Failure> {
         let wrong = |diagnostics| Failure::in_release(folder, diagnostics);
         let path = folder.join("release.lock");
-        let lock = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(lock::parse(&text).map_err(wrong)?),
+        let lock = match std::fs::read(&path).map(String::from_utf8) {
+            Ok(Ok(text)) => Some(lock::parse(&text).map_err(wrong)?),
+            Ok(Err(_)) => {
+                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8")).hint(
+                    "only `perestroika lock` and `update` write it: bring the old one back",
+                ));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&path, &error)),
         };
@@ -220,8 +227,7 @@ pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failu
     archives
         .iter()
         .map(|(name, archive)| {
-            let path = release.folder.join(archive.keyring.value.as_str());
-            let keyring = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+            let keyring = keyring(release, archive)?;
             let given = global
                 .mirror
                 .iter()
@@ -238,6 +244,16 @@ pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failu
             }))
         })
         .collect()
+}
+
+fn keyring(release: &Release, archive: &Archive) -> Result<Vec<u8>, Failure> {
+    let Located { value, span } = &archive.keyring;
+    std::fs::read(release.folder.join(value.as_str())).map_err(|error| {
+        let message = format!("cannot read the keyring `{value}`: {error}");
+        let place = "the OpenPGP keys of which one must have signed the archive";
+        let diagnostic = Diagnostic::new("no-keyring", message).at(span.clone(), place);
+        Failure::in_release(&release.folder, vec![diagnostic])
+    })
 }
 
 /// A flag that the first interrupt sets; the second one ends the program at once.
