@@ -6,12 +6,13 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::arguments::{Eval, Global};
-use super::context::{Release, named_one};
+use super::context::{Machine, Release, named_one, store_folder};
 use super::failure::Failure;
 use super::output::{CommandResult, Output};
 use crate::base::{DerivationId, nearest};
 use crate::graph::derivation::Package;
 use crate::graph::{Graph, Node, Origin};
+use crate::realise::universe::Snapshots;
 
 /// Prints the packages of a release, or their tree.
 pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult {
@@ -73,10 +74,27 @@ fn load(arguments: &Eval, global: &Global, output: &Output) -> Result<Loaded, Fa
     let (folder, names) = named_one(&arguments.words.words)?;
     let release = Release::load(&folder)?;
     let graph = release.graph()?;
-    release.check_names(&graph, global, output)?;
+    check_names(&release, &graph, global, output)?;
     let wanted = select(&graph, &names)?;
     let top = if names.is_empty() { Top::Roots } else { Top::Named };
     Ok(Loaded { release, graph, wanted, top })
+}
+
+/// Checks names against the archive if the store happens to hold its index: evaluation needs
+/// nothing but the release folder.
+fn check_names(
+    release: &Release,
+    graph: &Graph,
+    global: &Global,
+    output: &Output,
+) -> Result<(), Failure> {
+    if !store_folder(global)?.join("version").as_path().exists() {
+        output.note("names not checked against the archive: there is no store yet");
+        return Ok(());
+    }
+    let offline = Global { offline: true, ..global.clone() };
+    let machine = Machine::open(release, &offline)?;
+    release.check_names(graph, &machine.world(), &Snapshots::default(), output)
 }
 
 /// The packages of these names, or all; sorted by name.

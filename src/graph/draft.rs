@@ -80,6 +80,14 @@ impl<'a> Draft<'a> {
         };
         let (source, mut declared) = match &package.source.value {
             Source::Archive { name } => {
+                if *name != package.name {
+                    return Err(Diagnostic::new(
+                        "name-mismatch",
+                        format!("package `{}` is built from source `{name}`", package.name),
+                    )
+                    .at(package.source.span.clone(), "its own packaging calls it so")
+                    .hint(format!("name the package `{name}`")));
+                }
                 let locked = locked_source(package, lock, &root.archive.value, name)?;
                 directory = Some(locked.directory.clone());
                 (

@@ -29,6 +29,12 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         spec.packages.iter().map(|package| Draft::new(package, spec, lock, architecture)),
     );
     errors.extend(wrong);
+    errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
+        |module| {
+            Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
+                .hint("`perestroika lock` pins it")
+        },
+    ));
     if !errors.is_empty() {
         return Err(errors);
     }

@@ -77,6 +77,9 @@ fn copy_tree(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
             }
         };
         let source = from.join(&entry.path);
+        if !fs::symlink_metadata(&source).is_ok_and(|there| there.is_file()) {
+            return Err(Error::SourceGone { path: source.to_string() });
+        }
         let bytes = fs::read(&source).map_err(at("read", &source))?;
         let actual = Digest::of(&bytes);
         if actual != *digest {

@@ -312,7 +312,8 @@ fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Fail
     Err(Failure {
         fault,
         cause,
-        notes: hint.into_iter().map(ToOwned::to_owned).collect(),
+        reasons: Vec::new(),
+        hints: hint.into_iter().map(ToOwned::to_owned).collect(),
         tail: tail.to_vec(),
         derivation: job.node.id,
     })
@@ -326,12 +327,11 @@ fn failure(job: &Job<'_>, error: &Error) -> Failure {
         source = cause.source();
     }
     let cause = messages.remove(0);
-    let mut notes: Vec<String> =
-        messages.into_iter().map(|message| format!("because: {message}")).collect();
-    notes.extend(error.notes());
+    messages.extend(error.reasons());
     let cancelled = job.world.cancel.load(Ordering::Relaxed);
     let fault = if cancelled { Fault::Cancelled } else { error.fault() };
-    Failure { fault, cause, notes, tail: Vec::new(), derivation: job.node.id }
+    let hints = error.hints();
+    Failure { fault, cause, reasons: messages, hints, tail: Vec::new(), derivation: job.node.id }
 }
 
 /// What may not matter, kept for when it does.
