@@ -181,7 +181,8 @@ fn refuses_parts_that_are_missing_doubled_or_unknown() {
     let with = |extra: Vec<u8>| tar(&[member("./control", b'0', "", b"Package: a\n"), extra]);
     let (twice, nested, listed) = (with(file("control")), with(file("./a/b")), with(file("list")));
     let linked = tar(&[link("./control", "/etc/passwd")]);
-    let cases: [(&[(&str, &[u8])], &str); 10] = [
+    type Parts<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Parts<'_>, &str); 10] = [
         (&[], "not a Debian package: it is empty"),
         (&[("debian-binary", b"3.0\n")], "not a Debian package: its format is not 2.x"),
         (

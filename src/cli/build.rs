@@ -19,7 +19,7 @@ use crate::plan::OnFailure;
 use crate::realise::comparison::{Archive, Comparison};
 use crate::realise::driver::{self, Options, Report, Reported};
 use crate::realise::event::{Fault, Finished};
-use crate::realise::export;
+use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
 use crate::realise::universe::Snapshots;
@@ -77,7 +77,11 @@ fn build(
     let spec = &release.spec.release;
     let survey = driver::survey(&world, &graph, &wanted, &options)
         .map_err(|error| machine_failed(&error))?;
-    let cached = survey.iter().filter(|(_, there)| there.is_some()).count();
+    let snapshots = Arc::new(Snapshots::default());
+    if survey.iter().any(|surveyed| surveyed.there.is_none()) {
+        release.check_names(&graph, &world, &snapshots, output).map_err(early)?;
+    }
+    let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
     output.text(&format!(
         "{} {} · {} · {}: {cached} cached, {} to build\n",
         spec.name,
@@ -86,7 +90,6 @@ fn build(
         count(survey.len(), "package"),
         survey.len() - cached,
     ));
-    let snapshots = Arc::new(Snapshots::default());
     let report = {
         let progress = Progress::start(global, options.jobs.get());
         let tell = |event| progress.tell(event);
@@ -103,7 +106,8 @@ fn build(
         None => folder.join("out"),
     };
     let manifest = manifest(&world, &graph, &report).map_err(|error| machine_failed(&error))?;
-    export::export(world.store, &out, &records, manifest.as_ref())
+    let scope = if names.is_empty() { Scope::Whole } else { Scope::Part };
+    export::export(world.store, &out, &records, manifest.as_ref(), scope)
         .map_err(|error| machine_failed(&error))?;
     let digest = manifest.as_ref().map(Manifest::digest);
     world

@@ -1,5 +1,6 @@
 //! What most commands begin with: the release folder, its specs and lock, the store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,9 +9,11 @@ use etcetera::BaseStrategy as _;
 
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
+use super::output::Output;
 use crate::base::{Diagnostic, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
-use crate::graph::{Graph, lower};
+use crate::graph::{Graph, Origin, lower, names};
+use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
 use crate::sandbox::native::Native;
@@ -110,6 +113,35 @@ impl Release {
 
 fn unreadable(path: &HostPath, error: &std::io::Error) -> Failure {
     Failure::input("unreadable", format!("cannot read `{path}`: {error}"))
+}
+
+impl Release {
+    /// Checks the names of build dependencies against the pinned archives, as far as their
+    /// indexes can be had; where they cannot, that is said.
+    pub fn check_names(
+        &self,
+        graph: &Graph,
+        world: &World<'_>,
+        snapshots: &Snapshots,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        let mut found = BTreeMap::new();
+        for node in graph.nodes() {
+            if let Origin::Root { archive, .. } = &node.origin {
+                match snapshots.get(world, graph, node.id) {
+                    Ok(snapshot) => {
+                        found.insert(node.id, snapshot);
+                    }
+                    Err(_) => output.note(&format!("names not checked against `{archive}`")),
+                }
+            }
+        }
+        let indexes = found.iter().map(|(id, snapshot)| (*id, &*snapshot.indexes)).collect();
+        match names::unknown(graph, &indexes) {
+            unknown if unknown.is_empty() => Ok(()),
+            unknown => Err(Failure::in_release(&self.folder, unknown)),
+        }
+    }
 }
 
 /// The store that the flags, the environment or the user's data folder name.

@@ -35,16 +35,6 @@ impl Output {
         Self { json: global.json, quiet: global.quiet, colour }
     }
 
-    /// Whether one JSON document is wanted instead of text.
-    pub fn is_json(&self) -> bool {
-        self.json
-    }
-
-    /// Whether messages are coloured.
-    pub fn colour(&self) -> bool {
-        self.colour
-    }
-
     /// Prints a part of the result for people.
     pub fn text(&self, text: &str) {
         if !self.json {

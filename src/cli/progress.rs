@@ -277,16 +277,18 @@ impl Bars {
     }
 
     fn draw(&self) {
+        let title = |running: &Running| format!("{} {}", running.package, running.version);
+        let width =
+            self.running.iter().flatten().map(|one| title(one).chars().count()).max().unwrap_or(0);
         for (bar, running) in self.slots.iter().zip(&self.running) {
             bar.set_message(match running {
                 None => String::new(),
                 Some(running) => format!(
-                    "  {} {}   {}   {}   {}",
-                    running.package,
-                    running.version,
+                    "  {:width$}  {:>7}  {:<14}  {}",
+                    title(running),
                     duration(running.began.elapsed()),
                     running.phase,
-                    running.last
+                    running.last.trim_start()
                 ),
             });
         }

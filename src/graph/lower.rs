@@ -192,13 +192,9 @@ fn lower_package(
     };
     let origin = PackageOrigin {
         span: package.span.clone(),
-        wanted: draft
-            .depends
-            .iter()
-            .map(|wanted| (wanted.text.clone(), wanted.span.clone()))
-            .collect(),
+        wanted: draft.depends.clone(),
         resources: package.resources.clone(),
         without_tests: package.without_tests.clone(),
     };
-    node(Derivation::Package(derivation), Origin::Package(origin))
+    node(Derivation::Package(Box::new(derivation)), Origin::Package(origin))
 }
