@@ -198,7 +198,8 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Failure> {
     keep().map_err(|error| run(&error))
 }
 
-/// Fetches the packages of the build root and puts it together.
+/// Fetches the packages of the build root, and with them the source, whose failings are so known
+/// before any work is done; then puts the root together.
 fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot> {
     let world = job.world;
     let lists = [&resolved.lists.base, &resolved.lists.rest];
@@ -206,7 +207,8 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     for output in job.closure.iter().flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
     }
-    let wanted: Vec<PoolFile> = lists
+    let (source_node, source) = job.source();
+    let packages: Vec<PoolFile> = lists
         .iter()
         .flat_map(|list| list.iter())
         .filter(|package| !ours.contains_key(&package.sha256))
@@ -220,6 +222,7 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
         job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
     };
     let archive = &resolved.snapshot.archive;
+    let wanted = [packages, inputs::wanted(source_node, source)].concat();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
     let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {

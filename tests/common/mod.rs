@@ -95,7 +95,7 @@ impl Desk {
     /// A command of the program in the release folder, with a home that is empty.
     pub fn command(&self, starter: &[&str], words: &[&str]) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -v $0; exec \"$@\"", MEMORY]).args(starter);
+        command.args(["-c", "ulimit -S -v $0; exec \"$@\"", MEMORY]).args(starter);
         command.arg(env!("CARGO_BIN_EXE_perestroika")).args(words).args(&self.flags);
         command.arg("--store").arg(&self.store).current_dir(self.path(""));
         command.env("HOME", self.keep.path()).env("no_proxy", "127.0.0.1").stdin(Stdio::null());
