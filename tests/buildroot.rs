@@ -250,7 +250,13 @@ fn odd_packages_are_treated_as_dpkg_would() {
     // A script that fails, and one that asks for the network or another user.
     let failing = Odd::new("odd-failing").script("postinst", "echo no way >&2; exit 3");
     match root(&[failing]).unwrap_err() {
-        Error::Configure { log, .. } => assert!(log.contains("no way"), "{log}"),
+        Error::Configure { verdict, log } => {
+            assert!(log.contains("no way"), "{log}");
+            assert!(
+                verdict.starts_with("`odd-failing`: installed odd-failing package"),
+                "{verdict}"
+            );
+        }
         error => panic!("{error}"),
     }
 
