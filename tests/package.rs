@@ -1,13 +1,17 @@
 //! The `.deb` reader against what dpkg-deb writes, and against hostile packages.
 
+mod debs;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use debs::{ar, control, deb, file, hard, link, member, tar};
 use perestroika::archive::deb::package::{self, Control, Entry, Error, Kind};
+
+const CONTROL: &str = "Package: thing\n";
 
 type Files = Vec<(Entry, Vec<u8>)>;
 
@@ -103,66 +107,6 @@ fn survives_flipped_bytes() {
     assert!(refused > 100, "{refused}");
 }
 
-/// One header and content of a tar, written without any of the checks of a tar library.
-fn member(name: &str, kind: u8, target: &str, content: &[u8]) -> Vec<u8> {
-    let mut header = tar::Header::new_gnu();
-    let old = header.as_old_mut();
-    old.name[..name.len()].copy_from_slice(name.as_bytes());
-    old.linkname[..target.len()].copy_from_slice(target.as_bytes());
-    header.set_entry_type(tar::EntryType::new(kind));
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(content.len() as u64);
-    header.set_cksum();
-    let mut bytes = header.as_bytes().to_vec();
-    bytes.extend_from_slice(content);
-    bytes.resize(bytes.len().next_multiple_of(512), 0);
-    bytes
-}
-
-fn file(name: &str) -> Vec<u8> {
-    member(name, b'0', "", b"x")
-}
-
-fn link(name: &str, target: &str) -> Vec<u8> {
-    member(name, b'2', target, b"")
-}
-
-fn hard(name: &str, target: &str) -> Vec<u8> {
-    member(name, b'1', target, b"")
-}
-
-fn tar(members: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = members.concat();
-    bytes.resize(bytes.len() + 1024, 0);
-    bytes
-}
-
-fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes = b"!<arch>\n".to_vec();
-    for (name, content) in members {
-        let header =
-            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, content.len());
-        bytes.extend(header.bytes());
-        bytes.extend_from_slice(content);
-        if content.len() % 2 == 1 {
-            bytes.push(b'\n');
-        }
-    }
-    bytes
-}
-
-fn control() -> Vec<u8> {
-    tar(&[member("./control", b'0', "", b"Package: thing\n")])
-}
-
-fn deb(data: &[Vec<u8>]) -> Vec<u8> {
-    let (control, data) = (control(), tar(data));
-    ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar", &data)])
-}
-
 fn check_refused(deb: &[u8], message: &str) {
     assert_eq!(read(deb).expect_err(message).to_string(), message);
 }
@@ -220,24 +164,25 @@ fn refuses_members_that_would_escape() {
         ),
     ];
     for (members, message) in cases {
-        check_refused(&deb(&members), message);
+        check_refused(&deb(CONTROL, &members), message);
     }
 }
 
 #[test]
 fn reads_links_that_stay_inside() {
     let members = [file("./a"), hard("./b", "./a"), link("./c/d", "../a"), link("./e", "/etc/x")];
-    assert_eq!(read(&deb(&members)).expect("a good package").1.len(), 4);
+    assert_eq!(read(&deb(CONTROL, &members)).expect("a good package").1.len(), 4);
 }
 
 #[test]
 fn refuses_parts_that_are_missing_doubled_or_unknown() {
     let version: (&str, &[u8]) = ("debian-binary", b"2.0\n");
-    let (control, data) = (control(), tar(&[]));
+    let (control, data) = (control(CONTROL), tar(&[]));
     let with = |extra: Vec<u8>| tar(&[member("./control", b'0', "", b"Package: a\n"), extra]);
     let (twice, nested, listed) = (with(file("control")), with(file("./a/b")), with(file("list")));
     let linked = tar(&[link("./control", "/etc/passwd")]);
-    let cases: [(&[(&str, &[u8])], &str); 10] = [
+    type Parts<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Parts<'_>, &str); 10] = [
         (&[], "not a Debian package: it is empty"),
         (&[("debian-binary", b"3.0\n")], "not a Debian package: its format is not 2.x"),
         (
@@ -281,10 +226,10 @@ fn refuses_sizes_that_no_package_has() {
     header.set_size(1 << 60);
     header.set_cksum();
     claims[..512].copy_from_slice(header.as_bytes());
-    assert!(read(&deb(&[claims])).is_err(), "a file that claims more than there is");
+    assert!(read(&deb(CONTROL, &[claims])).is_err(), "a file that claims more than there is");
 
     let endless = member("././@LongLink", b'L', "", &vec![b'a'; 1 << 20]);
-    check_refused(&deb(&[endless, file("./a")]), "a long name is larger than 8192 bytes");
+    check_refused(&deb(CONTROL, &[endless, file("./a")]), "a long name is larger than 8192 bytes");
 
     let bomb = tar(&[member("./control", b'0', "", &vec![0; 65 << 20])]);
     let packed = zstd::encode_all(bomb.as_slice(), 1).expect("zstd packs");

@@ -55,6 +55,12 @@ impl Json {
 
     /// The canonical bytes.
     ///
+    /// ```
+    /// use perestroika::base::Json;
+    /// let value = Json::object([("b", Json::Integer(1)), ("a", "x".into())]);
+    /// assert_eq!(value.encode(), br#"{"a":"x","b":1}"#);
+    /// ```
+    ///
     /// # Panics
     /// If an integer is beyond [`MAX_INTEGER`]: no field of ours can hold one.
     pub fn encode(&self) -> Vec<u8> {

@@ -102,6 +102,11 @@ impl Architecture {
 /// The candidate that `word` was most likely meant to be, if one is near enough to be worth
 /// suggesting: at most a third of its letters away (insertions, deletions, replacements and
 /// swapped neighbours count one each).
+///
+/// ```
+/// use perestroika::base::nearest;
+/// assert_eq!(nearest("libgret-dev", ["libgreet-dev", "zlib1g-dev"]), Some("libgreet-dev"));
+/// ```
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = word.chars().count().div_ceil(3).min(3);
     candidates

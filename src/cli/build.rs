@@ -19,7 +19,7 @@ use crate::plan::OnFailure;
 use crate::realise::comparison::{Archive, Comparison};
 use crate::realise::driver::{self, Options, Report, Reported};
 use crate::realise::event::{Fault, Finished};
-use crate::realise::export;
+use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
 use crate::realise::universe::Snapshots;
@@ -77,7 +77,12 @@ fn build(
     let spec = &release.spec.release;
     let survey = driver::survey(&world, &graph, &wanted, &options)
         .map_err(|error| machine_failed(&error))?;
-    let cached = survey.iter().filter(|(_, there)| there.is_some()).count();
+    let snapshots = Arc::new(Snapshots::default());
+    if survey.iter().any(|surveyed| surveyed.there.is_none()) {
+        output.note("reading the pinned indexes…");
+        release.check_names(&graph, &world, &snapshots, output).map_err(early)?;
+    }
+    let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
     output.text(&format!(
         "{} {} · {} · {}: {cached} cached, {} to build\n",
         spec.name,
@@ -86,7 +91,6 @@ fn build(
         count(survey.len(), "package"),
         survey.len() - cached,
     ));
-    let snapshots = Arc::new(Snapshots::default());
     let report = {
         let progress = Progress::start(global, options.jobs.get());
         let tell = |event| progress.tell(event);
@@ -103,7 +107,8 @@ fn build(
         None => folder.join("out"),
     };
     let manifest = manifest(&world, &graph, &report).map_err(|error| machine_failed(&error))?;
-    export::export(world.store, &out, &records, manifest.as_ref())
+    let scope = if names.is_empty() { Scope::Whole } else { Scope::Part };
+    export::export(world.store, &out, &records, manifest.as_ref(), scope)
         .map_err(|error| machine_failed(&error))?;
     let digest = manifest.as_ref().map(Manifest::digest);
     world
@@ -320,8 +325,8 @@ fn failure(report: &Report, folder: &HostPath, graph: &Graph) -> Option<Failure>
         }
         let mut messages =
             vec![format!("{} {} failed: {}", package.name, package.version, failed.cause)];
-        messages.extend(failed.notes.iter().cloned());
-        let mut hints = Vec::new();
+        messages.extend(failed.reasons.iter().cloned());
+        let mut hints = failed.hints.clone();
         if !failed.tail.is_empty() {
             let last = &failed.tail[failed.tail.len().saturating_sub(20)..];
             messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));

@@ -1,5 +1,6 @@
 //! What most commands begin with: the release folder, its specs and lock, the store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,13 +9,17 @@ use etcetera::BaseStrategy as _;
 
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
-use crate::base::HostPath;
+use super::output::Output;
+use crate::base::{Diagnostic, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
-use crate::graph::{Graph, lower};
+use crate::graph::{Graph, Origin, lower, names};
+use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
 use crate::sandbox::native::Native;
 use crate::spec::lock::{self, Lock};
+use crate::spec::model::Located;
+use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
 use crate::store::Store;
 
@@ -84,8 +89,13 @@ impl Release {
     pub fn load(folder: &HostPath) -> Result<Self, Failure> {
         let wrong = |diagnostics| Failure::in_release(folder, diagnostics);
         let path = folder.join("release.lock");
-        let lock = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(lock::parse(&text).map_err(wrong)?),
+        let lock = match std::fs::read(&path).map(String::from_utf8) {
+            Ok(Ok(text)) => Some(lock::parse(&text).map_err(wrong)?),
+            Ok(Err(_)) => {
+                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8")).hint(
+                    "only `perestroika lock` and `update` write it: bring the old one back",
+                ));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&path, &error)),
         };
@@ -103,6 +113,35 @@ impl Release {
 
 fn unreadable(path: &HostPath, error: &std::io::Error) -> Failure {
     Failure::input("unreadable", format!("cannot read `{path}`: {error}"))
+}
+
+impl Release {
+    /// Checks the names of build dependencies against the pinned archives, as far as their
+    /// indexes can be had; where they cannot, that is said.
+    pub fn check_names(
+        &self,
+        graph: &Graph,
+        world: &World<'_>,
+        snapshots: &Snapshots,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        let mut found = BTreeMap::new();
+        for node in graph.nodes() {
+            if let Origin::Root { archive, .. } = &node.origin {
+                match snapshots.get(world, graph, node.id) {
+                    Ok(snapshot) => {
+                        found.insert(node.id, snapshot);
+                    }
+                    Err(_) => output.note(&format!("names not checked against `{archive}`")),
+                }
+            }
+        }
+        let indexes = found.iter().map(|(id, snapshot)| (*id, &*snapshot.indexes)).collect();
+        match names::unknown(graph, &indexes) {
+            unknown if unknown.is_empty() => Ok(()),
+            unknown => Err(Failure::in_release(&self.folder, unknown)),
+        }
+    }
 }
 
 /// The store that the flags, the environment or the user's data folder name.
@@ -188,8 +227,7 @@ pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failu
     archives
         .iter()
         .map(|(name, archive)| {
-            let path = release.folder.join(archive.keyring.value.as_str());
-            let keyring = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+            let keyring = keyring(release, archive)?;
             let given = global
                 .mirror
                 .iter()
@@ -206,6 +244,16 @@ pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failu
             }))
         })
         .collect()
+}
+
+fn keyring(release: &Release, archive: &Archive) -> Result<Vec<u8>, Failure> {
+    let Located { value, span } = &archive.keyring;
+    std::fs::read(release.folder.join(value.as_str())).map_err(|error| {
+        let message = format!("cannot read the keyring `{value}`: {error}");
+        let place = "the OpenPGP keys of which one must have signed the archive";
+        let diagnostic = Diagnostic::new("no-keyring", message).at(span.clone(), place);
+        Failure::in_release(&release.folder, vec![diagnostic])
+    })
 }
 
 /// A flag that the first interrupt sets; the second one ends the program at once.

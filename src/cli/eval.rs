@@ -6,19 +6,27 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::arguments::{Eval, Global};
-use super::context::{Release, named_one};
+use super::context::{Machine, Release, named_one, store_folder};
 use super::failure::Failure;
 use super::output::{CommandResult, Output};
 use crate::base::{DerivationId, nearest};
 use crate::graph::derivation::Package;
 use crate::graph::{Graph, Node, Origin};
+use crate::realise::universe::Snapshots;
 
 /// Prints the packages of a release, or their tree.
-pub fn run(arguments: &Eval, _global: &Global, output: &Output) -> CommandResult {
-    let (release, graph, wanted) = load(arguments).map_err(|failure| (Value::Null, failure))?;
+pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult {
+    let Loaded { release, graph, wanted, top } =
+        load(arguments, global, output).map_err(|failure| (Value::Null, failure))?;
+    let wanted: Vec<(&Node, &Package)> = wanted
+        .iter()
+        .filter_map(|id| graph.node(*id))
+        .filter_map(|node| Some((node, node.derivation.package()?)))
+        .collect();
     let spec = &release.spec.release;
     if arguments.tree {
-        output.text(&tree(&graph, &wanted, arguments.invert));
+        let direction = if arguments.invert { Direction::NeededBy } else { Direction::Needs };
+        output.text(&tree(&graph, &wanted, direction, top));
     } else {
         let mut text = format!("{} {} · {}\n", spec.name, spec.version, graph.release().short());
         let width = wanted.iter().map(|(_, package)| package.name.as_str().len()).max();
@@ -46,21 +54,47 @@ pub fn run(arguments: &Eval, _global: &Global, output: &Output) -> CommandResult
     }))
 }
 
-fn load(arguments: &Eval) -> Result<(Release, Graph, Vec<(Node, Package)>), Failure> {
+struct Loaded {
+    release: Release,
+    graph: Graph,
+    wanted: Vec<DerivationId>,
+    top: Top,
+}
+
+/// What stands at the top of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Top {
+    /// Everything that was named.
+    Named,
+    /// What is below nothing else.
+    Roots,
+}
+
+fn load(arguments: &Eval, global: &Global, output: &Output) -> Result<Loaded, Failure> {
     let (folder, names) = named_one(&arguments.words.words)?;
     let release = Release::load(&folder)?;
     let graph = release.graph()?;
-    let wanted = select(&graph, &names)?
-        .into_iter()
-        .filter_map(|id| match graph.node(id) {
-            Some(node) => match &node.derivation {
-                crate::graph::Derivation::Package(package) => Some((node.clone(), package.clone())),
-                _ => None,
-            },
-            None => None,
-        })
-        .collect();
-    Ok((release, graph, wanted))
+    check_names(&release, &graph, global, output)?;
+    let wanted = select(&graph, &names)?;
+    let top = if names.is_empty() { Top::Roots } else { Top::Named };
+    Ok(Loaded { release, graph, wanted, top })
+}
+
+/// Checks names against the archive if the store happens to hold its index: evaluation needs
+/// nothing but the release folder.
+fn check_names(
+    release: &Release,
+    graph: &Graph,
+    global: &Global,
+    output: &Output,
+) -> Result<(), Failure> {
+    if !store_folder(global)?.join("version").as_path().exists() {
+        output.note("names not checked against the archive: there is no store yet");
+        return Ok(());
+    }
+    let offline = Global { offline: true, ..global.clone() };
+    let machine = Machine::open(release, &offline)?;
+    release.check_names(graph, &machine.world(), &Snapshots::default(), output)
 }
 
 /// The packages of these names, or all; sorted by name.
@@ -91,16 +125,10 @@ fn document(graph: &Graph, node: &Node, package: &Package) -> Value {
         Origin::Package(origin) => format!("{}:{}", origin.span.file, origin.span.line),
         _ => String::new(),
     };
-    let depends: Vec<&str> = package
+    let depends: BTreeSet<&str> = package
         .dependencies
         .iter()
-        .filter_map(|id| graph.node(*id))
-        .filter_map(|node| match &node.derivation {
-            crate::graph::Derivation::Package(package) => Some(package.name.as_str()),
-            _ => None,
-        })
-        .collect::<BTreeSet<_>>()
-        .into_iter()
+        .filter_map(|id| Some(graph.node(*id)?.derivation.package()?.name.as_str()))
         .collect();
     json!({
         "name": package.name.as_str(),
@@ -111,48 +139,67 @@ fn document(graph: &Graph, node: &Node, package: &Package) -> Value {
     })
 }
 
-/// Packages and what they need (or what needs them), indented. What was told in full before is
-/// marked and not told again.
-fn tree(graph: &Graph, wanted: &[(Node, Package)], invert: bool) -> String {
-    let mut text = String::new();
-    let mut told = BTreeSet::new();
-    for (node, _) in wanted {
-        branch(graph, node.id, invert, "", "", &mut told, &mut text);
-    }
-    text
+/// Which way a tree is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// Below a package stands what it needs.
+    Needs,
+    /// Below a package stands what needs it.
+    NeededBy,
 }
 
-fn branch(
-    graph: &Graph,
-    id: DerivationId,
-    invert: bool,
-    lead: &str,
-    below: &str,
-    told: &mut BTreeSet<DerivationId>,
-    text: &mut String,
-) {
-    let Some(node) = graph.node(id) else { return };
-    let crate::graph::Derivation::Package(package) = &node.derivation else { return };
-    let next = if invert { graph.dependents(id) } else { package.dependencies.clone() };
-    let mut next: Vec<_> = next
+impl Direction {
+    fn next(self, graph: &Graph, node: &Node) -> Vec<DerivationId> {
+        let mut next: Vec<_> = match self {
+            Self::Needs => graph.needs(node.id),
+            Self::NeededBy => graph.dependents(node.id),
+        }
         .into_iter()
-        .filter_map(|id| match &graph.node(id)?.derivation {
-            crate::graph::Derivation::Package(package) => Some((package.name.clone(), id)),
-            _ => None,
-        })
+        .filter_map(|id| Some((&graph.node(id)?.derivation.package()?.name, id)))
         .collect();
-    next.sort();
-    let again = !told.insert(id) && !next.is_empty();
-    let mark = if again { " (see above)" } else { "" };
-    let _ = writeln!(text, "{lead}{} {} {}{mark}", package.name, package.version, id.short());
-    if again {
-        return;
+        next.sort();
+        next.into_iter().map(|(_, id)| id).collect()
     }
-    let count = next.len();
-    for (index, (_, id)) in next.into_iter().enumerate() {
-        let last = index + 1 == count;
-        let lead = format!("{below}{}", if last { "└── " } else { "├── " });
-        let below = format!("{below}{}", if last { "    " } else { "│   " });
-        branch(graph, id, invert, &lead, &below, told, text);
+}
+
+/// Packages and what is below them, indented. What was told in full before is marked and not told again.
+fn tree(graph: &Graph, wanted: &[(&Node, &Package)], direction: Direction, top: Top) -> String {
+    let below: BTreeSet<DerivationId> =
+        wanted.iter().flat_map(|(node, _)| direction.next(graph, node)).collect();
+    let mut tree = Tree { graph, direction, told: BTreeSet::new(), text: String::new() };
+    for (node, package) in wanted {
+        if top == Top::Named || !below.contains(&node.id) {
+            tree.branch(node, package, "", "");
+        }
+    }
+    tree.text
+}
+
+struct Tree<'a> {
+    graph: &'a Graph,
+    direction: Direction,
+    told: BTreeSet<DerivationId>,
+    text: String,
+}
+
+impl Tree<'_> {
+    fn branch(&mut self, node: &Node, package: &Package, lead: &str, below: &str) {
+        let next = self.direction.next(self.graph, node);
+        let again = !self.told.insert(node.id) && !next.is_empty();
+        let mark = if again { " (see above)" } else { "" };
+        let Package { name, version, .. } = package;
+        let _ = writeln!(self.text, "{lead}{name} {version} {}{mark}", node.id.short());
+        if again {
+            return;
+        }
+        let count = next.len();
+        for (index, id) in next.into_iter().enumerate() {
+            let Some(node) = self.graph.node(id) else { continue };
+            let Some(package) = node.derivation.package() else { continue };
+            let last = index + 1 == count;
+            let lead = format!("{below}{}", if last { "└── " } else { "├── " });
+            let below = format!("{below}{}", if last { "    " } else { "│   " });
+            self.branch(node, package, &lead, &below);
+        }
     }
 }

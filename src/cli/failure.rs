@@ -60,11 +60,6 @@ impl Kind {
 }
 
 impl Failure {
-    /// A failure that was already told in full.
-    pub fn told(kind: Kind) -> Self {
-        Self { kind, problems: Vec::new() }
-    }
-
     /// The user's input is wrong.
     pub fn input(code: &'static str, message: impl fmt::Display) -> Self {
         Self::new(Kind::Input, code, message)

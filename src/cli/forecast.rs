@@ -9,7 +9,7 @@ use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use crate::base::DerivationId;
 use crate::graph::{Derivation, Graph};
-use crate::realise::driver::{self, Options};
+use crate::realise::driver::{self, Options, Surveyed};
 use crate::realise::world::World;
 use crate::store::Verdict;
 
@@ -29,8 +29,8 @@ pub fn run(
     let spec = &release.spec.release;
     let stale: BTreeMap<DerivationId, String> = survey
         .iter()
-        .filter(|(_, there)| there.is_none())
-        .filter_map(|(id, _)| Some((*id, name(graph, *id)?)))
+        .filter(|surveyed| surveyed.there.is_none())
+        .filter_map(|surveyed| Some((surveyed.derivation, name(graph, surveyed.derivation)?)))
         .collect();
     output.text(&format!(
         "{} {} · {} · {} cached, {} to build\n",
@@ -41,7 +41,7 @@ pub fn run(
         stale.len(),
     ));
     let mut packages = Vec::new();
-    for (id, there) in &survey {
+    for Surveyed { derivation: id, there } in &survey {
         let Some(Derivation::Package(package)) = graph.node(*id).map(|node| &node.derivation)
         else {
             continue;

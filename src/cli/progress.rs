@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,13 @@ use crate::realise::event::{Event, Fault, Finished, Phase};
 
 /// A display that runs beside a build until it is dropped.
 pub struct Progress {
-    events: Option<Sender<Event>>,
+    events: Option<SyncSender<Event>>,
     display: Option<JoinHandle<()>>,
+    every_line: bool,
 }
+
+/// How many events may wait for the display.
+const BACKLOG: usize = 1024;
 
 impl Progress {
     /// The display that the flags and the terminal call for, for `jobs` packages at once.
@@ -29,21 +33,26 @@ impl Progress {
             ProgressKind::Auto => ProgressKind::Plain,
             kind => kind,
         };
-        let (events, inbox) = mpsc::channel();
+        let (events, inbox) = mpsc::sync_channel(BACKLOG);
         let verbose = global.verbose;
+        let every_line = verbose || kind == ProgressKind::Json;
         let display = std::thread::spawn(move || match kind {
             ProgressKind::Bar | ProgressKind::Auto => Bars::new(jobs, verbose).run(&inbox),
             ProgressKind::Plain => plain(&inbox, verbose),
             ProgressKind::Json => documents(&inbox),
             ProgressKind::None => inbox.iter().for_each(drop),
         });
-        Self { events: Some(events), display: Some(display) }
+        Self { events: Some(events), display: Some(display), every_line }
     }
 
     /// Shows an event, now or soon.
     pub fn tell(&self, event: Event) {
-        if let Some(events) = &self.events {
-            // A display that is gone has nothing to show it on.
+        let Some(events) = &self.events else { return };
+        // A display that is gone has nothing to show it on. One that is slow misses lines of a
+        // build, unless all of them were asked for: it must not hold up the build.
+        if matches!(event, Event::Line { .. }) && !self.every_line {
+            let _ = events.try_send(event);
+        } else {
             let _ = events.send(event);
         }
     }
@@ -268,16 +277,18 @@ impl Bars {
     }
 
     fn draw(&self) {
+        let title = |running: &Running| format!("{} {}", running.package, running.version);
+        let width =
+            self.running.iter().flatten().map(|one| title(one).chars().count()).max().unwrap_or(0);
         for (bar, running) in self.slots.iter().zip(&self.running) {
             bar.set_message(match running {
                 None => String::new(),
                 Some(running) => format!(
-                    "  {} {}   {}   {}   {}",
-                    running.package,
-                    running.version,
+                    "  {:width$}  {:>7}  {:<14}  {}",
+                    title(running),
                     duration(running.began.elapsed()),
                     running.phase,
-                    running.last
+                    running.last.trim_start()
                 ),
             });
         }

@@ -12,7 +12,7 @@ use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use super::progress::duration;
 use crate::graph::Derivation;
-use crate::realise::driver;
+use crate::realise::driver::{self, Surveyed};
 use crate::store::Verdict;
 
 /// Prints the standing of every release that was named.
@@ -63,7 +63,7 @@ fn one(
     }
     text.push('\n');
     let mut packages = Vec::new();
-    for (id, there) in &survey {
+    for Surveyed { derivation: id, there } in &survey {
         let Some(Derivation::Package(package)) = graph.node(*id).map(|node| &node.derivation)
         else {
             continue;

@@ -17,13 +17,13 @@ pub enum Error {
     Offline(String),
     /// No mirror is known, or none of those known to apt has the suite.
     #[error(
-        "no mirror of archive `{archive}` is known{}; name one by any of:\n  \
+        "no mirror of archive `{archive}` is known; name one by any of:\n  \
          `--mirror {archive}=URL`\n  \
          the environment variable `{variable}`\n  \
          `mirrors = [\"URL\"]` in `[archive.{archive}]` of release.toml\n  \
          `{archive} = [\"URL\"]` in `[mirrors]` of the user's config.toml{}\n  \
-         the host's own apt sources, if they carry the suite",
-        answers(.asked), place(.config)
+         the host's own apt sources, if they carry its suites{}",
+        place(.config), answers(.asked)
     )]
     NoMirror {
         /// The archive.
@@ -165,8 +165,7 @@ impl From<store::Error> for Error {
 }
 
 fn answers(mirrors: &[(Url, String)]) -> String {
-    let lines = mirrors.iter().map(|(url, why)| format!("\n  {url} (from apt): {why}"));
-    lines.collect()
+    mirrors.iter().map(|(url, why)| format!("\n    not {url}: {why}")).collect()
 }
 
 fn place(config: &Option<HostPath>) -> String {

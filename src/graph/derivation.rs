@@ -18,7 +18,7 @@ pub enum Derivation {
     /// A chroot snapshot.
     Root(Root),
     /// A source package, built for one architecture.
-    Package(Package),
+    Package(Box<Package>),
     /// The whole release.
     Release(Release),
 }
@@ -125,6 +125,14 @@ pub struct Release {
 }
 
 impl Derivation {
+    /// The package, if it is one.
+    pub fn package(&self) -> Option<&Package> {
+        match self {
+            Self::Package(package) => Some(package),
+            Self::Source(_) | Self::Root(_) | Self::Release(_) => None,
+        }
+    }
+
     /// The canonical JSON document.
     pub fn to_json(&self) -> Json {
         match self {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::derivation::{Source as SourceDerivation, SourceFile};
-use super::packaging;
+use super::{Wanted, packaging};
 use crate::archive::deb::changelog;
 use crate::archive::deb::control;
 use crate::archive::deb::dependency::{
@@ -34,13 +34,6 @@ pub struct Draft<'a> {
     pub files: BTreeMap<String, String>,
     pub changelog: String,
     pub environment: BTreeMap<String, String>,
-}
-
-/// Build dependencies that were written at one place, reduced.
-pub struct Wanted {
-    pub depends: Dependencies,
-    pub text: String,
-    pub span: Option<Span>,
 }
 
 /// A binary package that a source builds, and the virtual ones it stands for.
@@ -87,6 +80,14 @@ impl<'a> Draft<'a> {
         };
         let (source, mut declared) = match &package.source.value {
             Source::Archive { name } => {
+                if *name != package.name {
+                    return Err(Diagnostic::new(
+                        "name-mismatch",
+                        format!("package `{}` is built from source `{name}`", package.name),
+                    )
+                    .at(package.source.span.clone(), "its own packaging calls it so")
+                    .hint(format!("name the package `{name}`")));
+                }
                 let locked = locked_source(package, lock, &root.archive.value, name)?;
                 directory = Some(locked.directory.clone());
                 (
@@ -379,8 +380,9 @@ fn wanted(
     architecture: &Architecture,
     profiles: &BTreeSet<String>,
 ) -> Result<Vec<Wanted>, Diagnostic> {
-    let own =
-        DEPENDS.iter().filter_map(|field| Some((declared.relations.get(*field)?.clone(), None)));
+    let own = DEPENDS.iter().filter_map(|field| {
+        Some((declared.relations.get(*field)?.clone(), control_field(package, field)))
+    });
     let needs = package.build.needs.iter().map(|text| (text.clone(), None));
     let fields = package.build_depends.iter().map(|item| (item.value.clone(), item.span.clone()));
     own.chain(needs)
@@ -393,6 +395,23 @@ fn wanted(
             Ok(Wanted { depends: depends.reduce(architecture, profiles), text, span })
         })
         .collect()
+}
+
+/// Where a field stands in the `debian/control` of a folder of the release.
+fn control_field(package: &Package, field: &str) -> Option<Span> {
+    let Source::Dir { path, packaging: Some(text), .. } = &package.source.value else {
+        return None;
+    };
+    let heads = |line: &str| {
+        line.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case(field))
+    };
+    let line = text.control.lines().position(heads)?;
+    Some(Span {
+        file: format!("{path}/debian/control").parse().ok()?,
+        line: u32::try_from(line).ok()?.checked_add(1)?,
+        column: 1,
+        length: u32::try_from(field.len()).ok()?,
+    })
 }
 
 fn check_version(package: &Package, declared: &Version) -> Result<(), Diagnostic> {

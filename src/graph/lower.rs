@@ -29,6 +29,12 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         spec.packages.iter().map(|package| Draft::new(package, spec, lock, architecture)),
     );
     errors.extend(wrong);
+    errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
+        |module| {
+            Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
+                .hint("`perestroika lock` pins it")
+        },
+    ));
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -186,13 +192,9 @@ fn lower_package(
     };
     let origin = PackageOrigin {
         span: package.span.clone(),
-        wanted: draft
-            .depends
-            .iter()
-            .map(|wanted| (wanted.text.clone(), wanted.span.clone()))
-            .collect(),
+        wanted: draft.depends.clone(),
         resources: package.resources.clone(),
         without_tests: package.without_tests.clone(),
     };
-    node(Derivation::Package(derivation), Origin::Package(origin))
+    node(Derivation::Package(Box::new(derivation)), Origin::Package(origin))
 }

@@ -4,6 +4,7 @@ pub mod derivation;
 mod draft;
 mod edges;
 mod lower;
+pub mod names;
 mod packaging;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use petgraph::visit::EdgeRef as _;
 pub use derivation::Derivation;
 pub use lower::lower;
 
+use crate::archive::deb::dependency::Dependencies;
 use crate::base::{DerivationId, ReleasePath, Span, Tree};
 use crate::spec::model::Resources;
 
@@ -71,12 +73,23 @@ pub enum Origin {
 pub struct PackageOrigin {
     /// The call that made it.
     pub span: Span,
-    /// Build dependencies as written in the spec, with their places.
-    pub wanted: Vec<(String, Option<Span>)>,
+    /// Build dependencies by the place they were written at.
+    pub wanted: Vec<Wanted>,
     /// Limits of its build.
     pub resources: Resources,
     /// Why its tests do not run.
     pub without_tests: Option<String>,
+}
+
+/// Build dependencies that were written at one place.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What they come to for the architecture and profiles of the build.
+    pub depends: Dependencies,
+    /// The text as it was written.
+    pub text: String,
+    /// Its place in the spec; none for those of the source's own packaging.
+    pub span: Option<Span>,
 }
 
 impl Graph {
@@ -118,10 +131,7 @@ impl Graph {
 
     /// The packages, each after everything it needs.
     pub fn packages(&self) -> impl Iterator<Item = (&Node, &derivation::Package)> {
-        self.nodes().filter_map(|node| match &node.derivation {
-            Derivation::Package(package) => Some((node, package)),
-            _ => None,
-        })
+        self.nodes().filter_map(|node| Some((node, node.derivation.package()?)))
     }
 
     /// The package of this name.

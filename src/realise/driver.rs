@@ -94,6 +94,15 @@ pub fn build(
     Ok(run.report())
 }
 
+/// What a package comes to without building.
+#[derive(Debug)]
+pub struct Surveyed {
+    /// The package.
+    pub derivation: DerivationId,
+    /// Its action and record; none if it, or something it needs, would have to be built.
+    pub there: Option<(ActionId, Arc<Record>)>,
+}
+
 /// What would be used of each wanted package without building: its action and record, or nothing
 /// if it, or something it needs, would have to be built. In the order of the graph.
 pub fn survey(
@@ -101,7 +110,7 @@ pub fn survey(
     graph: &Graph,
     wanted: &[DerivationId],
     options: &Options,
-) -> Result<Vec<(DerivationId, Option<(ActionId, Arc<Record>)>)>> {
+) -> Result<Vec<Surveyed>> {
     let mut run = Run::new(world, graph, wanted, options, &Arc::default(), &|_| {})?;
     run.take_what_is_there();
     Ok(run
@@ -109,7 +118,7 @@ pub fn survey(
         .iter()
         .map(|entry| {
             let there = entry.done.as_ref().map(|done| (done.action, Arc::clone(&done.record)));
-            (entry.node.id, there)
+            Surveyed { derivation: entry.node.id, there }
         })
         .collect())
 }
@@ -134,7 +143,7 @@ struct Entry<'a> {
     began: Option<Instant>,
     elapsed: Duration,
     done: Option<Done>,
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
 }
 
 impl<'a> Run<'a> {
@@ -246,7 +255,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes what came of a package, and tells of it and of those it brings down.
-    fn take(&mut self, id: NodeId, result: Result<Done, Failure>) {
+    fn take(&mut self, id: NodeId, result: Result<Done, Box<Failure>>) {
         let entry = &mut self.packages[id.0];
         entry.elapsed = entry.began.map(|began| began.elapsed()).unwrap_or_default();
         let finish = match result {

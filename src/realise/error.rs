@@ -70,6 +70,12 @@ pub enum Error {
         /// Its digest now.
         actual: Digest,
     },
+    /// A file of a source folder that vanished, or became something else, while it was built.
+    #[error("`{path}` is no longer the file that was evaluated")]
+    SourceGone {
+        /// The file.
+        path: String,
+    },
     /// A record of the store that cannot be read.
     #[error("record {digest} cannot be used")]
     Record {
@@ -124,7 +130,8 @@ impl Error {
             Self::Unsolvable { .. }
             | Self::Unpinned { .. }
             | Self::Evidence { .. }
-            | Self::SourceMoved { .. } => Fault::Input,
+            | Self::SourceMoved { .. }
+            | Self::SourceGone { .. } => Fault::Input,
             Self::Output { .. } | Self::OtherOutputs { .. } => Fault::Package,
             Self::Index { .. }
             | Self::Record { .. }
@@ -139,8 +146,8 @@ impl Error {
         }
     }
 
-    /// Further lines to it.
-    pub fn notes(&self) -> Vec<String> {
+    /// Reasons beside those of its sources.
+    pub fn reasons(&self) -> Vec<String> {
         match self {
             Self::Unsolvable { because } => because.clone(),
             Self::OtherOutputs { missing, unexpected } => {
@@ -152,10 +159,18 @@ impl Error {
                     .flatten()
                     .collect()
             }
-            Self::SourceMoved { .. } => {
+            Self::Snapshot(error) => error.reasons(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::SourceMoved { .. } | Self::SourceGone { .. } => {
                 vec!["run the command again: it evaluates the folder as it is now".to_owned()]
             }
-            Self::Snapshot(error) => error.notes(),
+            Self::Snapshot(error) => error.hints(),
             _ => Vec::new(),
         }
     }

@@ -89,7 +89,7 @@ pub enum Finished {
         action: ActionId,
     },
     /// It failed.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// Something it needs failed.
     Skipped {
         /// The package that failed first; none if everything was called off.
@@ -104,8 +104,10 @@ pub struct Failure {
     pub fault: Fault,
     /// What went wrong, in one line.
     pub cause: String,
-    /// More lines to it: reasons, hints.
-    pub notes: Vec<String>,
+    /// Why that was, the nearest reason first.
+    pub reasons: Vec<String>,
+    /// What to do about it.
+    pub hints: Vec<String>,
     /// The last lines of the build's log.
     pub tail: Vec<String>,
     /// The derivation that failed.

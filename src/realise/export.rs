@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
@@ -15,31 +16,52 @@ use crate::store::Store;
 /// The list of what an earlier run put into the folder.
 const LIST: &str = ".perestroika-files";
 
-/// Puts the outputs of `records`, and the manifest if the release is whole, into `folder`.
-/// Files of an earlier run that are no longer part of it are removed; others are left alone.
-/// A file that is there already with the same bytes is not written again.
+const MANIFEST: &str = "MANIFEST.json";
+
+/// How much of a release is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it: what an earlier run left and is no longer part of it goes.
+    Whole,
+    /// Some packages: what an earlier run left of the others stays.
+    Part,
+}
+
+/// Puts the outputs of `records`, and the manifest if the release is whole, into `folder`. Only
+/// files that an earlier run put there are ever removed; a manifest of something else than what
+/// is there now always is. A file that is there with the same bytes is not written again.
 pub fn export(
     store: &Store,
     folder: &HostPath,
     records: &[Arc<Record>],
     manifest: Option<&Manifest>,
+    scope: Scope,
 ) -> Result<()> {
     fs::create_dir_all(folder).map_err(at("create", folder))?;
     let list = folder.join(LIST);
     let before = fs::read_to_string(&list).unwrap_or_default();
+    let mut changed = false;
     let mut names = BTreeSet::new();
     for output in records.iter().flat_map(|record| &record.outputs) {
         names.insert(output.file.as_str());
-        copy(store, folder, output)?;
+        changed |= copy(store, folder, output)? == Copied::Anew;
     }
     if let Some(manifest) = manifest {
-        names.insert("MANIFEST.json");
-        replace(folder, "MANIFEST.json", |file| {
-            std::io::Write::write_all(file, &manifest.document().encode())
-        })?;
+        names.insert(MANIFEST);
+        replace(folder, MANIFEST, |file| file.write_all(&manifest.document().encode()))?;
     }
-    for name in before.lines().filter(|name| is_plain(name) && !names.contains(name)) {
+    for name in before.lines().filter(|name| is_plain(name)) {
+        if names.contains(name) {
+            continue;
+        }
+        let stays = scope == Scope::Part && (name != MANIFEST || !changed);
         let path = folder.join(name);
+        if stays {
+            if path.as_path().exists() {
+                names.insert(name);
+            }
+            continue;
+        }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(at("remove", &path)(error));
@@ -49,19 +71,28 @@ pub fn export(
     }
     let text: String = names.iter().map(|name| format!("{name}\n")).collect();
     if text != before {
-        replace(folder, LIST, |file| std::io::Write::write_all(file, text.as_bytes()))?;
+        replace(folder, LIST, |file| file.write_all(text.as_bytes()))?;
     }
     Ok(())
+}
+
+/// What came of copying a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// The same bytes were there.
+    Before,
+    /// It was written.
+    Anew,
 }
 
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains('/')
 }
 
-fn copy(store: &Store, folder: &HostPath, output: &Output) -> Result<()> {
+fn copy(store: &Store, folder: &HostPath, output: &Output) -> Result<Copied> {
     let path = folder.join(&output.file);
     if is_same(&path, output) {
-        return Ok(());
+        return Ok(Copied::Before);
     }
     let mut object = store.open_object(&output.blake3)?;
     replace(folder, &output.file, |file| {
@@ -69,7 +100,8 @@ fn copy(store: &Store, folder: &HostPath, output: &Output) -> Result<()> {
             return Ok(());
         }
         std::io::copy(&mut object, file).map(drop)
-    })
+    })?;
+    Ok(Copied::Anew)
 }
 
 fn is_same(path: &HostPath, output: &Output) -> bool {

@@ -39,15 +39,8 @@ pub fn prepare(
     let folder = inputs.join("source");
     make_folder(&folder)?;
     match (source, &source_node.origin) {
-        (Source::Debian { files, .. }, Origin::Archive { archive, directory }) => {
-            let wanted: Vec<PoolFile> = files
-                .iter()
-                .map(|file| PoolFile {
-                    path: format!("{directory}/{}", file.name),
-                    size: file.size,
-                    sha256: file.sha256,
-                })
-                .collect();
+        (Source::Debian { files, .. }, Origin::Archive { archive, .. }) => {
+            let wanted = wanted(source_node, source);
             let objects =
                 world.upstream.files(world.store, archive, &wanted, &|_| {}, world.cancel)?;
             for (file, object) in files.iter().zip(objects) {
@@ -60,6 +53,19 @@ pub fn prepare(
         }
         _ => unreachable!("a source's origin is of its kind"),
     }
+}
+
+/// The files of its archive's pool that a source consists of.
+pub fn wanted(node: &Node, source: &Source) -> Vec<PoolFile> {
+    let (Source::Debian { files, .. }, Origin::Archive { directory, .. }) = (source, &node.origin)
+    else {
+        return Vec::new();
+    };
+    let path = |name: &str| format!("{directory}/{name}");
+    files
+        .iter()
+        .map(|file| PoolFile { path: path(&file.name), size: file.size, sha256: file.sha256 })
+        .collect()
 }
 
 /// Copies the files of `tree` and checks each against its digest while it is copied: what was
@@ -77,6 +83,9 @@ fn copy_tree(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
             }
         };
         let source = from.join(&entry.path);
+        if !fs::symlink_metadata(&source).is_ok_and(|there| there.is_file()) {
+            return Err(Error::SourceGone { path: source.to_string() });
+        }
         let bytes = fs::read(&source).map_err(at("read", &source))?;
         let actual = Digest::of(&bytes);
         if actual != *digest {

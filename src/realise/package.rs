@@ -50,7 +50,7 @@ const RESOLUTION_RULES: u32 =
     (solver::RULES << 20) | (buildroot::ASSEMBLY << 10) | sandbox::CONTRACT;
 
 /// Looks the package up, or builds it.
-pub fn realise(job: &Job<'_>) -> Result<Done, Failure> {
+pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
     match look_up(job) {
         Ok(Some(done)) => return Ok(done),
         Ok(None) => {}
@@ -125,7 +125,7 @@ fn adopted(job: &Job<'_>, action: ActionId) -> Result<Option<Done>> {
     Ok(whole.then(|| Done { action, record: Arc::new(record), cached: true }))
 }
 
-fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Failure> {
+fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let cause = cause(job).map_err(|error| run(&error))?;
@@ -198,7 +198,8 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Failure> {
     keep().map_err(|error| run(&error))
 }
 
-/// Fetches the packages of the build root and puts it together.
+/// Fetches the packages of the build root, and with them the source, whose failings are so known
+/// before any work is done; then puts the root together.
 fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot> {
     let world = job.world;
     let lists = [&resolved.lists.base, &resolved.lists.rest];
@@ -206,7 +207,8 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     for output in job.closure.iter().flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
     }
-    let wanted: Vec<PoolFile> = lists
+    let (source_node, source) = job.source();
+    let packages: Vec<PoolFile> = lists
         .iter()
         .flat_map(|list| list.iter())
         .filter(|package| !ours.contains_key(&package.sha256))
@@ -220,6 +222,7 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
         job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
     };
     let archive = &resolved.snapshot.archive;
+    let wanted = [packages, inputs::wanted(source_node, source)].concat();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
     let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {
@@ -271,7 +274,7 @@ fn cause(job: &Job<'_>) -> Result<String> {
 }
 
 /// Turns an outcome that is no success into the failure to be shown.
-fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Failure> {
+fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Box<Failure>> {
     let limits = request::limits(job.resources(), &job.allowance);
     let (fault, cause, hint) = match outcome.verdict {
         Verdict::Built => return Ok(()),
@@ -309,16 +312,17 @@ fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Fail
         ),
         Verdict::Cancelled => (Fault::Cancelled, "cancelled".to_owned(), None),
     };
-    Err(Failure {
+    Err(Box::new(Failure {
         fault,
         cause,
-        notes: hint.into_iter().map(ToOwned::to_owned).collect(),
+        reasons: Vec::new(),
+        hints: hint.into_iter().map(ToOwned::to_owned).collect(),
         tail: tail.to_vec(),
         derivation: job.node.id,
-    })
+    }))
 }
 
-fn failure(job: &Job<'_>, error: &Error) -> Failure {
+fn failure(job: &Job<'_>, error: &Error) -> Box<Failure> {
     let mut messages = vec![error.to_string()];
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -326,12 +330,12 @@ fn failure(job: &Job<'_>, error: &Error) -> Failure {
         source = cause.source();
     }
     let cause = messages.remove(0);
-    let mut notes: Vec<String> =
-        messages.into_iter().map(|message| format!("because: {message}")).collect();
-    notes.extend(error.notes());
+    messages.extend(error.reasons());
     let cancelled = job.world.cancel.load(Ordering::Relaxed);
     let fault = if cancelled { Fault::Cancelled } else { error.fault() };
-    Failure { fault, cause, notes, tail: Vec::new(), derivation: job.node.id }
+    let hints = error.hints();
+    let derivation = job.node.id;
+    Box::new(Failure { fault, cause, reasons: messages, hints, tail: Vec::new(), derivation })
 }
 
 /// What may not matter, kept for when it does.

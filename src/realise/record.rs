@@ -160,6 +160,13 @@ impl Record {
 }
 
 impl Output {
+    /// Whether other packages may build against it: a binary package, but not one of the debug
+    /// symbols that the distribution's tools split off.
+    pub fn is_offered(&self) -> bool {
+        self.file.ends_with(".deb")
+            && !self.control.lines().any(|line| line == "Auto-Built-Package: debug-symbols")
+    }
+
     fn to_json(&self) -> Json {
         let Self { file, size, blake3, sha256, control } = self;
         Json::object([

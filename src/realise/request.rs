@@ -60,6 +60,15 @@ pub fn script(package: &Package, source: &Source) -> String {
              cp ../changelog debian/changelog\nrm ../changelog\n"
         ));
     }
+    // What the graph says of the package and what its source says must be one thing.
+    let expected = format!("{} {}", package.name, package.version);
+    text.push_str(&format!(
+        "said=\"$(dpkg-parsechangelog -S Source) $(dpkg-parsechangelog -S Version)\"\n\
+         if [ \"$said\" != {expected} ]; then\n\
+         \techo \"error: the release builds\" {expected}\", its source is $said\" >&2\n\
+         \texit 1\nfi\n",
+        expected = quote(&expected),
+    ));
     text.push_str(
         "SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n",
     );

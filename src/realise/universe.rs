@@ -141,10 +141,7 @@ pub fn solve(
 /// those `from_seed`, and those of the package's own name space.
 fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryPackage>>> {
     let mut found = Vec::new();
-    for output in closure.iter().flat_map(|record| &record.outputs) {
-        if output.control.is_empty() || !output.file.ends_with(".deb") {
-            continue;
-        }
+    for output in closure.iter().flat_map(|record| &record.outputs).filter(|one| one.is_offered()) {
         let binary =
             BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
                 .map_err(|error| Error::Output {
@@ -166,6 +163,7 @@ pub fn offered_digest(closure: &[Arc<Record>]) -> Digest {
     let mut outputs: Vec<_> = closure
         .iter()
         .flat_map(|record| &record.outputs)
+        .filter(|output| output.is_offered())
         .map(|output| (output.file.as_str(), output.sha256))
         .collect();
     outputs.sort_unstable();

@@ -182,6 +182,11 @@ impl Archive {
         binary(&pool, "alpha-doc", version, "all", "Source: alpha\n");
         binary(&pool, "g++-beta", version, "amd64", "");
         source(&pool, "alpha", version);
+        self.index();
+    }
+
+    /// Makes what is in the pool the suite.
+    pub fn index(&self) {
         let suite = self.root().join("dists/stable");
         let tool = |arguments: &[&str]| {
             run(Command::new("apt-ftparchive").args(arguments).current_dir(self.root()))
@@ -253,7 +258,8 @@ impl Archive {
     }
 }
 
-fn binary(pool: &Path, name: &str, version: &str, architecture: &str, fields: &str) {
+/// Puts a package of these control fields, with no files, into the pool.
+pub fn binary(pool: &Path, name: &str, version: &str, architecture: &str, fields: &str) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("DEBIAN")).unwrap();
     let control = format!(

@@ -33,6 +33,7 @@ pub(super) fn settle(
         below,
         time,
         known: known(members, placement),
+        set_id: set_id(members, below),
         modes: BTreeMap::new(),
         opaque: BTreeSet::new(),
     };
@@ -57,6 +58,23 @@ fn known(members: &[Member], placement: &Placement) -> BTreeMap<String, Entry> {
     placement.iter().filter_map(entry).collect()
 }
 
+/// Programs with set-id bits, which their files in the tree lack.
+fn set_id(members: &[Member], below: &Manifest) -> BTreeMap<(u64, Digest, u32), u32> {
+    let items = members.iter().flat_map(|member| &member.unpacked.contents.items);
+    let here = items.filter_map(|item| match item.what {
+        What::File { size, blake3, .. } => Some((size, blake3, item.mode)),
+        _ => None,
+    });
+    let there = below.entries.values().filter_map(|entry| match entry.kind {
+        EntryKind::File { size, blake3 } => Some((size, blake3, entry.mode)),
+        _ => None,
+    });
+    here.chain(there)
+        .filter(|(.., mode)| mode & 0o6000 != 0)
+        .map(|(size, blake3, mode)| ((size, blake3, mode & 0o1777), mode))
+        .collect()
+}
+
 struct Layer<'a> {
     path: &'a HostPath,
     below: &'a Manifest,
@@ -65,6 +83,8 @@ struct Layer<'a> {
     /// Modes that files and folders should have where the tree's own may differ.
     modes: BTreeMap<String, u32>,
     opaque: BTreeSet<String>,
+    /// Programs that packages ship with set-id bits: size, digest and mode without them, and with.
+    set_id: BTreeMap<(u64, Digest, u32), u32>,
 }
 
 /// What overlayfs writes into an upper folder instead of a file (its `userxattr` form).
@@ -148,8 +168,10 @@ impl Layer<'_> {
             // dpkg unpacked what is there already, shared with other roots.
             return Ok(());
         }
+        let moved_here = !self.known.contains_key(path) && !self.below.entries.contains_key(path);
+        let known_mode = if moved_here { self.shipped_mode(from, metadata)? } else { None };
         self.discard(path)?;
-        self.modes.insert(path.to_owned(), mode);
+        self.modes.insert(path.to_owned(), known_mode.unwrap_or(mode));
         if mode & 0o6000 != 0 {
             fs::set_permissions(from, Permissions::from_mode(mode & 0o777))
                 .map_err(system("protect", from))?;
@@ -158,6 +180,15 @@ impl Layer<'_> {
             let _ = rustix::fs::removexattr(from.as_path(), attribute);
         }
         fs::rename(from, &to).map_err(system("move", from))
+    }
+
+    /// The mode of a program with set-id bits that a script has moved: the file has lost them.
+    fn shipped_mode(&self, file: &HostPath, metadata: &Metadata) -> Result<Option<u32>, Error> {
+        let (size, mode) = (metadata.len(), metadata.mode() & 0o1777);
+        if !self.set_id.keys().any(|(known, _, with)| (*known, *with) == (size, mode)) {
+            return Ok(None);
+        }
+        Ok(self.set_id.get(&(size, hash(file)?, mode)).copied())
     }
 
     /// Removes what the layer itself has at `path`.

@@ -98,7 +98,7 @@ pub(super) fn unpack(deb: File, into: &HostPath, owner: Owner) -> Result<Unpacke
         let what = match &entry.kind {
             Kind::Directory => What::Directory,
             Kind::File { .. } => {
-                let wants_md5 = conffiles.iter().any(|conffile| *conffile == entry.path);
+                let wants_md5 = conffiles.contains(&entry.path);
                 let mut file = folder.file(&entry.path)?;
                 let digests = copy(content, &mut file, wants_md5, &mut buffer)
                     .map_err(system("write", files.join(&entry.path)))?;

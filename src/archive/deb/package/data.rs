@@ -95,7 +95,6 @@ impl<'a> Data<'a> {
             }
             Ok(())
         })();
-        drop(archive);
         match walked {
             Ok(()) => {
                 io::copy(&mut stream, &mut io::sink()).map_err(|error| stream.error(error))?;
