@@ -59,8 +59,9 @@ impl Release {
         };
         let archives =
             BTreeMap::from([("upstream".to_owned(), LockedArchive { suites: vec![suite] })]);
-        let mut release =
-            Self { files: BTreeMap::new(), lock: Lock { archives, ..Lock::default() } };
+        let stdlib = ["debian", "script"].map(|module| (module.to_owned(), Sha256::of(b"module")));
+        let lock = Lock { archives, stdlib: stdlib.into(), ..Lock::default() };
+        let mut release = Self { files: BTreeMap::new(), lock };
         release.put("release.toml", RELEASE);
         for (path, text) in files {
             release.put(path, text);
@@ -332,20 +333,20 @@ fn a_cycle_is_told_with_the_whole_loop_and_its_lines() {
         release.wrong(),
         "\
 error: build dependencies go round: aa -> bb -> cc -> aa
- --> packages/aa.rhai:1:1
+ --> src/aa/debian/control:2:1
   |
-1 | package(#{
-  | ^^^^^^^ `aa` needs `libb-dev` of `bb`
+2 | Build-Depends: libb-dev
+  | ^^^^^^^^^^^^^ `aa` needs `libb-dev` of `bb`
   |
  ::: packages/bb.rhai:7:9
   |
 7 |         \"libc-dev | xx\",
   |         --------------- `bb` needs `libc-dev` of `cc`
   |
- ::: packages/cc.rhai:1:1
+ ::: src/cc/debian/control:2:1
   |
-1 | package(#{
-  | ------- `cc` needs `liba-dev` of `aa`
+2 | Build-Depends: liba-dev
+  | ------------- `cc` needs `liba-dev` of `aa`
   |
 help: `from_seed: [\"liba-dev\"]` in `cc` takes it from the archive instead
 "
