@@ -35,6 +35,10 @@ archive = "test"
 packages = ["alpha"]
 "#;
 
+/// A newer `alpha` than the archive's own.
+const ALPHA: &str = "Package: alpha\nVersion: 9\nArchitecture: amd64\n\
+                     Maintainer: A <a@example.org>\nDescription: test\n";
+
 /// An archive, and a release over it that rebuilds its source `alpha`. The archive's packages
 /// are empty, so no build gets further than its root; everything up to there is real.
 struct Scene {
@@ -44,7 +48,7 @@ struct Scene {
 
 /// What the build root of [`Scene`] comes to when nothing is wrong: its packages are empty, so
 /// there is nothing in it to configure them with.
-const ROOT_IS_EMPTY: &str = "alpha 1.0 failed: ";
+const ROOT_IS_EMPTY: &str = "cannot run `/bin/sh` in the guest";
 
 impl Scene {
     fn new() -> Self {
@@ -274,6 +278,22 @@ fn an_index_that_has_moved_on_says_where_the_pinned_one_could_come_from() {
 }
 
 #[test]
+fn an_unknown_build_dependency_is_shown_with_the_nearest_name() {
+    let scene = Scene::locked();
+    let spec = "rebuild(\"alpha\").add(#{ build_depends: [\"alpa-doc (>= 1)\"] })";
+    scene.desk.write("alpha.rhai", spec);
+    let words = ["unknown build dependency `alpa-doc`", "alpha.rhai:1:42", "`alpha-doc`"];
+    for command in ["eval", "build"] {
+        scene.desk.run(&[command]).fails(2, &words).is_nothing_built();
+    }
+    scene.desk.write("alpha.rhai", spec.replace("(>= 1)", "(>= 99)").replace("alpa", "alpha"));
+    let words = ["no build root satisfies its build dependencies", "alpha-doc", "99"];
+    scene.desk.run(&["build"]).fails(2, &words).is_nothing_built();
+    scene.desk.write("alpha.rhai", "rebuild(\"alpha\")");
+    scene.is_good_again();
+}
+
+#[test]
 fn evidence_that_was_changed_is_refused() {
     let scene = Scene::locked().with_new_store();
     let path = "release.lock.d/test/stable.InRelease";
@@ -309,10 +329,8 @@ fn a_package_that_climbs_out_of_its_root_is_refused() {
     ];
     for (members, word) in cases {
         let scene = Scene::new();
-        let fields = "Package: alpha\nVersion: 9\nArchitecture: amd64\n\
-                      Maintainer: A <a@example.org>\nDescription: test\n";
         let file = scene.archive.root().join("pool/main/alpha_9_amd64.deb");
-        fs::write(&file, debs::deb(fields, &members)).unwrap();
+        fs::write(&file, debs::deb(ALPHA, &members)).unwrap();
         scene.archive.index();
         scene.desk.run(&["lock"]).succeeds();
         let words = ["alpha 1.0 failed", "package `alpha", "cannot be unpacked", word];
@@ -324,6 +342,79 @@ fn a_package_that_climbs_out_of_its_root_is_refused() {
         scene.desk.run(&["update"]).succeeds();
         scene.is_good_again();
     }
+}
+
+/// A mount over the store, in a namespace of its own, before the program starts.
+fn over_store<'a>(desk: &'a Desk, mount: &'a str) -> Vec<&'a str> {
+    let store = desk.store().to_str().unwrap();
+    vec!["unshare", "-rm", "sh", "-ec", mount, store]
+}
+
+#[test]
+fn a_store_without_room_is_named_and_stays_whole() {
+    let scene = Scene::new();
+    let much = debs::member("./much", b'0', "", &[b'x'; 400_000]);
+    let file = scene.archive.root().join("pool/main/alpha_9_amd64.deb");
+    fs::write(&file, debs::deb(ALPHA, &[much])).unwrap();
+    scene.archive.index();
+    scene.desk.run(&["lock"]).succeeds();
+    let store = scene.desk.store().to_str().unwrap();
+    let mount = "mount -t tmpfs -o size=256k tmpfs $0; exec \"$@\"";
+    let words = ["no space left to", store, "`--store DIR`"];
+    scene.desk.run_as(&over_store(&scene.desk, mount), &["build"]).fails(3, &words);
+    let mount = mount.replace("256k", "64k");
+    for command in ["build", "update", "status"] {
+        scene.desk.run_as(&over_store(&scene.desk, &mount), &[command]).fails(3, &words);
+    }
+    fs::remove_file(file).unwrap();
+    scene.archive.index();
+    scene.desk.run(&["update"]).succeeds();
+    scene.is_good_again();
+}
+
+#[test]
+fn a_store_that_takes_no_writes_is_named() {
+    let scene = Scene::locked();
+    let store = scene.desk.store().to_str().unwrap();
+    let mount = "mount --bind $0 $0; mount -o remount,bind,ro $0; exec \"$@\"";
+    let words = ["it is read-only", store, "`--store DIR`"];
+    for command in ["build", "update", "status"] {
+        scene.desk.run_as(&over_store(&scene.desk, mount), &[command]).fails(3, &words);
+    }
+    scene.desk.run_as(&over_store(&scene.desk, mount), &["eval"]).succeeds();
+    scene.is_good_again();
+}
+
+#[test]
+fn a_store_that_is_none_is_left_alone() {
+    let mut scene = Scene::locked();
+    let keep = tempfile::tempdir().unwrap();
+    let path = keep.path().join("store");
+    let mut check = |words: &[&str]| {
+        scene.desk = std::mem::replace(&mut scene.desk, Desk::new()).with_store(&path);
+        let before = listing(keep.path());
+        scene.desk.run(&["build"]).fails(3, words).is_nothing_built();
+        assert_eq!(listing(keep.path()), before);
+    };
+    fs::write(&path, "a file").unwrap();
+    check(&["store`", "because: "]);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("letters"), "mine").unwrap();
+    check(&["is no store and not empty (it holds `letters`)", "`--store DIR`"]);
+    fs::remove_file(path.join("letters")).unwrap();
+    fs::write(path.join("version"), "perestroika/store/99\n").unwrap();
+    check(&["has layout `perestroika/store/99`", "`--store DIR`"]);
+    fs::remove_file(path.join("version")).unwrap();
+    scene.is_good_again();
+}
+
+fn listing(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = entries.collect();
+    all.extend(all.clone().iter().filter(|path| path.is_dir()).flat_map(|path| listing(path)));
+    all.sort();
+    all
 }
 
 impl Ran {
