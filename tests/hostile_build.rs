@@ -92,6 +92,14 @@ fn hostile_builds_end_and_the_good_ones_beside_them_are_built() {
         ("fails", long.clone(), "echo 'x.c:3: error: it is broken' >&2; exit 7".to_owned()),
         ("kills", long.clone(), "kill -9 -1; kill -9 $$".to_owned()),
         ("strays", long.clone(), "echo x > ../libstray_1_all.deb".to_owned()),
+        (
+            "others",
+            long.clone(),
+            "mkdir -p other/DEBIAN\nprintf 'Package: libother\\nSource: others\\nVersion: 1\\nArchitecture: all\\n\
+             Maintainer: A <a@x.example>\\nDescription: x\\n' > other/DEBIAN/control\n\
+             dpkg-deb -b other ../libother_1_all.deb"
+                .to_owned(),
+        ),
     ];
     let good = [
         (
@@ -137,7 +145,8 @@ fn hostile_builds_end_and_the_good_ones_beside_them_are_built() {
         ("talks", "its build took longer than 6 s"),
         ("fails", "x.c:3: error: it is broken"),
         ("kills", "its build"),
-        ("strays", "its build left other packages than its packaging declares"),
+        ("strays", "output `libstray_1_all.deb`: not a Debian package"),
+        ("others", "its build left other packages than its packaging declares"),
     ] {
         assert_eq!(of(name)["status"], "failed", "{name}");
         let (begin, message) = (format!("{name} 1.{token} failed: "), message(&document, name));
@@ -145,7 +154,7 @@ fn hostile_builds_end_and_the_good_ones_beside_them_are_built() {
         let hint = format!("its spec: packages/{name}.rhai:1");
         assert!(error(&document, name)["hints"].to_string().contains(&hint), "{document}");
     }
-    assert!(message(&document, "strays").contains("libstray"), "{document}");
+    assert!(message(&document, "others").contains("not declared: libother"), "{document}");
     for (name, ..) in &good {
         assert_eq!(of(name)["status"], "built", "{name}: {document}\n{}", ran.err);
         let outputs = of(name)["outputs"].to_string();

@@ -312,14 +312,7 @@ fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Fail
         ),
         Verdict::Cancelled => (Fault::Cancelled, "cancelled".to_owned(), None),
     };
-    Err(Failure {
-        fault,
-        cause,
-        reasons: Vec::new(),
-        hints: hint.into_iter().map(ToOwned::to_owned).collect(),
-        tail: tail.to_vec(),
-        derivation: job.node.id,
-    })
+    Err(Failure { fault, cause, reasons: Vec::new(), hint, tail: tail.to_vec() })
 }
 
 fn failure(job: &Job<'_>, error: &Error) -> Failure {
@@ -333,8 +326,7 @@ fn failure(job: &Job<'_>, error: &Error) -> Failure {
     messages.extend(error.reasons());
     let cancelled = job.world.cancel.load(Ordering::Relaxed);
     let fault = if cancelled { Fault::Cancelled } else { error.fault() };
-    let hints = error.hints();
-    Failure { fault, cause, reasons: messages, hints, tail: Vec::new(), derivation: job.node.id }
+    Failure { fault, cause, reasons: messages, hint: error.hint(), tail: Vec::new() }
 }
 
 /// What may not matter, kept for when it does.
