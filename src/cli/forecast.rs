@@ -68,7 +68,7 @@ pub fn run(
         let waits = if after.is_empty() {
             String::new()
         } else {
-            format!("; may stay cached if {} come out the same", after.join(", "))
+            format!("; may stay cached if the packages of {} come out the same", after.join(", "))
         };
         output.text(
             format!("  {status:7} {} {}  {why}{waits}", package.name, package.version).trim_end(),

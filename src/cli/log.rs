@@ -52,13 +52,13 @@ fn list(store: &Store, graph: &crate::graph::Graph, output: &Output) -> Result<V
     for attempt in &attempts {
         let time = attempt.started.strftime("%Y-%m-%d %H:%M:%S");
         let took = attempt.duration.map(duration).unwrap_or_default();
-        let _ = writeln!(
-            text,
+        let line = format!(
             "{time}  {:<11} {took:>8}  {}  {}",
             attempt.verdict.as_str(),
             attempt.package,
             attempt.summary
         );
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     if attempts.is_empty() {
         text.push_str("nothing of this release was built yet\n");

@@ -39,7 +39,7 @@ impl Progress {
         let display = std::thread::spawn(move || match kind {
             ProgressKind::Bar | ProgressKind::Auto => Bars::new(jobs, verbose).run(&inbox),
             ProgressKind::Plain => plain(&inbox, verbose),
-            ProgressKind::Json => inbox.iter().for_each(|event| line(&as_json(&event).to_string())),
+            ProgressKind::Json => documents(&inbox),
             ProgressKind::None => inbox.iter().for_each(drop),
         });
         Self { events: Some(events), display: Some(display), every_line }
@@ -305,6 +305,20 @@ impl Bars {
         text.push_str(&format!(" · {}", duration(self.began.elapsed())));
         self.overall.set_position(self.done as u64);
         self.overall.set_message(text);
+    }
+}
+
+/// A JSON document for every step. How far a step is, is told once: files come in many pieces.
+fn documents(events: &Receiver<Event>) {
+    let mut phases: BTreeMap<PackageName, String> = BTreeMap::new();
+    for event in events {
+        let text = as_json(&event).to_string();
+        if let Event::Phase { package, .. } = &event
+            && phases.insert(package.clone(), text.clone()).is_some_and(|last| last == text)
+        {
+            continue;
+        }
+        line(&text);
     }
 }
 

@@ -294,6 +294,7 @@ pub fn pool_many(
             next: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
             received: AtomicU64::new(0),
+            fetched: AtomicU64::new(0),
             bytes: wanted.iter().map(|index| files[*index].size).sum(),
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
@@ -322,7 +323,15 @@ pub fn pool_many(
                     report(Stage::Fetching);
                 };
                 let file = &files[*index];
-                match one(store, &run.batch, client, mirrors, file, cancel, &received) {
+                let result = one(store, &run.batch, client, mirrors, file, cancel, &received);
+                let result = result.and_then(|object| {
+                    let before = run.fetched.fetch_add(object.size, Ordering::Relaxed);
+                    if before / PORTION != (before + object.size) / PORTION {
+                        run.batch.flush()?;
+                    }
+                    Ok(object)
+                });
+                match result {
                     Ok(object) => {
                         *results[turn].lock().unwrap_or_else(PoisonError::into_inner) =
                             Some(object);
@@ -356,12 +365,18 @@ pub fn pool_many(
     Ok(found.into_iter().map(|one| one.expect("every file was found or fetched")).collect())
 }
 
+/// So many bytes are fetched before they are made durable together: whoever is killed loses no
+/// more than that.
+const PORTION: u64 = 16 << 20;
+
 /// What the threads of one [`pool_many`] share.
 struct Run<'a> {
     batch: Batch<'a>,
     next: AtomicUsize,
     done: AtomicUsize,
     received: AtomicU64,
+    /// Bytes of the files that are complete.
+    fetched: AtomicU64,
     bytes: u64,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,

@@ -14,9 +14,9 @@ use crate::base::{Digest, HostPath, Json, Sha256, Sha256Hasher};
 
 /// Blobs and documents on their way into the store; any number of threads may put into one.
 ///
-/// Nothing has a name before [`Batch::commit`], which syncs all, then renames all, then syncs the
-/// folders, then writes the table: a crash leaves whole files or none. Dropped without a commit,
-/// everything put is forgotten.
+/// Nothing has a name before [`Batch::commit`] or [`Batch::flush`], which sync all, then rename
+/// all, then sync the folders, then write the table: a crash leaves whole files or none. Dropped
+/// without a commit, everything put since is forgotten.
 #[derive(Debug)]
 pub struct Batch<'a> {
     store: &'a Store,
@@ -108,7 +108,13 @@ impl Batch<'_> {
 
     /// Makes everything that was put durable and gives it its names.
     pub fn commit(self) -> Result<()> {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        self.flush()
+    }
+
+    /// Does so with everything that was put so far, while others go on putting.
+    pub fn flush(&self) -> Result<()> {
+        let mut pending =
+            std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         if pending.is_empty() {
             return Ok(());
         }
