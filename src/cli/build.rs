@@ -79,6 +79,7 @@ fn build(
         .map_err(|error| machine_failed(&error))?;
     let snapshots = Arc::new(Snapshots::default());
     if survey.iter().any(|surveyed| surveyed.there.is_none()) {
+        output.note("reading the pinned indexes…");
         release.check_names(&graph, &world, &snapshots, output).map_err(early)?;
     }
     let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();

@@ -26,7 +26,7 @@ pub fn lock(arguments: &Lock, global: &Global, output: &Output) -> CommandResult
     if arguments.check {
         return check(&release, output);
     }
-    let locked = make(&release, Moves::Nothing, global).map_err(wrong)?;
+    let locked = make(&release, Moves::Nothing, global, output).map_err(wrong)?;
     write(&release.folder, &locked).map_err(wrong)?;
     Ok(tell(&locked, output, "nothing to pin: release.lock is as it should be"))
 }
@@ -37,7 +37,7 @@ pub fn update(arguments: &Update, global: &Global, output: &Output) -> CommandRe
     let (folder, names) = named_one(&arguments.words).map_err(wrong)?;
     let release = Release::load(&folder).map_err(wrong)?;
     let moves = if names.is_empty() { Moves::Everything } else { Moves::Names(&names) };
-    let locked = make(&release, moves, global).map_err(wrong)?;
+    let locked = make(&release, moves, global, output).map_err(wrong)?;
     if !arguments.dry_run {
         write(&release.folder, &locked).map_err(wrong)?;
     }
@@ -59,7 +59,13 @@ fn check(release: &Release, output: &Output) -> CommandResult {
     Err((document, failure.hint("`perestroika lock` pins what is missing and drops the rest")))
 }
 
-fn make(release: &Release, moves: Moves<'_>, global: &Global) -> Result<Locked, Failure> {
+fn make(
+    release: &Release,
+    moves: Moves<'_>,
+    global: &Global,
+    output: &Output,
+) -> Result<Locked, Failure> {
+    output.note("asking the archives…");
     let store = open_store(global)?;
     let texts: BTreeMap<String, String> = stdlib::MODULES
         .iter()

@@ -11,6 +11,9 @@ use super::failure::{Failure, Kind, Problem};
 use super::render;
 use crate::base::HostPath;
 
+/// The format of the documents that `--json` prints.
+const FORMAT: &str = "perestroika/output/1";
+
 /// Where a command's result goes, and in which form.
 pub struct Output {
     json: bool,
@@ -62,7 +65,7 @@ impl Output {
                 document = json!({});
             }
             let problems = failure.iter().flat_map(|failure| &failure.problems);
-            document["format"] = "perestroika/output/1".into();
+            document["format"] = FORMAT.into();
             document["errors"] = problems.map(as_json).collect();
             let mut out = anstream::stdout().lock();
             let _ = writeln!(out, "{document}");
@@ -102,10 +105,22 @@ impl Output {
     }
 }
 
-/// The wrong use of the command line, as clap tells it, or its help.
+/// The wrong use of the command line, as clap tells it, or its help. A program that asked for a
+/// document gets one.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    if error.use_stderr() { ExitCode::from(Kind::Input.code()) } else { ExitCode::SUCCESS }
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let message = error.to_string();
+        let problem = json!({ "code": "usage", "message": message.trim(), "hints": [] });
+        let document = json!({ "format": FORMAT, "errors": [problem] });
+        let _ = writeln!(anstream::stdout().lock(), "{document}");
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(Kind::Input.code())
 }
 
 /// How a folder is written before the paths of its files: relative to the working folder where

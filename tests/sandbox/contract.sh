@@ -60,6 +60,7 @@ echo full 2>&1 >/dev/full
 
 section "mounts"
 grep -vE '^[^ ]+ /proc/' /proc/mounts | sed -E '
+    s/,(fsync=)?volatile//
     s/([ug]id=)[0-9]+/\1ID/g
     s/,(redirect_dir|uuid|xino|index|metacopy|inode64|inode32|huge)(=[a-z]+)?//g
     /^[^ ]+ \/dev\/[a-z]+ (devtmpfs|tmpfs|ext4|overlay) /{

@@ -113,13 +113,29 @@ pub(super) fn run(
     };
     let mut log = Log { configured, count: 0, line: Vec::new(), all: Vec::new() };
     let outcome = executor.run(&request, &mut log, cancel)?;
+    let log = String::from_utf8_lossy(&log.all).into_owned();
     let verdict = match outcome.verdict {
         Verdict::Built => return Ok(()),
         Verdict::Cancelled => return Err(Error::Cancelled),
-        Verdict::Failed(code) => format!("dpkg ended with {code}"),
-        other => format!("{other:?}"),
+        Verdict::Failed(code) => blame(&log).unwrap_or_else(|| format!("dpkg ended with {code}")),
+        Verdict::Signalled(signal) => format!("dpkg was ended by signal {signal}"),
+        Verdict::TimedOut => "it took too long".to_owned(),
+        Verdict::Silent => "nothing was printed for too long".to_owned(),
+        Verdict::OutOfMemory => "it needed too much memory".to_owned(),
+        Verdict::OutOfSpace => "there was no space left".to_owned(),
+        Verdict::OutOfOutput => "it printed too much".to_owned(),
     };
-    Err(Error::Configure { verdict, log: String::from_utf8_lossy(&log.all).into_owned() })
+    Err(Error::Configure { verdict, log })
+}
+
+/// The first package that dpkg complained about, with the reason, which it prints below.
+fn blame(log: &str) -> Option<String> {
+    let mut lines = log.lines();
+    let complaint = lines.find_map(|line| line.strip_prefix("dpkg: error processing "))?;
+    let words = complaint.trim_start_matches("package ").trim_start_matches("archive ");
+    let name = words.split(" (").next().unwrap_or(words).trim_end_matches(':');
+    let name = name.strip_prefix(PACKAGES).map_or(name, |name| name.trim_start_matches('/'));
+    Some(format!("`{name}`: {}", lines.next().unwrap_or_default().trim()))
 }
 
 /// Fails unless every package of the layer is installed, as dpkg itself says.
@@ -220,4 +236,23 @@ impl Write for Log<'_> {
 pub(super) fn folder(path: HostPath, owner: Owner) -> Result<HostPath, Error> {
     Folder::create(&path, owner)?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blames_the_first_package_that_dpkg_could_not_handle() {
+        let log = "Setting up a (1) ...\nno way\n\
+            dpkg: error processing package a:amd64 (--configure):\n installed a package \
+            post-installation script subprocess returned error exit status 3\n\
+            dpkg: error processing package b (--configure):\n dependency problems\n";
+        let reason = "installed a package post-installation script subprocess \
+            returned error exit status 3";
+        assert_eq!(blame(log), Some(format!("`a:amd64`: {reason}")));
+        let log = "dpkg: error processing archive /run/packages/x_all.deb (--unpack):\n no\n";
+        assert_eq!(blame(log), Some("`x_all.deb`: no".to_owned()));
+        assert_eq!(blame("dpkg: cannot run"), None);
+    }
 }

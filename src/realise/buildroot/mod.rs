@@ -18,6 +18,7 @@ mod settle;
 mod unpacked;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -238,8 +239,11 @@ impl Maker<'_> {
         let delivery =
             configure::Delivery::prepare(packages, self.store, members, &steps, self.owner)?;
         (self.progress)(Progress { step: "configure", done: 0, total });
-        configure::run(self.executor, &below.paths, &halves, &delivery, self.cancel, &|done| {
-            (self.progress)(Progress { step: "configure", done, total })
+        let report = |done| (self.progress)(Progress { step: "configure", done, total });
+        std::thread::scope(|scope| {
+            // What was unpacked is written out while dpkg is busy; committing it waits for less.
+            scope.spawn(|| fs::File::open(&halves.farm).map(rustix::fs::syncfs));
+            configure::run(self.executor, &below.paths, &halves, &delivery, self.cancel, &report)
         })?;
         configure::check(&halves)?;
         (self.progress)(Progress { step: "settle", done: 0, total });

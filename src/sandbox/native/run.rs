@@ -100,12 +100,18 @@ fn order(request: &Request) -> Result<Order> {
     Ok(order)
 }
 
-/// Overlayfs leaves a folder behind that not even its owner may read; whoever clears up must.
+/// Overlayfs leaves folders behind that not even their owner may read; whoever clears up must.
 fn open_work(request: &Request) {
     if let Stage::Configure { work, .. } = &request.stage {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let _absent = rustix::fs::open(work.as_path(), flags, Mode::empty())
-            .and_then(|work| rustix::fs::chmodat(work, "work", Mode::RWXU, AtFlags::empty()));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut folder = rustix::fs::open(work.as_path(), flags, Mode::empty());
+        // The last two mark an overlay that is not synced; the inner ones may be absent.
+        for name in ["work", "incompat", "volatile"] {
+            folder = folder.and_then(|folder| {
+                rustix::fs::chmodat(&folder, name, Mode::RWXU, AtFlags::empty())?;
+                rustix::fs::openat(&folder, name, flags, Mode::empty())
+            });
+        }
     }
 }
 
