@@ -143,7 +143,7 @@ struct Entry<'a> {
     began: Option<Instant>,
     elapsed: Duration,
     done: Option<Done>,
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
 }
 
 impl<'a> Run<'a> {
@@ -255,7 +255,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes what came of a package, and tells of it and of those it brings down.
-    fn take(&mut self, id: NodeId, result: Result<Done, Failure>) {
+    fn take(&mut self, id: NodeId, result: Result<Done, Box<Failure>>) {
         let entry = &mut self.packages[id.0];
         entry.elapsed = entry.began.map(|began| began.elapsed()).unwrap_or_default();
         let finish = match result {

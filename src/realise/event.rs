@@ -89,7 +89,7 @@ pub enum Finished {
         action: ActionId,
     },
     /// It failed.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// Something it needs failed.
     Skipped {
         /// The package that failed first; none if everything was called off.

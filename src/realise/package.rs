@@ -50,7 +50,7 @@ const RESOLUTION_RULES: u32 =
     (solver::RULES << 20) | (buildroot::ASSEMBLY << 10) | sandbox::CONTRACT;
 
 /// Looks the package up, or builds it.
-pub fn realise(job: &Job<'_>) -> Result<Done, Failure> {
+pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
     match look_up(job) {
         Ok(Some(done)) => return Ok(done),
         Ok(None) => {}
@@ -125,7 +125,7 @@ fn adopted(job: &Job<'_>, action: ActionId) -> Result<Option<Done>> {
     Ok(whole.then(|| Done { action, record: Arc::new(record), cached: true }))
 }
 
-fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Failure> {
+fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let cause = cause(job).map_err(|error| run(&error))?;
@@ -274,7 +274,7 @@ fn cause(job: &Job<'_>) -> Result<String> {
 }
 
 /// Turns an outcome that is no success into the failure to be shown.
-fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Failure> {
+fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Box<Failure>> {
     let limits = request::limits(job.resources(), &job.allowance);
     let (fault, cause, hint) = match outcome.verdict {
         Verdict::Built => return Ok(()),
@@ -312,10 +312,10 @@ fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Fail
         ),
         Verdict::Cancelled => (Fault::Cancelled, "cancelled".to_owned(), None),
     };
-    Err(Failure { fault, cause, reasons: Vec::new(), hint, tail: tail.to_vec() })
+    Err(Box::new(Failure { fault, cause, reasons: Vec::new(), hint, tail: tail.to_vec() }))
 }
 
-fn failure(job: &Job<'_>, error: &Error) -> Failure {
+fn failure(job: &Job<'_>, error: &Error) -> Box<Failure> {
     let mut messages = vec![error.to_string()];
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -326,7 +326,8 @@ fn failure(job: &Job<'_>, error: &Error) -> Failure {
     messages.extend(error.reasons());
     let cancelled = job.world.cancel.load(Ordering::Relaxed);
     let fault = if cancelled { Fault::Cancelled } else { error.fault() };
-    Failure { fault, cause, reasons: messages, hint: error.hint(), tail: Vec::new() }
+    let hint = error.hint();
+    Box::new(Failure { fault, cause, reasons: messages, hint, tail: Vec::new() })
 }
 
 /// What may not matter, kept for when it does.
