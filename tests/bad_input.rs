@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use common::Desk;
 
@@ -177,11 +177,11 @@ fn a_lock_that_is_none_is_shown_where_it_breaks() {
     breaks(writes(b""), &["release.lock", "version"]);
     breaks(writes(b"\xff\xfe\0"), &["release.lock` is not UTF-8", "bring the old one back"]);
     let digest = |desk: &Desk| {
-        desk.replace("release.lock", "515e69", "51");
+        desk.replace("release.lock", "sha256 = \"", "sha256 = \"x");
     };
     breaks(digest, &["release.lock:9:"]);
     let wrong = |desk: &Desk| {
-        desk.replace("release.lock", "script = \"fad79d", "script = \"fad79e");
+        desk.write("release.lock.d/stdlib/script.rhai", "fn script(text) {}");
     };
     breaks(wrong, &["release.lock.d/stdlib/script.rhai` is not what release.lock pins"]);
 }
@@ -270,4 +270,51 @@ fn a_missing_keyring_is_named_where_the_release_names_it() {
     desk.run(&["lock"]).fails(2, &words);
     desk.run(&["update"]).fails(2, &words);
     desk.run(&["eval"]).succeeds();
+}
+
+/// A program that reads as an ordinary user does: even root may be refused.
+fn ordinary() -> &'static [&'static str] {
+    match rustix::process::geteuid().is_root() {
+        true => &["setpriv", "--bounding-set=-dac_override,-dac_read_search"],
+        false => &[],
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let desk = Desk::single();
+    let mode = |path: &str, mode| {
+        fs::set_permissions(desk.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (path, code, command) in [
+        ("hello.rhai", 2, "eval"),
+        ("release.toml", 2, "eval"),
+        ("release.lock", 2, "eval"),
+        ("src/hello", 2, "eval"),
+        ("src/hello/hello.c", 2, "build"),
+        ("keys/debian.pgp", 2, "build"),
+    ] {
+        mode(path, 0);
+        let words = [path, "cannot read", "Permission denied"];
+        desk.run_as(ordinary(), &[command]).fails(code, &words);
+        mode(path, 0o755);
+        desk.run_as(ordinary(), &["eval"]).succeeds();
+    }
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let fifo = |path: &str| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    };
+    let in_source = |desk: &Desk| fifo(desk.path("src/hello/pipe").to_str().unwrap());
+    breaks(in_source, &["`src/hello/pipe` is a named pipe", "hello.rhai:7:17"]);
+    let as_spec = |desk: &Desk| fifo(desk.path("pipe.rhai").to_str().unwrap());
+    breaks(as_spec, &["`pipe.rhai` is a named pipe"]);
+    let as_lock = |desk: &Desk| {
+        desk.remove("release.lock");
+        fifo(desk.path("release.lock").to_str().unwrap());
+    };
+    breaks(as_lock, &["release.lock` is no file"]);
 }

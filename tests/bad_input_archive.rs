@@ -35,6 +35,10 @@ archive = "test"
 packages = ["alpha"]
 "#;
 
+/// A newer `alpha` than the archive's own.
+const ALPHA: &str = "Package: alpha\nVersion: 9\nArchitecture: amd64\n\
+                     Maintainer: A <a@example.org>\nDescription: test\n";
+
 /// An archive, and a release over it that rebuilds its source `alpha`. The archive's packages
 /// are empty, so no build gets further than its root; everything up to there is real.
 struct Scene {
@@ -44,7 +48,7 @@ struct Scene {
 
 /// What the build root of [`Scene`] comes to when nothing is wrong: its packages are empty, so
 /// there is nothing in it to configure them with.
-const ROOT_IS_EMPTY: &str = "alpha 1.0 failed: ";
+const ROOT_IS_EMPTY: &str = "cannot run `/bin/sh` in the guest";
 
 impl Scene {
     fn new() -> Self {
@@ -102,7 +106,7 @@ fn a_tampered_index_is_refused() {
         ([good, vec![0; 9]].concat(), ["is larger than the", "bytes it may have", &path, digest]),
     ] {
         scene.archive.server.behave(&path, Behaviour::Replace(tampered));
-        scene.desk.run(&["build"]).fails(3, &words).is_nothing_built();
+        scene.desk.run(&["build"]).fails(3, &words).built_nothing();
         assert_eq!(scene.desk.store_is_intact().objects(), 0);
     }
     let json = scene.desk.run(&["build", "--json"]).fails(3, &[]).json();
@@ -134,7 +138,7 @@ fn a_tampered_package_is_refused() {
     other[90] ^= 1;
     scene.archive.server.behave(path, Behaviour::Replace(other));
     let words = ["alpha 1.0 failed", path, "is not the file that was asked for", "expected "];
-    scene.desk.run(&["build"]).fails(3, &words).is_nothing_built();
+    scene.desk.run(&["build"]).fails(3, &words).built_nothing();
     scene.archive.server.behave(path, Behaviour::Truncate);
     let words = ["alpha 1.0 failed", "cannot fetch", path, "(4 attempts)"];
     scene.desk.run(&["build"]).fails(3, &words);
@@ -152,7 +156,7 @@ fn a_tampered_source_is_refused_before_a_root_is_made() {
         let scene = Scene::locked();
         scene.archive.server.behave(path, Behaviour::Replace(other));
         let words = ["alpha 1.0 failed", path, "is not the file that was asked for", "expected "];
-        let ran = scene.desk.run(&["build"]).fails(3, &words).is_nothing_built();
+        let ran = scene.desk.run(&["build"]).fails(3, &words).built_nothing();
         assert!(!ran.err.contains("build root"), "{}", ran.err);
         scene.is_good_again();
     }
@@ -203,12 +207,12 @@ fn a_mirror_that_cannot_be_reached_is_named() {
     let Scene { archive, desk } = scene;
     let desk = desk.with_flags(["--mirror", &nobody]);
     let words = ["cannot fetch `http://127.0.0.1:", "(4 attempts)", "because: ", "refused"];
-    let ran = desk.run(&["build"]).fails(3, &words).is_nothing_built();
+    let ran = desk.run(&["build"]).fails(3, &words).built_nothing();
     assert!(!ran.err.contains("because: because"), "{}", ran.err);
     desk.run(&["update"]).fails(3, &words);
     let desk = desk.with_flags(["--offline"]);
     let words = ["dists/stable/main/binary-amd64/Packages", "not in the store", "`--offline`"];
-    desk.run(&["build"]).fails(3, &words).is_nothing_built();
+    desk.run(&["build"]).fails(3, &words).built_nothing();
     let desk = desk.with_flags([format!("--mirror=test={}", archive.server.url)]);
     Scene { archive, desk }.is_good_again();
 }
@@ -227,7 +231,7 @@ fn no_mirror_at_all_lists_the_five_ways_to_name_one() {
         ".config/perestroika/config.toml",
         "the host's own apt sources",
     ];
-    desk.run_as(&no_apt, &["build"]).fails(3, &words).is_nothing_built();
+    desk.run_as(&no_apt, &["build"]).fails(3, &words).built_nothing();
     desk.run_as(&no_apt, &["update"]).fails(3, &words);
     let lines = format!("mirrors = [\"{}\"]\nkeyring", archive.server.url);
     desk.replace("release.toml", "keyring", &lines);
@@ -249,7 +253,7 @@ fn an_index_that_has_moved_on_says_where_the_pinned_one_could_come_from() {
         "from a store or bundle that has it, or from a mirror that keeps",
         "`perestroika update` pins the present one",
     ];
-    scene.desk.run(&["build"]).fails(3, &words).is_nothing_built();
+    scene.desk.run(&["build"]).fails(3, &words).built_nothing();
     assert_eq!(scene.desk.store_is_intact().objects(), 0);
     // Its index is back, but not its packages.
     fs::write(&old, kept).unwrap();
@@ -260,7 +264,7 @@ fn an_index_that_has_moved_on_says_where_the_pinned_one_could_come_from() {
         "it can come from a store or bundle that has it, or from another mirror",
         "SHA-256",
     ];
-    scene.desk.run(&["build"]).fails(3, &words).is_nothing_built();
+    scene.desk.run(&["build"]).fails(3, &words).built_nothing();
     scene.desk.store_is_intact();
     scene.archive.publish("1.0-1");
     upstream::binary(
@@ -274,13 +278,29 @@ fn an_index_that_has_moved_on_says_where_the_pinned_one_could_come_from() {
 }
 
 #[test]
+fn an_unknown_build_dependency_is_shown_with_the_nearest_name() {
+    let scene = Scene::locked();
+    let spec = "rebuild(\"alpha\").add(#{ build_depends: [\"alpa-doc (>= 1)\"] })";
+    scene.desk.write("alpha.rhai", spec);
+    let words = ["unknown build dependency `alpa-doc`", "alpha.rhai:1:42", "`alpha-doc`"];
+    for command in ["eval", "build"] {
+        scene.desk.run(&[command]).fails(2, &words).built_nothing();
+    }
+    scene.desk.write("alpha.rhai", spec.replace("(>= 1)", "(>= 99)").replace("alpa", "alpha"));
+    let words = ["no build root satisfies its build dependencies", "alpha-doc", "99"];
+    scene.desk.run(&["build"]).fails(2, &words).built_nothing();
+    scene.desk.write("alpha.rhai", "rebuild(\"alpha\")");
+    scene.is_good_again();
+}
+
+#[test]
 fn evidence_that_was_changed_is_refused() {
     let scene = Scene::locked().with_new_store();
     let path = "release.lock.d/test/stable.InRelease";
     let good = scene.desk.read(path);
     scene.desk.write(path, good.replacen("Codename", "codename", 1));
     let words = [path, "is not the file that was pinned", "expected ", "actual "];
-    scene.desk.run(&["build"]).fails(2, &words).is_nothing_built();
+    scene.desk.run(&["build"]).fails(2, &words).built_nothing();
     scene.desk.run(&["lock", "--check"]).fails(1, &[path]);
     scene.desk.write(path, good);
     scene.is_good_again();
@@ -309,14 +329,12 @@ fn a_package_that_climbs_out_of_its_root_is_refused() {
     ];
     for (members, word) in cases {
         let scene = Scene::new();
-        let fields = "Package: alpha\nVersion: 9\nArchitecture: amd64\n\
-                      Maintainer: A <a@example.org>\nDescription: test\n";
         let file = scene.archive.root().join("pool/main/alpha_9_amd64.deb");
-        fs::write(&file, debs::deb(fields, &members)).unwrap();
+        fs::write(&file, debs::deb(ALPHA, &members)).unwrap();
         scene.archive.index();
         scene.desk.run(&["lock"]).succeeds();
         let words = ["alpha 1.0 failed", "package `alpha", "cannot be unpacked", word];
-        scene.desk.run(&["build"]).fails(3, &words).is_nothing_built();
+        scene.desk.run(&["build"]).fails(3, &words).built_nothing();
         assert_eq!(fs::read_dir(escape.path()).unwrap().count(), 0, "{word}");
         scene.desk.store_is_intact();
         fs::remove_file(&file).unwrap();
@@ -326,10 +344,83 @@ fn a_package_that_climbs_out_of_its_root_is_refused() {
     }
 }
 
+/// A mount over the store, in a namespace of its own, before the program starts.
+fn over_store<'a>(desk: &'a Desk, mount: &'a str) -> Vec<&'a str> {
+    let store = desk.store().to_str().unwrap();
+    vec!["unshare", "-rm", "sh", "-ec", mount, store]
+}
+
+#[test]
+fn a_store_without_room_is_named_and_stays_whole() {
+    let scene = Scene::new();
+    let much = debs::member("./much", b'0', "", &[b'x'; 400_000]);
+    let file = scene.archive.root().join("pool/main/alpha_9_amd64.deb");
+    fs::write(&file, debs::deb(ALPHA, &[much])).unwrap();
+    scene.archive.index();
+    scene.desk.run(&["lock"]).succeeds();
+    let store = scene.desk.store().to_str().unwrap();
+    let mount = "mount -t tmpfs -o size=256k tmpfs $0; exec \"$@\"";
+    let words = ["no space left to", store, "`--store DIR`"];
+    scene.desk.run_as(&over_store(&scene.desk, mount), &["build"]).fails(3, &words);
+    let mount = mount.replace("256k", "64k");
+    for command in ["build", "update", "status"] {
+        scene.desk.run_as(&over_store(&scene.desk, &mount), &[command]).fails(3, &words);
+    }
+    fs::remove_file(file).unwrap();
+    scene.archive.index();
+    scene.desk.run(&["update"]).succeeds();
+    scene.is_good_again();
+}
+
+#[test]
+fn a_store_that_takes_no_writes_is_named() {
+    let scene = Scene::locked();
+    let store = scene.desk.store().to_str().unwrap();
+    let mount = "mount --bind $0 $0; mount -o remount,bind,ro $0; exec \"$@\"";
+    let words = ["it is read-only", store, "`--store DIR`"];
+    for command in ["build", "update", "status"] {
+        scene.desk.run_as(&over_store(&scene.desk, mount), &[command]).fails(3, &words);
+    }
+    scene.desk.run_as(&over_store(&scene.desk, mount), &["eval"]).succeeds();
+    scene.is_good_again();
+}
+
+#[test]
+fn a_store_that_is_none_is_left_alone() {
+    let mut scene = Scene::locked();
+    let keep = tempfile::tempdir().unwrap();
+    let path = keep.path().join("store");
+    let mut check = |words: &[&str]| {
+        scene.desk = std::mem::replace(&mut scene.desk, Desk::new()).with_store(&path);
+        let before = listing(keep.path());
+        scene.desk.run(&["build"]).fails(3, words).built_nothing();
+        assert_eq!(listing(keep.path()), before);
+    };
+    fs::write(&path, "a file").unwrap();
+    check(&["store`", "because: "]);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("letters"), "mine").unwrap();
+    check(&["is no store and not empty (it holds `letters`)", "`--store DIR`"]);
+    fs::remove_file(path.join("letters")).unwrap();
+    fs::write(path.join("version"), "perestroika/store/99\n").unwrap();
+    check(&["has layout `perestroika/store/99`", "`--store DIR`"]);
+    fs::remove_file(path.join("version")).unwrap();
+    scene.is_good_again();
+}
+
+fn listing(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = entries.collect();
+    all.extend(all.clone().iter().filter(|path| path.is_dir()).flat_map(|path| listing(path)));
+    all.sort();
+    all
+}
+
 impl Ran {
     /// No package came of it.
     #[track_caller]
-    fn is_nothing_built(self) -> Self {
+    fn built_nothing(self) -> Self {
         assert!(!self.out.contains("  built  "), "{}", self.out);
         self
     }

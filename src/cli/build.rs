@@ -326,7 +326,7 @@ fn failure(report: &Report, folder: &HostPath, graph: &Graph) -> Option<Failure>
         let mut messages =
             vec![format!("{} {} failed: {}", package.name, package.version, failed.cause)];
         messages.extend(failed.reasons.iter().cloned());
-        let mut hints = failed.hints.clone();
+        let mut hints: Vec<String> = failed.hint.map(str::to_owned).into_iter().collect();
         if !failed.tail.is_empty() {
             let last = &failed.tail[failed.tail.len().saturating_sub(20)..];
             messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));

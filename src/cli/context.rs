@@ -89,6 +89,9 @@ impl Release {
     pub fn load(folder: &HostPath) -> Result<Self, Failure> {
         let wrong = |diagnostics| Failure::in_release(folder, diagnostics);
         let path = folder.join("release.lock");
+        if std::fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+            return Err(Failure::input("kind", format!("`{path}` is no file")));
+        }
         let lock = match std::fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => Some(lock::parse(&text).map_err(wrong)?),
             Ok(Err(_)) => {

@@ -91,6 +91,15 @@ impl Failure {
         Self { kind: Kind::Input, problems }
     }
 
+    /// What is wrong first of all, without its reasons.
+    pub fn summary(&self) -> &str {
+        match self.problems.first() {
+            Some(Problem::InRelease { diagnostic, .. }) => &diagnostic.message,
+            Some(Problem::Chain { messages, .. }) => &messages[0],
+            None => "",
+        }
+    }
+
     /// The same with one more reason for its last problem.
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Self {

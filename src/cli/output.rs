@@ -82,7 +82,7 @@ impl Output {
                 Problem::InRelease { folder, diagnostic } => {
                     let text = render::diagnostics(
                         std::slice::from_ref(diagnostic),
-                        &|path| std::fs::read_to_string(folder.join(path.as_str())).ok(),
+                        &|path| excerpted(&folder.join(path.as_str())),
                         &shown_folder(folder),
                         if self.colour { render::Color::Always } else { render::Color::Never },
                     );
@@ -130,6 +130,15 @@ fn shown_folder(folder: &HostPath) -> PathBuf {
         .ok()
         .and_then(|here| folder.as_path().strip_prefix(here).ok().map(ToOwned::to_owned));
     short.unwrap_or_else(|| folder.as_path().to_owned())
+}
+
+/// The text of a file for an excerpt. What is wrong with it may be that it is a pipe, or a link
+/// to something endless: such things are not read.
+fn excerpted(path: &HostPath) -> Option<String> {
+    const LARGEST: u64 = 4 << 20;
+    let there = std::fs::symlink_metadata(path).ok()?;
+    let plain = there.is_file() && there.len() <= LARGEST;
+    plain.then(|| std::fs::read_to_string(path).ok())?
 }
 
 fn as_json(problem: &Problem) -> Value {

@@ -114,7 +114,9 @@ fn end_text(result: &Finished, elapsed: Duration) -> Option<String> {
         Finished::Built { .. } => Some(format!("built in {}", duration(elapsed))),
         Finished::Cached { .. } => None,
         Finished::Failed(failure) => {
-            Some(format!("FAILED after {}: {}", duration(elapsed), failure.cause))
+            // The rest of it is told at the end.
+            let cause = failure.cause.lines().next().unwrap_or_default();
+            Some(format!("FAILED after {}: {cause}", duration(elapsed)))
         }
         Finished::Skipped { because: Some(root) } => Some(format!("skipped: needs {root}")),
         Finished::Skipped { because: None } => Some("skipped".to_owned()),

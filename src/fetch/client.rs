@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::addresses::Addresses;
 use super::error::{Error, Result};
 use super::mirrors::Url;
 use crate::store;
@@ -55,7 +56,7 @@ impl Client {
     pub fn new(network: Network, patience: Patience) -> Self {
         let roots = ureq::tls::RootCerts::PlatformVerifier;
         let stall = Some(patience.stall);
-        let agent = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .tls_config(ureq::tls::TlsConfig::builder().root_certs(roots).build())
             .user_agent(concat!("perestroika/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
@@ -68,9 +69,11 @@ impl Client {
             .timeout_send_request(stall)
             .timeout_recv_response(stall)
             .timeout_per_read(stall)
+            .max_idle_connections(16)
             .max_idle_connections_per_host(16)
-            .build()
-            .new_agent();
+            .build();
+        let connector = ureq::unversioned::transport::DefaultConnector::default();
+        let agent = ureq::Agent::with_parts(config, connector, Addresses::default());
         Self { agent, network, patience }
     }
 

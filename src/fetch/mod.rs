@@ -5,6 +5,7 @@
 //! bring in what an archive has. What is asked for by digest is looked up in the store first, so
 //! nothing here touches the network when it is all there.
 
+mod addresses;
 mod archive;
 mod client;
 mod error;

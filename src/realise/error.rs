@@ -165,13 +165,13 @@ impl Error {
     }
 
     /// What to do about it, where that is known.
-    pub fn hints(&self) -> Vec<String> {
+    pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::SourceMoved { .. } | Self::SourceGone { .. } => {
-                vec!["run the command again: it evaluates the folder as it is now".to_owned()]
+                Some("run the command again: it evaluates the folder as it is now")
             }
-            Self::Snapshot(error) => error.hints(),
-            _ => Vec::new(),
+            Self::Snapshot(error) => error.hint(),
+            _ => None,
         }
     }
 }

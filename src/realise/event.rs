@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::{ActionId, DerivationId, PackageName};
+use crate::base::{ActionId, PackageName};
 
 /// Something that happened to one package, or to the build.
 #[derive(Debug, Clone)]
@@ -107,11 +107,9 @@ pub struct Failure {
     /// Why that was, the nearest reason first.
     pub reasons: Vec<String>,
     /// What to do about it.
-    pub hints: Vec<String>,
+    pub hint: Option<&'static str>,
     /// The last lines of the build's log.
     pub tail: Vec<String>,
-    /// The derivation that failed.
-    pub derivation: DerivationId,
 }
 
 /// Whose fault a failure is: it decides the exit code and whether trying again makes sense.

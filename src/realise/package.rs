@@ -312,14 +312,7 @@ fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Box<
         ),
         Verdict::Cancelled => (Fault::Cancelled, "cancelled".to_owned(), None),
     };
-    Err(Box::new(Failure {
-        fault,
-        cause,
-        reasons: Vec::new(),
-        hints: hint.into_iter().map(ToOwned::to_owned).collect(),
-        tail: tail.to_vec(),
-        derivation: job.node.id,
-    }))
+    Err(Box::new(Failure { fault, cause, reasons: Vec::new(), hint, tail: tail.to_vec() }))
 }
 
 fn failure(job: &Job<'_>, error: &Error) -> Box<Failure> {
@@ -333,9 +326,8 @@ fn failure(job: &Job<'_>, error: &Error) -> Box<Failure> {
     messages.extend(error.reasons());
     let cancelled = job.world.cancel.load(Ordering::Relaxed);
     let fault = if cancelled { Fault::Cancelled } else { error.fault() };
-    let hints = error.hints();
-    let derivation = job.node.id;
-    Box::new(Failure { fault, cause, reasons: messages, hints, tail: Vec::new(), derivation })
+    let hint = error.hint();
+    Box::new(Failure { fault, cause, reasons: messages, hint, tail: Vec::new() })
 }
 
 /// What may not matter, kept for when it does.

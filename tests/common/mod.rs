@@ -133,7 +133,7 @@ impl Desk {
 
 /// What came of a command.
 pub struct Ran {
-    what: String,
+    pub what: String,
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
