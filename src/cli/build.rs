@@ -367,7 +367,6 @@ fn document(
     comparisons: &Comparisons,
     manifest: Option<Digest>,
 ) -> Value {
-    let spec = &release.spec.release;
     let mut summary = BTreeMap::from([("built", 0), ("cached", 0), ("failed", 0), ("skipped", 0)]);
     let packages: Vec<Value> = report
         .packages
@@ -404,12 +403,7 @@ fn document(
         })
         .collect();
     json!({
-        "release": {
-            "name": spec.name,
-            "version": spec.version,
-            "id": graph.release().to_string(),
-            "manifest": manifest.map(|digest| digest.to_string()),
-        },
+        "release": release.built_document(graph, manifest),
         "packages": packages,
         "summary": summary,
     })

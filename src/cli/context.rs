@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use etcetera::BaseStrategy as _;
+use serde_json::{Value, json};
 
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
 use super::output::Output;
-use crate::base::{Diagnostic, HostPath};
+use crate::base::{Diagnostic, Digest, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Graph, Origin, lower, names};
 use crate::realise::universe::Snapshots;
@@ -104,6 +105,23 @@ impl Release {
         };
         let spec = spec::load(folder, lock.as_ref()).map_err(wrong)?;
         Ok(Self { folder: folder.clone(), spec, lock })
+    }
+
+    /// Its names in the documents that `--json` prints.
+    pub fn document(&self, graph: &Graph) -> Value {
+        let release = &self.spec.release;
+        json!({
+            "name": release.name,
+            "version": release.version,
+            "id": graph.release().to_string(),
+        })
+    }
+
+    /// The same with the name of what was built; null if not all of it was.
+    pub fn built_document(&self, graph: &Graph, manifest: Option<Digest>) -> Value {
+        let mut document = self.document(graph);
+        document["manifest"] = manifest.map(|digest| digest.to_string()).into();
+        document
     }
 
     /// The graph of its packages.

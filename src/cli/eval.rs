@@ -45,11 +45,7 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
     let packages: Vec<Value> =
         wanted.iter().map(|(node, package)| document(&graph, node, package)).collect();
     Ok(json!({
-        "release": {
-            "name": spec.name,
-            "version": spec.version,
-            "id": graph.release().to_string(),
-        },
+        "release": release.document(&graph),
         "packages": packages,
     }))
 }

@@ -84,9 +84,7 @@ pub fn run(
         }));
     }
     Ok(json!({
-        "release": {
-            "name": spec.name, "version": spec.version, "id": graph.release().to_string(),
-        },
+        "release": release.document(graph),
         "packages": packages,
     }))
 }

@@ -98,12 +98,7 @@ fn one(
     }
     output.text(&text);
     Ok(json!({
-        "release": {
-            "name": spec.name,
-            "version": spec.version,
-            "id": graph.release().to_string(),
-            "manifest": manifest.map(|digest| digest.to_string()),
-        },
+        "release": release.built_document(&graph, manifest),
         "packages": packages,
     }))
 }

@@ -11,7 +11,7 @@ use crate::base::HostPath;
 use crate::graph::derivation::Package;
 use crate::store::Store;
 
-/// Stores the files in `folder`, in one durable batch, and says what they are.
+/// Stores the files in `folder`, in one durable batch, and says what they are, sorted by name.
 ///
 /// Binary packages must be the declared ones, each at least once and none else; packages of debug
 /// symbols, which the distribution's tools add, may come with them. What a file is called must
@@ -37,6 +37,7 @@ pub fn keep(
             control,
         });
     }
+    outputs.sort();
     check(package, &outputs)?;
     batch.commit()?;
     Ok(outputs)

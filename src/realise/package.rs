@@ -10,7 +10,7 @@ use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
-use super::record::{NewRecord, Record};
+use super::record::Record;
 use super::request::{self, Folders};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
@@ -176,7 +176,7 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
             return Err(failure);
         }
     };
-    let record = Record::new(NewRecord {
+    let record = Record {
         action,
         derivation: job.node.id,
         outputs,
@@ -187,7 +187,7 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         started,
         elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
         cause,
-    });
+    };
     let keep = || -> Result<Done> {
         let recorded = world.store.put_record(&action, &record.to_json())?;
         attempt.finish(store::Verdict::Built, "", Some(recorded.digest), Some(&kept))?;

@@ -12,7 +12,6 @@ const FORMAT: &str = "perestroika/record/1";
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    format: String,
     /// What was done.
     pub action: ActionId,
     /// The derivation it was done for first.
@@ -51,31 +50,6 @@ pub struct Output {
     pub control: String,
 }
 
-/// Everything a new record says.
-#[derive(Debug, Clone)]
-pub struct NewRecord {
-    /// See [`Record::action`].
-    pub action: ActionId,
-    /// See [`Record::derivation`].
-    pub derivation: DerivationId,
-    /// See [`Record::outputs`].
-    pub outputs: Vec<Output>,
-    /// See [`Record::layers`].
-    pub layers: Vec<Digest>,
-    /// See [`Record::log`].
-    pub log: Digest,
-    /// See [`Record::receipt`].
-    pub receipt: BTreeMap<String, String>,
-    /// See [`Record::circumstances`].
-    pub circumstances: BTreeMap<String, String>,
-    /// See [`Record::started`].
-    pub started: i64,
-    /// See [`Record::elapsed`].
-    pub elapsed: i64,
-    /// See [`Record::cause`].
-    pub cause: String,
-}
-
 /// Why a document is not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -86,45 +60,14 @@ pub enum Error {
     #[error("not a record")]
     Members(#[from] serde_json::Error),
     /// Another format.
-    #[error("the record's format is `{0}`, this version reads `{FORMAT}`")]
+    #[error("the record's format is {0}, this version reads `{FORMAT}`")]
     Format(String),
 }
 
 impl Record {
-    /// A record of these facts.
-    pub fn new(facts: NewRecord) -> Self {
-        let NewRecord {
-            action,
-            derivation,
-            mut outputs,
-            layers,
-            log,
-            receipt,
-            circumstances,
-            started,
-            elapsed,
-            cause,
-        } = facts;
-        outputs.sort();
-        Self {
-            format: FORMAT.to_owned(),
-            action,
-            derivation,
-            outputs,
-            layers,
-            log,
-            receipt,
-            circumstances,
-            started,
-            elapsed,
-            cause,
-        }
-    }
-
     /// The document.
     pub fn to_json(&self) -> Json {
         let Self {
-            format,
             action,
             derivation,
             outputs,
@@ -137,7 +80,7 @@ impl Record {
             cause,
         } = self;
         Json::object([
-            ("format", format.into()),
+            ("format", FORMAT.into()),
             ("action", Json::text(action)),
             ("derivation", Json::text(derivation)),
             ("outputs", Json::Array(outputs.iter().map(Output::to_json).collect())),
@@ -154,8 +97,12 @@ impl Record {
     /// Reads a document.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
         Json::read_canonical(bytes)?;
-        let record: Self = serde_json::from_slice(bytes)?;
-        if record.format == FORMAT { Ok(record) } else { Err(Error::Format(record.format)) }
+        let mut document: BTreeMap<String, serde_json::Value> = serde_json::from_slice(bytes)?;
+        match document.remove("format") {
+            Some(format) if format == FORMAT => {}
+            other => return Err(Error::Format(other.unwrap_or_default().to_string())),
+        }
+        Ok(serde_json::from_value(document.into_iter().collect())?)
     }
 }
 
@@ -189,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_from_its_document() {
-        let record = Record::new(NewRecord {
+        let record = Record {
             action: ActionId::of(b"a"),
             derivation: DerivationId::of(b"d"),
             outputs: vec![Output {
@@ -206,7 +153,7 @@ mod tests {
             started: 1,
             elapsed: 2,
             cause: "new".to_owned(),
-        });
+        };
         let bytes = record.to_json().encode();
         assert_eq!(Record::from_json(&bytes).expect("its own document"), record);
         let other = String::from_utf8(bytes).expect("JSON").replace("record/1", "record/2");

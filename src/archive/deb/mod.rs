@@ -8,5 +8,4 @@ pub mod package;
 pub mod release;
 pub mod signature;
 pub mod solver;
-pub mod source;
 pub mod version;
