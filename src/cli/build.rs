@@ -1,7 +1,6 @@
 //! `build`: a release, or some of its packages and what they need.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -10,15 +9,14 @@ use serde_json::{Value, json};
 use super::arguments::{Build, Global};
 use super::context::{Machine, Named, Release, named};
 use super::eval::select;
-use super::failure::{Failure, Kind, Problem};
+use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
-use super::progress::{Progress, duration};
-use crate::base::{Digest, HostPath};
-use crate::graph::{Derivation, Graph, Origin};
+use super::progress::Progress;
+use super::report::{self, Told};
+use crate::base::HostPath;
+use crate::graph::Graph;
 use crate::plan::OnFailure;
-use crate::realise::comparison::{Archive, Comparison};
-use crate::realise::driver::{self, Options, Report, Reported};
-use crate::realise::event::{Fault, Finished};
+use crate::realise::driver::{self, Options, Report};
 use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
@@ -88,7 +86,7 @@ fn build(
         spec.name,
         spec.version,
         graph.release().short(),
-        count(survey.len(), "package"),
+        report::count(survey.len(), "package"),
         survey.len() - cached,
     ));
     let report = {
@@ -100,17 +98,25 @@ fn build(
 
     let records: Vec<_> =
         report.packages.iter().filter_map(|package| package.record.clone()).collect();
-    let comparisons = compare(&world, &graph, &snapshots, &report, output);
-    output.text(&table(&report, &comparisons, &graph));
+    let manifest = manifest(&world, &graph, &report).map_err(|error| machine_failed(&error))?;
+    let digest = manifest.as_ref().map(Manifest::digest);
     let out = match &arguments.output {
         Some(folder) => HostPath::new(folder),
         None => folder.join("out"),
     };
-    let manifest = manifest(&world, &graph, &report).map_err(|error| machine_failed(&error))?;
+    let comparisons = report::compare(&world, &graph, &snapshots, &report, output);
+    let told = Told {
+        release: &release,
+        graph: &graph,
+        report: &report,
+        comparisons: &comparisons,
+        manifest: digest,
+        out: &out,
+    };
+    output.text(&told.table());
     let scope = if names.is_empty() { Scope::Whole } else { Scope::Part };
     export::export(world.store, &out, &records, manifest.as_ref(), scope)
         .map_err(|error| machine_failed(&error))?;
-    let digest = manifest.as_ref().map(Manifest::digest);
     world
         .store
         .register_release(&BuiltRelease {
@@ -122,11 +128,10 @@ fn build(
             built: jiff::Timestamp::now(),
         })
         .map_err(|error| machine_failed(&error))?;
-    output.text(&closing(&report, &graph, digest, &out, folder));
-    let document = document(&release, &graph, &report, &comparisons, digest);
-    match failure(&report, folder, &graph) {
-        None => Ok(document),
-        Some(failure) => Err((document, failure)),
+    output.text(&told.closing());
+    match told.failure() {
+        None => Ok(told.document()),
+        Some(failure) => Err((told.document(), failure)),
     }
 }
 
@@ -155,42 +160,6 @@ pub fn default_options() -> Options {
     }
 }
 
-/// Output file name → how it compares to the distribution's own.
-type Comparisons = BTreeMap<String, Comparison>;
-
-/// Compares what is there with each package's own archive. An archive whose indexes cannot be
-/// had is no reason to fail now: everything is built.
-fn compare(
-    world: &World<'_>,
-    graph: &Graph,
-    snapshots: &Snapshots,
-    report: &Report,
-    output: &Output,
-) -> Comparisons {
-    let mut by_root: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for package in &report.packages {
-        let Some(record) = &package.record else { continue };
-        if let Some(Derivation::Package(recipe)) =
-            graph.node(package.derivation).map(|node| &node.derivation)
-        {
-            by_root.entry(recipe.root).or_default().push(Arc::clone(record));
-        }
-    }
-    let mut found = Comparisons::new();
-    for (root, records) in by_root {
-        match snapshots.get(world, graph, root) {
-            Err(error) => output.note(&format!("not compared with the archive: {error}")),
-            Ok(snapshot) => {
-                let archive = Archive::new(&snapshot.indexes, &records);
-                for output in records.iter().flat_map(|record| &record.outputs) {
-                    found.insert(output.file.clone(), archive.compare(output));
-                }
-            }
-        }
-    }
-    found
-}
-
 fn manifest(
     world: &World<'_>,
     graph: &Graph,
@@ -205,206 +174,4 @@ fn manifest(
         return Ok(None);
     }
     Manifest::new(world.store, graph, &records).map(Some)
-}
-
-fn table(report: &Report, comparisons: &Comparisons, graph: &Graph) -> String {
-    let title = |package: &Reported| format!("{} {}", package.name, package.version);
-    let width = report.packages.iter().map(|package| title(package).chars().count()).max();
-    let mut text = String::new();
-    for package in &report.packages {
-        let (status, time) = match &package.result {
-            Finished::Built { .. } => ("built", duration(package.elapsed)),
-            Finished::Cached { .. } => ("cached", String::new()),
-            Finished::Failed(failure) if failure.fault == Fault::Cancelled => {
-                ("cancelled", duration(package.elapsed))
-            }
-            Finished::Failed(_) => ("failed", duration(package.elapsed)),
-            Finished::Skipped { .. } => ("skipped", String::new()),
-        };
-        let line = format!(
-            " {:width$}   {status:9} {time:>8}   {}",
-            title(package),
-            beside(package, comparisons, graph),
-            width = width.unwrap_or_default()
-        );
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// `identical to bookworm's own 5/5`, where the archive has any of these files.
-fn beside(package: &Reported, comparisons: &Comparisons, graph: &Graph) -> String {
-    let Some(record) = &package.record else { return String::new() };
-    let known: Vec<_> = record
-        .outputs
-        .iter()
-        .filter_map(|output| comparisons.get(&output.file))
-        .filter(|comparison| **comparison != Comparison::Absent)
-        .collect();
-    if known.is_empty() {
-        return String::new();
-    }
-    let same = known.iter().filter(|comparison| ***comparison == Comparison::Identical).count();
-    let archive = match graph.node(package.derivation).map(|node| &node.derivation) {
-        Some(Derivation::Package(recipe)) => match graph.node(recipe.root).map(|node| &node.origin)
-        {
-            Some(Origin::Root { archive, .. }) => archive.as_str(),
-            _ => "the archive",
-        },
-        _ => "the archive",
-    };
-    format!("identical to {archive}'s own {same}/{}", known.len())
-}
-
-fn closing(
-    report: &Report,
-    graph: &Graph,
-    manifest: Option<Digest>,
-    out: &HostPath,
-    folder: &HostPath,
-) -> String {
-    let mut text = String::new();
-    match manifest {
-        Some(manifest) => {
-            let _ = writeln!(
-                text,
-                "release {}  manifest {}   check: b3sum {}",
-                graph.release().short(),
-                manifest.short(),
-                shown(&out.join("MANIFEST.json")),
-            );
-        }
-        None if report.packages.iter().all(|package| package.record.is_some()) => {
-            let _ = writeln!(
-                text,
-                "release {}   part of it is in {}; `perestroika build {}` builds the rest",
-                graph.release().short(),
-                shown(out),
-                shown(folder),
-            );
-        }
-        None => {
-            let tally = |wanted: fn(&Finished) -> bool| {
-                report.packages.iter().filter(|package| wanted(&package.result)).count()
-            };
-            let failed = tally(|result| matches!(result, Finished::Failed(_)));
-            let skipped = tally(|result| matches!(result, Finished::Skipped { .. }));
-            let there = report.packages.len() - failed - skipped;
-            let _ = writeln!(text, "{failed} failed, {skipped} skipped, {there} there");
-        }
-    }
-    text
-}
-
-/// A path as short as it can be written from here.
-fn shown(path: &HostPath) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.as_path().strip_prefix(&here).unwrap_or(path.as_path()).display().to_string()
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// What failed, each with its cause and the end of its log.
-fn failure(report: &Report, folder: &HostPath, graph: &Graph) -> Option<Failure> {
-    let mut problems = Vec::new();
-    let mut kind = None;
-    for package in &report.packages {
-        let Finished::Failed(failed) = &package.result else { continue };
-        let this = match failed.fault {
-            Fault::Package => Kind::Result,
-            Fault::Input => Kind::Input,
-            Fault::Machine => Kind::Machine,
-            Fault::Cancelled => Kind::Interrupted,
-        };
-        kind = kind.max(Some(this));
-        if failed.fault == Fault::Cancelled {
-            continue;
-        }
-        let mut messages =
-            vec![format!("{} {} failed: {}", package.name, package.version, failed.cause)];
-        messages.extend(failed.reasons.iter().cloned());
-        let mut hints: Vec<String> = failed.hint.map(str::to_owned).into_iter().collect();
-        if !failed.tail.is_empty() {
-            let last = &failed.tail[failed.tail.len().saturating_sub(20)..];
-            messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));
-            hints.push(format!(
-                "`perestroika log {} {}` prints all of it",
-                slashed(folder),
-                package.name
-            ));
-        }
-        if let Some(Origin::Package(origin)) =
-            graph.node(package.derivation).map(|node| &node.origin)
-        {
-            hints.push(format!(
-                "its spec: {}:{}",
-                shown(&folder.join(origin.span.file.as_str())),
-                origin.span.line
-            ));
-        }
-        problems.push(Problem::Chain { code: "build-failed", messages, hints });
-    }
-    kind.map(|kind| Failure { kind, problems })
-}
-
-/// A folder so written that the command line takes it for one.
-fn slashed(folder: &HostPath) -> String {
-    let short = shown(folder);
-    match short.as_str() {
-        "" => ".".to_owned(),
-        short if short.contains('/') => short.to_owned(),
-        short => format!("./{short}"),
-    }
-}
-
-fn document(
-    release: &Release,
-    graph: &Graph,
-    report: &Report,
-    comparisons: &Comparisons,
-    manifest: Option<Digest>,
-) -> Value {
-    let mut summary = BTreeMap::from([("built", 0), ("cached", 0), ("failed", 0), ("skipped", 0)]);
-    let packages: Vec<Value> = report
-        .packages
-        .iter()
-        .map(|package| {
-            let (status, action) = match &package.result {
-                Finished::Built { action } => ("built", Some(action.to_string())),
-                Finished::Cached { action } => ("cached", Some(action.to_string())),
-                Finished::Failed(_) => ("failed", None),
-                Finished::Skipped { .. } => ("skipped", None),
-            };
-            *summary.entry(status).or_default() += 1;
-            let outputs = package.record.iter().flat_map(|record| &record.outputs);
-            let outputs: Vec<Value> = outputs
-                .map(|output| {
-                    let comparison = comparisons.get(&output.file);
-                    json!({
-                        "file": output.file,
-                        "size": output.size,
-                        "blake3": output.blake3.to_string(),
-                        "sha256": output.sha256.to_string(),
-                        "archive": comparison.unwrap_or(&Comparison::Absent).as_str(),
-                    })
-                })
-                .collect();
-            json!({
-                "name": package.name.as_str(),
-                "version": package.version,
-                "derivation": package.derivation.to_string(),
-                "action": action,
-                "status": status,
-                "outputs": outputs,
-            })
-        })
-        .collect();
-    json!({
-        "release": release.built_document(graph, manifest),
-        "packages": packages,
-        "summary": summary,
-    })
 }

@@ -12,6 +12,7 @@ mod log;
 mod output;
 mod progress;
 pub mod render;
+mod report;
 mod status;
 
 use std::process::ExitCode;

@@ -1,0 +1,269 @@
+//! What came of a build: the table, the closing lines, the failures, the document.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::context::Release;
+use super::failure::{Failure, Kind, Problem};
+use super::output::Output;
+use super::progress::duration;
+use crate::base::{Digest, HostPath};
+use crate::graph::{Graph, Origin};
+use crate::realise::comparison::{Archive, Comparison};
+use crate::realise::driver::{Report, Reported};
+use crate::realise::event::{Failure as Failed, Fault, Finished};
+use crate::realise::universe::Snapshots;
+use crate::realise::world::World;
+
+/// Output file name → how it compares to the distribution's own.
+pub type Comparisons = BTreeMap<String, Comparison>;
+
+/// How many lines of a failed build's log are shown.
+const TAIL: usize = 20;
+
+/// Compares what is there with each package's own archive. An archive whose indexes cannot be
+/// had is no reason to fail now: everything is built.
+pub fn compare(
+    world: &World<'_>,
+    graph: &Graph,
+    snapshots: &Snapshots,
+    report: &Report,
+    output: &Output,
+) -> Comparisons {
+    let mut by_root: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for package in &report.packages {
+        let Some(record) = &package.record else { continue };
+        let recipe = graph.node(package.derivation).and_then(|node| node.derivation.package());
+        if let Some(recipe) = recipe {
+            by_root.entry(recipe.root).or_default().push(Arc::clone(record));
+        }
+    }
+    let mut found = Comparisons::new();
+    for (root, records) in by_root {
+        match snapshots.get(world, graph, root) {
+            Err(error) => output.note(&format!("not compared with the archive: {error}")),
+            Ok(snapshot) => {
+                let archive = Archive::new(&snapshot.indexes, &records);
+                for output in records.iter().flat_map(|record| &record.outputs) {
+                    found.insert(output.file.clone(), archive.compare(output));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Everything there is to tell of a build.
+pub struct Told<'a> {
+    /// What was built.
+    pub release: &'a Release,
+    /// Its graph.
+    pub graph: &'a Graph,
+    /// What came of each package.
+    pub report: &'a Report,
+    /// How the outputs compare.
+    pub comparisons: &'a Comparisons,
+    /// The name of all that was built; none if not everything was.
+    pub manifest: Option<Digest>,
+    /// Where the packages were copied to.
+    pub out: &'a HostPath,
+}
+
+impl Told<'_> {
+    /// A line for every package: how it ended, and how it compares to the distribution's own.
+    pub fn table(&self) -> String {
+        let title = |package: &Reported| format!("{} {}", package.name, package.version);
+        let packages = &self.report.packages;
+        let width = packages.iter().map(|one| title(one).chars().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for package in packages {
+            let took = match &package.result {
+                Finished::Built { .. } | Finished::Failed(_) => duration(package.elapsed),
+                Finished::Cached { .. } | Finished::Skipped { .. } => String::new(),
+            };
+            let line = format!(
+                " {:width$}   {:9} {took:>8}   {}",
+                title(package),
+                status(&package.result),
+                self.beside(package),
+            );
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// `identical to bookworm's own 5/5`, where the archive has any of these files.
+    fn beside(&self, package: &Reported) -> String {
+        let outputs = package.record.iter().flat_map(|record| &record.outputs);
+        let known: Vec<Comparison> = outputs
+            .filter_map(|output| self.comparisons.get(&output.file).copied())
+            .filter(|comparison| *comparison != Comparison::Absent)
+            .collect();
+        let recipe = self.graph.node(package.derivation).and_then(|one| one.derivation.package());
+        let root = recipe.and_then(|recipe| self.graph.node(recipe.root));
+        match root.map(|root| &root.origin) {
+            Some(Origin::Root { archive, .. }) if !known.is_empty() => {
+                let same = known.iter().filter(|one| **one == Comparison::Identical).count();
+                format!("identical to {archive}'s own {same}/{}", known.len())
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// The names of what is there now, or what is missing of it.
+    pub fn closing(&self) -> String {
+        let id = self.graph.release().short();
+        let out = shown(self.out);
+        if let Some(manifest) = self.manifest {
+            let manifest = manifest.short();
+            return format!(
+                "release {id}  manifest {manifest}   check: b3sum {out}/MANIFEST.json\n"
+            );
+        }
+        let packages = &self.report.packages;
+        if packages.iter().all(|package| package.record.is_some()) {
+            let folder = slashed(&self.release.folder);
+            return format!(
+                "release {id}   part of it is in {out}; `perestroika build {folder}` builds the rest\n"
+            );
+        }
+        let tally = |wanted: fn(&Finished) -> bool| {
+            packages.iter().filter(|package| wanted(&package.result)).count()
+        };
+        let failed = tally(|result| matches!(result, Finished::Failed(_)));
+        let skipped = tally(|result| matches!(result, Finished::Skipped { .. }));
+        let there = packages.len() - failed - skipped;
+        format!("{failed} failed, {skipped} skipped, {there} there\n")
+    }
+
+    /// What failed, each with its cause and the end of its log.
+    pub fn failure(&self) -> Option<Failure> {
+        let mut problems = Vec::new();
+        let mut kind = None;
+        for package in &self.report.packages {
+            let Finished::Failed(failed) = &package.result else { continue };
+            kind = kind.max(Some(kind_of(failed.fault)));
+            if failed.fault != Fault::Cancelled {
+                problems.push(self.problem(package, failed));
+            }
+        }
+        kind.map(|kind| Failure { kind, problems })
+    }
+
+    fn problem(&self, package: &Reported, failed: &Failed) -> Problem {
+        let folder = &self.release.folder;
+        let Reported { name, version, .. } = package;
+        let mut messages = vec![format!("{name} {version} failed: {}", failed.cause)];
+        messages.extend(failed.reasons.iter().cloned());
+        let mut hints: Vec<String> = failed.hint.map(str::to_owned).into_iter().collect();
+        if !failed.tail.is_empty() {
+            let last = &failed.tail[failed.tail.len().saturating_sub(TAIL)..];
+            messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));
+            hints.push(format!("`perestroika log {} {name}` prints all of it", slashed(folder)));
+        }
+        if let Some(Origin::Package(origin)) =
+            self.graph.node(package.derivation).map(|node| &node.origin)
+        {
+            let file = shown(&folder.join(origin.span.file.as_str()));
+            hints.push(format!("its spec: {file}:{}", origin.span.line));
+        }
+        Problem::Chain { code: "build-failed", messages, hints }
+    }
+
+    /// The same as a document.
+    pub fn document(&self) -> Value {
+        let mut summary =
+            BTreeMap::from([("built", 0), ("cached", 0), ("failed", 0), ("skipped", 0)]);
+        for package in &self.report.packages {
+            *summary.entry(word(&package.result)).or_default() += 1;
+        }
+        let packages: Vec<Value> =
+            self.report.packages.iter().map(|package| self.package_document(package)).collect();
+        json!({
+            "release": self.release.built_document(self.graph, self.manifest),
+            "packages": packages,
+            "summary": summary,
+        })
+    }
+
+    fn package_document(&self, package: &Reported) -> Value {
+        let action = match &package.result {
+            Finished::Built { action } | Finished::Cached { action } => Some(action.to_string()),
+            Finished::Failed(_) | Finished::Skipped { .. } => None,
+        };
+        let outputs: Vec<Value> = package
+            .record
+            .iter()
+            .flat_map(|record| &record.outputs)
+            .map(|output| {
+                let comparison = self.comparisons.get(&output.file);
+                json!({
+                    "file": output.file,
+                    "size": output.size,
+                    "blake3": output.blake3.to_string(),
+                    "sha256": output.sha256.to_string(),
+                    "archive": comparison.unwrap_or(&Comparison::Absent).as_str(),
+                })
+            })
+            .collect();
+        json!({
+            "name": package.name.as_str(),
+            "version": package.version,
+            "derivation": package.derivation.to_string(),
+            "action": action,
+            "status": word(&package.result),
+            "outputs": outputs,
+        })
+    }
+}
+
+/// One of the four words of the documents.
+fn word(result: &Finished) -> &'static str {
+    match result {
+        Finished::Built { .. } => "built",
+        Finished::Cached { .. } => "cached",
+        Finished::Failed(_) => "failed",
+        Finished::Skipped { .. } => "skipped",
+    }
+}
+
+/// The word for people, who also hear of what they called off.
+fn status(result: &Finished) -> &'static str {
+    match result {
+        Finished::Failed(failure) if failure.fault == Fault::Cancelled => "cancelled",
+        other => word(other),
+    }
+}
+
+fn kind_of(fault: Fault) -> Kind {
+    match fault {
+        Fault::Package => Kind::Result,
+        Fault::Input => Kind::Input,
+        Fault::Machine => Kind::Machine,
+        Fault::Cancelled => Kind::Interrupted,
+    }
+}
+
+/// `1 package`, `2 packages`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A path as short as it can be written from here.
+fn shown(path: &HostPath) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.as_path().strip_prefix(&here).unwrap_or(path.as_path()).display().to_string()
+}
+
+/// A folder so written that the command line takes it for one.
+fn slashed(folder: &HostPath) -> String {
+    let short = shown(folder);
+    match short.as_str() {
+        "" => ".".to_owned(),
+        short if short.contains('/') => short.to_owned(),
+        short => format!("./{short}"),
+    }
+}
