@@ -94,8 +94,11 @@ pub enum Command {
     #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n")]
     Update(Update),
     /// Build a release, or some of its packages and what they need
-    #[command(after_help = "Example:\n  perestroika build specs/demo libxslt -j 2\n\n\
-                            Packages are copied to RELEASE/out, beside MANIFEST.json.")]
+    #[command(
+        args_override_self = true,
+        after_help = "Example:\n  perestroika build specs/demo libxslt -j 2\n\n\
+                            Packages are copied to RELEASE/out, beside MANIFEST.json."
+    )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
     #[command(after_help = "Example:\n  perestroika status specs/demo")]
@@ -185,10 +188,15 @@ pub struct Log {
 
 fn mirror(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((archive, url)) if !archive.is_empty() && url.contains("://") => {
+        Some((archive, url))
+            if !archive.is_empty()
+                && ["http://", "https://", "file:"]
+                    .iter()
+                    .any(|scheme| url.starts_with(scheme)) =>
+        {
             Ok((archive.to_owned(), url.to_owned()))
         }
-        _ => Err("expected ARCHIVE=URL, such as bookworm=https://…".to_owned()),
+        _ => Err("expected ARCHIVE=URL with an http, https or file URL".to_owned()),
     }
 }
 

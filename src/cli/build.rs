@@ -36,14 +36,7 @@ pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult
             Err((document, failure)) => (document, Some(failure)),
         };
         documents.push(document);
-        failures = match (failures, failure) {
-            (Some(mut all), Some(more)) => {
-                all.kind = all.kind.max(more.kind);
-                all.problems.extend(more.problems);
-                Some(all)
-            }
-            (all, more) => all.or(more),
-        };
+        failures = [failures, failure].into_iter().flatten().reduce(Failure::and);
     }
     let document = match documents.len() {
         1 => documents.remove(0),
@@ -62,6 +55,7 @@ fn build(
     let early = |failure| (Value::Null, failure);
     let release = Release::load(folder).map_err(early)?;
     let graph = release.graph().map_err(early)?;
+    release.check_pins().map_err(early)?;
     let wanted = select(&graph, names).map_err(early)?;
     let machine = Machine::open(&release, global).map_err(early)?;
     let world = machine.world();
@@ -81,7 +75,7 @@ fn build(
         release.check_names(&graph, &world, &snapshots, output).map_err(early)?;
     }
     let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
-    output.text(&format!(
+    output.summary(&format!(
         "{} {} · {} · {}: {cached} cached, {} to build\n",
         spec.name,
         spec.version,
@@ -113,23 +107,25 @@ fn build(
         manifest: digest,
         out: &out,
     };
-    output.text(&told.table());
-    let scope = if names.is_empty() { Scope::Whole } else { Scope::Part };
-    export::export(world.store, &out, &records, manifest.as_ref(), scope)
-        .map_err(|error| machine_failed(&error))?;
-    world
-        .store
-        .register_release(&BuiltRelease {
-            folder: folder.clone(),
-            name: spec.name.clone(),
-            version: spec.version.clone(),
-            release: graph.release(),
-            manifest: digest,
-            built: jiff::Timestamp::now(),
-        })
-        .map_err(|error| machine_failed(&error))?;
-    output.text(&told.closing());
-    match told.failure() {
+    output.summary(&told.table());
+    let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
+    let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
+    let registered = world.store.register_release(&BuiltRelease {
+        folder: folder.clone(),
+        name: spec.name.clone(),
+        version: spec.version.clone(),
+        release: graph.release(),
+        manifest: digest,
+        built: jiff::Timestamp::now(),
+    });
+    output.summary(&told.closing());
+    // What failed to be built is told even if it cannot be copied out either.
+    let failures = [
+        told.failure(),
+        exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
+        registered.err().map(|error| Failure::error(Kind::Machine, "store", &error)),
+    ];
+    match failures.into_iter().flatten().reduce(Failure::and) {
         None => Ok(told.document()),
         Some(failure) => Err((told.document(), failure)),
     }

@@ -14,6 +14,7 @@ use super::output::Output;
 use crate::base::{Diagnostic, Digest, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Graph, Origin, lower, names};
+use crate::pin::{self, Stale};
 use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
@@ -137,6 +138,21 @@ fn unreadable(path: &HostPath, error: &std::io::Error) -> Failure {
 }
 
 impl Release {
+    /// Refuses a release whose lock lacks something: what is built is what is pinned.
+    pub fn check_pins(&self) -> Result<(), Failure> {
+        let missing: Vec<String> = pin::check(&self.folder, &self.spec, self.lock.as_ref())
+            .iter()
+            .filter(|stale| matches!(stale, Stale::Missing(_) | Stale::Absent))
+            .map(ToString::to_string)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
+        let failure = missing.into_iter().fold(failure, Failure::because);
+        Err(failure.hint("`perestroika lock` pins what is missing"))
+    }
+
     /// Checks the names of build dependencies against the pinned archives, as far as their
     /// indexes can be had; where they cannot, that is said.
     pub fn check_names(

@@ -100,6 +100,14 @@ impl Failure {
         }
     }
 
+    /// Both in one: the graver kind, all problems.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.kind = self.kind.max(other.kind);
+        self.problems.extend(other.problems);
+        self
+    }
+
     /// The same with one more reason for its last problem.
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>) -> Self {

@@ -11,6 +11,7 @@ use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use super::progress::duration;
 use crate::base::PackageName;
+use crate::graph::Graph;
 use crate::store::{Attempt, Completeness, Store};
 
 /// How many attempts are listed.
@@ -33,13 +34,13 @@ fn print(arguments: &Log, global: &Global, output: &Output) -> Result<Value, Fai
             let name = name
                 .parse::<PackageName>()
                 .map_err(|error| Failure::error(Kind::Input, "name", &error))?;
-            one(&store, &name, arguments.attempt, output)
+            one(&store, &graph, &name, arguments.attempt, output)
         }
         _ => Err(Failure::input("one-package", "the log of one package is printed at a time")),
     }
 }
 
-fn list(store: &Store, graph: &crate::graph::Graph, output: &Output) -> Result<Value, Failure> {
+fn list(store: &Store, graph: &Graph, output: &Output) -> Result<Value, Failure> {
     let machine = |error| Failure::error(Kind::Machine, "store", &error);
     let attempts: Vec<Attempt> = store
         .attempts(None, LISTED * 10)
@@ -53,8 +54,9 @@ fn list(store: &Store, graph: &crate::graph::Graph, output: &Output) -> Result<V
         let time = attempt.started.strftime("%Y-%m-%d %H:%M:%S");
         let took = attempt.duration.map(duration).unwrap_or_default();
         let line = format!(
-            "{time}  {:<11} {took:>8}  {}  {}",
+            "{time}  {:<11} {took:>8}  {}  {}  {}",
             attempt.verdict.as_str(),
+            attempt.derivation.short(),
             attempt.package,
             attempt.summary
         );
@@ -69,6 +71,7 @@ fn list(store: &Store, graph: &crate::graph::Graph, output: &Output) -> Result<V
 
 fn one(
     store: &Store,
+    graph: &Graph,
     name: &PackageName,
     number: Option<u64>,
     output: &Output,
@@ -77,8 +80,10 @@ fn one(
     let mut attempts = store.attempts(Some(name), u32::MAX).map_err(machine)?;
     attempts.reverse();
     let count = attempts.len();
+    // Another release on the same store may have a package of this name.
+    let ours = |attempt: &Attempt| graph.node(attempt.derivation).is_some();
     let index = match number {
-        None => count.checked_sub(1),
+        None => attempts.iter().rposition(ours).or(count.checked_sub(1)),
         Some(number) => usize::try_from(number).ok().and_then(|number| number.checked_sub(1)),
     };
     let Some(attempt) = index.and_then(|index| attempts.get(index)) else {
@@ -90,6 +95,9 @@ fn one(
     };
     let (text, completeness) = store.attempt_log(attempt).map_err(machine)?;
     output.text(&String::from_utf8_lossy(&text));
+    if !ours(attempt) {
+        output.note("(this is of another recipe: as the release is now, it was never built)");
+    }
     if completeness == Completeness::Partial {
         output.note("(this is as far as it came)");
     }

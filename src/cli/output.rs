@@ -47,6 +47,13 @@ impl Output {
         }
     }
 
+    /// Prints a part of the result that only matters to who watches: silence leaves it out.
+    pub fn summary(&self, text: &str) {
+        if !self.quiet {
+            self.text(text);
+        }
+    }
+
     /// Says something beside the result, unless silence was asked for.
     pub fn note(&self, text: &str) {
         if !self.quiet {

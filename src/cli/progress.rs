@@ -113,6 +113,9 @@ fn end_text(result: &Finished, elapsed: Duration) -> Option<String> {
     match result {
         Finished::Built { .. } => Some(format!("built in {}", duration(elapsed))),
         Finished::Cached { .. } => None,
+        Finished::Failed(failure) if failure.fault == Fault::Cancelled => {
+            Some(format!("cancelled after {}", duration(elapsed)))
+        }
         Finished::Failed(failure) => {
             // The rest of it is told at the end.
             let cause = failure.cause.lines().next().unwrap_or_default();
@@ -186,7 +189,7 @@ impl Bars {
         let slots: Vec<_> = (0..jobs.min(20))
             .map(|_| screen.add(ProgressBar::no_length().with_style(text())))
             .collect();
-        let bar = ProgressStyle::with_template(" {bar:24} {msg}")
+        let bar = ProgressStyle::with_template(" {bar:24} {wide_msg}")
             .expect("a fixed template")
             .progress_chars("█▌░");
         let overall = screen.add(ProgressBar::new(0).with_style(bar));

@@ -133,10 +133,18 @@ impl Told<'_> {
         let tally = |wanted: fn(&Finished) -> bool| {
             packages.iter().filter(|package| wanted(&package.result)).count()
         };
-        let failed = tally(|result| matches!(result, Finished::Failed(_)));
+        let failed = tally(|result| word(result) == "failed" && !is_cancelled(result));
+        let cancelled = tally(is_cancelled);
         let skipped = tally(|result| matches!(result, Finished::Skipped { .. }));
-        let there = packages.len() - failed - skipped;
-        format!("{failed} failed, {skipped} skipped, {there} there\n")
+        let there = packages.len() - failed - cancelled - skipped;
+        let counts =
+            [(failed, "failed"), (cancelled, "cancelled"), (skipped, "skipped"), (there, "there")];
+        let told: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        format!("{}\n", told.join(", "))
     }
 
     /// What failed, each with its cause and the end of its log.
@@ -233,9 +241,13 @@ fn word(result: &Finished) -> &'static str {
 /// The word for people, who also hear of what they called off.
 fn status(result: &Finished) -> &'static str {
     match result {
-        Finished::Failed(failure) if failure.fault == Fault::Cancelled => "cancelled",
+        result if is_cancelled(result) => "cancelled",
         other => word(other),
     }
+}
+
+fn is_cancelled(result: &Finished) -> bool {
+    matches!(result, Finished::Failed(failure) if failure.fault == Fault::Cancelled)
 }
 
 fn kind_of(fault: Fault) -> Kind {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -76,7 +77,8 @@ pub fn build(
                 let results = results.clone();
                 run.started(id);
                 scope.spawn(move || {
-                    let result = package::realise(&job);
+                    let result = catch_unwind(AssertUnwindSafe(|| package::realise(&job)))
+                        .unwrap_or_else(|_| Err(package::defect()));
                     // The loop waits for every job it started.
                     let _ = results.send((id, result));
                 });

@@ -94,7 +94,7 @@ fn copy(store: &Store, folder: &HostPath, output: &Output) -> Result<Copied> {
     if is_same(&path, output) {
         return Ok(Copied::Before);
     }
-    let mut object = store.open_object(&output.blake3)?;
+    let mut object = store.open_sound(&output.blake3)?;
     replace(folder, &output.file, |file| {
         if rustix::fs::ioctl_ficlone(&*file, &object).is_ok() {
             return Ok(());

@@ -98,7 +98,7 @@ fn copy_tree(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
 }
 
 fn copy_object(world: &World<'_>, digest: &Digest, to: &HostPath) -> Result<()> {
-    let mut from = world.store.open_object(digest)?;
+    let mut from = world.store.open_sound(digest)?;
     let mut file = File::create(to).map_err(at("create", to))?;
     std::io::copy(&mut from, &mut file).map_err(at("write", to))?;
     set_mode(to, 0o644)

@@ -95,6 +95,7 @@ pub fn cause(tail: &[String]) -> Option<String> {
     tail.iter()
         .filter(says_error)
         .find(|line| !consequence(line))
+        .or_else(|| tail.iter().find(|line| line.contains("*** ")))
         .or_else(|| tail.iter().find(says_error))
         .map(|line| line.trim().to_owned())
 }

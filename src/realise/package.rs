@@ -191,8 +191,13 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let keep = || -> Result<Done> {
         let recorded = world.store.put_record(&action, &record.to_json())?;
         attempt.finish(store::Verdict::Built, "", Some(recorded.digest), Some(&kept))?;
-        // If the action was built before, the earlier record counts.
-        let done = adopted(job, action)?.ok_or(Error::RecordLost { action })?;
+        // If the action was built before, the earlier record counts, unless files of it are lost.
+        let mut done = adopted(job, action)?;
+        if done.is_none() {
+            world.store.adopt(&action, &recorded.digest)?;
+            done = adopted(job, action)?;
+        }
+        let done = done.ok_or(Error::RecordLost { action })?;
         Ok(Done { cached: false, ..done })
     };
     keep().map_err(|error| run(&error))
@@ -328,6 +333,17 @@ fn failure(job: &Job<'_>, error: &Error) -> Box<Failure> {
     let fault = if cancelled { Fault::Cancelled } else { error.fault() };
     let hint = error.hint();
     Box::new(Failure { fault, cause, reasons: messages, hint, tail: Vec::new() })
+}
+
+/// The failure of a package whose thread panicked: the panic's own words are on standard error.
+pub fn defect() -> Box<Failure> {
+    Box::new(Failure {
+        fault: Fault::Machine,
+        cause: "a defect of this program stopped it".to_owned(),
+        reasons: Vec::new(),
+        hint: None,
+        tail: Vec::new(),
+    })
 }
 
 /// What may not matter, kept for when it does.

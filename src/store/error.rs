@@ -120,7 +120,10 @@ pub enum Error {
         path: HostPath,
     },
     /// Kept bytes are not those that their name promises.
-    #[error("`{path}` is damaged\n  expected {expected}\n  actual   {actual}")]
+    #[error(
+        "`{path}` was damaged and is put aside: run again to have it made anew\n  \
+         expected {expected}\n  actual   {actual}"
+    )]
     Corrupt {
         /// The file.
         path: HostPath,

@@ -88,6 +88,20 @@ impl Store {
         check(path, digest, Digest::from_bytes(*hasher.finalize().as_bytes()))
     }
 
+    /// The blob of this name, open for reading after it was read through and found whole. A
+    /// damaged one is put aside and is [`Error::Corrupt`]: the next run fetches or builds it anew.
+    pub fn open_sound(&self, digest: &Digest) -> Result<File> {
+        match self.verify(digest) {
+            Ok(()) => self.open_object(digest),
+            Err(error) => {
+                if matches!(error, Error::Corrupt { .. }) {
+                    self.quarantine(digest)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// The JSON document of this name, if it is kept: its canonical bytes, verified.
     pub fn json(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         match read_verified(&self.json_path(digest), digest) {

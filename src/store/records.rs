@@ -93,7 +93,8 @@ impl Store {
         })
     }
 
-    /// The adopted record of an action, verified; nothing if it was never built.
+    /// The adopted record of an action, verified; nothing if it was never built, or if its
+    /// document is lost or damaged, which is then forgotten so that another can take its place.
     pub fn record(&self, action: &ActionId) -> Result<Option<Adopted>> {
         let found = self.row(
             "look up a record",
@@ -103,8 +104,25 @@ impl Store {
             |row| Ok((digest(row, 0)?, row.get::<_, i64>(1)?)),
         )?;
         let Some((digest, kinds)) = found else { return Ok(None) };
-        let record = self.read_json(&digest)?;
+        let record = match self.read_json(&digest) {
+            Ok(record) => record,
+            Err(Error::Missing { .. } | Error::Corrupt { .. } | Error::Document { .. }) => {
+                self.forget_record(action, &digest)?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Some(Adopted { digest, record, divergent: kinds > 1 }))
+    }
+
+    fn forget_record(&self, action: &ActionId, digest: &Digest) -> Result<()> {
+        self.quarantine(digest)?;
+        self.write("forget a lost record", |transaction| {
+            transaction
+                .prepare_cached("DELETE FROM record WHERE action = ?1 AND document = ?2")?
+                .execute((action.as_bytes(), digest.as_bytes()))
+                .map(drop)
+        })
     }
 
     /// The names of all records of an action, the adopted one first, the others by age.

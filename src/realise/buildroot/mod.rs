@@ -192,7 +192,7 @@ impl Maker<'_> {
         if let Some(path) = self.store.unpacked(&package.package.sha256)? {
             return Ok((Unpacked::load(path)?, None));
         }
-        let deb = self.store.open_object(&package.object)?;
+        let deb = self.store.open_sound(&package.object)?;
         let staged = self.store.stage_layer()?;
         let unpacked = unpacked::unpack(deb, staged.path(), self.owner).map_err(|error| {
             let title = package.package.title();
