@@ -1,5 +1,6 @@
 //! Derivations: names resolved into a graph whose every node is named by its content.
 
+mod declared;
 pub mod derivation;
 mod draft;
 mod edges;
