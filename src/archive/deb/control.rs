@@ -152,7 +152,8 @@ pub(super) enum Item<'a> {
     Field {
         /// Its name as written.
         name: &'a str,
-        /// Its value without white space around it; continuation and comment lines as written.
+        /// Its value, continuation and comment lines as written; without white space around it,
+        /// but for the end of an empty first line where comments are skipped.
         value: &'a str,
         /// Where its name begins in the text.
         at: usize,
@@ -171,10 +172,12 @@ pub(super) enum Comments {
 impl Comments {
     fn removed_from(self, value: &str) -> Cow<'_, str> {
         if self == Self::Refuse || !value.contains("\n#") {
-            return Cow::Borrowed(value);
+            return Cow::Borrowed(value.trim_ascii());
         }
-        let kept: Vec<&str> = value.split('\n').filter(|line| !line.starts_with('#')).collect();
-        Cow::Owned(kept.join("\n"))
+        let (first, rest) = value.split_once('\n').unwrap_or((value, ""));
+        let rest = rest.split('\n').filter(|line| !line.starts_with('#'));
+        let kept: Vec<&str> = [first].into_iter().chain(rest).collect();
+        Cow::Owned(kept.join("\n").trim_ascii().to_owned())
     }
 }
 
@@ -248,7 +251,13 @@ impl<'a> Scanner<'a> {
                 _ => break,
             }
         }
-        Ok(Item::Field { name, value: self.text[value..end].trim_ascii(), at })
+        let value = &self.text[value..end];
+        let value = match self.comments {
+            Comments::Refuse => value.trim_ascii(),
+            // Where the first line ends must stay known: a `#` on it begins no comment.
+            Comments::Skip => value.trim_ascii_end().trim_start_matches([' ', '\t']),
+        };
+        Ok(Item::Field { name, value, at })
     }
 
     fn take_line(&mut self) -> &'a str {
@@ -321,6 +330,9 @@ mod tests {
             ]
         );
         assert!(matches!(paragraphs(text).next(), Some(Err(Error::NotAField { line: 1, .. }))));
+        // What stands behind the colon is no comment, the line below it is one.
+        assert_eq!(fields("A: #\n#\n b\n"), [vec![("A".to_owned(), "#\n b".to_owned())]]);
+        assert_eq!(fields("A:\n# c\n b\n"), [vec![("A".to_owned(), "b".to_owned())]]);
     }
 
     #[test]
