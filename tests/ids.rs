@@ -3,6 +3,8 @@
 //! derivation and every field, and of the releases in `specs/`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod program;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -13,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use perestroika::base::{HostPath, Json};
 use perestroika::graph::{Derivation, Graph, Origin, lower};
 use perestroika::spec::{self, lock};
+use program::{copy_folder, here};
 
 const RELEASES: [&str; 3] = ["fixtures/ids", "specs/demo", "specs/single"];
 
@@ -24,10 +27,6 @@ const HEAD: &str = "\
 # raise it, and say so in the commit and to everybody who keeps records.
 # UPDATE=1 writes this file anew.
 ";
-
-fn here(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 fn graph(folder: &Path) -> Graph {
     let lock = lock::parse(&fs::read_to_string(folder.join("release.lock")).unwrap()).unwrap();
@@ -170,21 +169,6 @@ impl Copy {
         let text = self.read(path);
         assert!(text.contains(old), "{path} has no `{old}`");
         self.write(path, &text.replacen(old, new, 1));
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().unwrap();
-        if kind.is_symlink() {
-            symlink(fs::read_link(&source).unwrap(), &target).unwrap();
-        } else if kind.is_dir() {
-            copy_folder(&source, &target);
-        } else {
-            fs::copy(&source, &target).unwrap();
-        }
     }
 }
 

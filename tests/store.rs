@@ -205,6 +205,19 @@ fn damage_is_found_named_and_put_aside() {
 }
 
 #[test]
+fn what_is_to_be_used_is_put_aside_if_it_is_damaged() {
+    let Fixture { store, folder: _folder } = new();
+    let digest = store.put(b"sound").expect("put");
+    store.open_sound(&digest).expect("sound");
+    let path = store.object(&digest).expect("kept");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("opened up");
+    fs::write(&path, b"rotten").expect("damaged");
+    assert!(matches!(store.open_sound(&digest), Err(Error::PutAside { .. })));
+    assert_eq!(store.object(&digest), None);
+    assert!(matches!(store.open_sound(&digest), Err(Error::Missing { .. })));
+}
+
+#[test]
 fn a_link_in_place_of_an_object_is_refused() {
     let Fixture { store, folder } = new();
     let digest = Digest::of(b"secret");

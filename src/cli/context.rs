@@ -25,7 +25,7 @@ use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
 use crate::store::Store;
 
-/// Release folders and other words, told apart as DESIGN's command line does.
+/// Release folders and other words: what is `.` or `..` or contains `/` is a folder.
 pub struct Named {
     /// The release folders named, or the nearest parent with a release.toml.
     pub releases: Vec<HostPath>,

@@ -1,6 +1,7 @@
 //! What packages a build may see: the pinned index, and what the release itself built.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::error::{Error, Result};
@@ -65,8 +66,12 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
     for RootIndex { suite, path, sha256: _ } in &root.indexes {
         let damaged = |reason: String| Error::Index { path: path.clone(), reason };
         let digest = world.upstream.index(world.store, archive, suite, path, world.cancel)?;
-        let text = String::from_utf8(world.store.read(&digest)?)
-            .map_err(|_| damaged("is not UTF-8".to_owned()))?;
+        let mut text = String::new();
+        world
+            .store
+            .open_sound(&digest)?
+            .read_to_string(&mut text)
+            .map_err(|error| damaged(format!("cannot be read: {error}")))?;
         indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
     Ok(Snapshot { archive: archive.clone(), indexes, base: OnceLock::new() })

@@ -120,16 +120,26 @@ pub enum Error {
         path: HostPath,
     },
     /// Kept bytes are not those that their name promises.
-    #[error(
-        "`{path}` was damaged and is put aside: run again to have it made anew\n  \
-         expected {expected}\n  actual   {actual}"
-    )]
+    #[error("`{path}` is damaged\n  expected {expected}\n  actual   {actual}")]
     Corrupt {
         /// The file.
         path: HostPath,
         /// Its name.
         expected: Digest,
         /// The BLAKE3 of what is there.
+        actual: Digest,
+    },
+    /// Kept bytes were not those that their name promises, and are kept under it no longer.
+    #[error(
+        "`{path}` was damaged and is put aside: run again to have it made anew\n  \
+         expected {expected}\n  actual   {actual}"
+    )]
+    PutAside {
+        /// Where it was.
+        path: HostPath,
+        /// Its name.
+        expected: Digest,
+        /// The BLAKE3 of what was there.
         actual: Digest,
     },
     /// A document of the right name that is not canonical JSON.

@@ -89,16 +89,15 @@ impl Store {
     }
 
     /// The blob of this name, open for reading after it was read through and found whole. A
-    /// damaged one is put aside and is [`Error::Corrupt`]: the next run fetches or builds it anew.
+    /// damaged one is [`Error::PutAside`]: the next run fetches or builds it anew.
     pub fn open_sound(&self, digest: &Digest) -> Result<File> {
         match self.verify(digest) {
             Ok(()) => self.open_object(digest),
-            Err(error) => {
-                if matches!(error, Error::Corrupt { .. }) {
-                    self.quarantine(digest)?;
-                }
-                Err(error)
+            Err(Error::Corrupt { path, expected, actual }) => {
+                self.quarantine(digest)?;
+                Err(Error::PutAside { path, expected, actual })
             }
+            Err(error) => Err(error),
         }
     }
 
