@@ -273,7 +273,7 @@ fn odd_packages_are_treated_as_dpkg_would() {
     let bad = RootPackage { package: changed(&package), object: hostile };
     let error = ours.try_provide(&base, &[bad]).unwrap_err();
     assert_eq!(error.to_string(), "package `odd-things 1 all` cannot be unpacked");
-    assert!(root(&[things.clone()]).is_ok());
+    assert!(root(std::slice::from_ref(&things)).is_ok());
 
     // A shared tree that lost a part is unpacked again.
     let tree = ours.store.unpacked(&package.sha256).unwrap().unwrap();
