@@ -96,6 +96,10 @@ fn token_length(rest: &str) -> usize {
             end.map_or_else(|| rest.chars().count(), |end| end + 2)
         }
         Some('#' | '$') if characters.next() == Some('{') => 2,
+        Some(first) if first.is_ascii_digit() => {
+            let number = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+            rest.chars().take_while(number).count()
+        }
         Some(first) if word(&first) => rest.chars().take_while(word).count(),
         Some(_) => 1,
     }
