@@ -41,11 +41,6 @@ impl Shape {
         self.entry(key).map_or(&self.span, |(_, span, _)| span).clone()
     }
 
-    /// The place of `key` where it was written out.
-    pub fn written_key(&self, key: &str) -> Option<Span> {
-        self.entry(key).map(|(_, span, _)| span.clone())
-    }
-
     /// The item at `index`; where it was computed, it is at the place of the whole.
     pub fn item(&self, index: usize) -> Self {
         let item = match self.inside.as_deref() {
