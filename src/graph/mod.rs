@@ -7,6 +7,7 @@ mod edges;
 mod lower;
 pub mod names;
 mod packaging;
+mod source;
 
 use std::collections::BTreeMap;
 
@@ -48,6 +49,25 @@ pub enum Origin {
         path: ReleasePath,
         /// What was in it when it was evaluated.
         tree: Tree,
+    },
+    /// A single file of the release.
+    File {
+        /// The file.
+        path: ReleasePath,
+    },
+    /// A commit of a git repository.
+    Git {
+        /// The repository.
+        url: String,
+        /// What the spec calls it.
+        rev: String,
+        /// What it is pinned to.
+        commit: String,
+    },
+    /// A file from elsewhere.
+    Download {
+        /// Where it is, in the order in which it is tried.
+        urls: Vec<String>,
     },
     /// A source package of an upstream archive.
     Archive {
@@ -183,6 +203,9 @@ pub fn needs(derivation: &Derivation) -> Vec<DerivationId> {
         Derivation::Package(package) => {
             let mut needs = package.dependencies.clone();
             needs.extend([package.source, package.root]);
+            needs.extend(package.extra.values());
+            needs.sort_unstable();
+            needs.dedup();
             needs
         }
         Derivation::Release(release) => release.packages.clone(),

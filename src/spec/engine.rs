@@ -21,7 +21,7 @@ use rhai::{Array, Dynamic, Engine, ImmutableString, Map, OptimizationLevel, Scop
 use super::api::draft::Draft;
 use super::api::{self, Host, Source, World};
 use super::loader;
-use super::model::Package;
+use super::model::{Located, Package, Remote};
 use super::text::Text;
 use crate::base::{Diagnostic, ReleasePath, Span};
 
@@ -51,6 +51,8 @@ pub(super) struct Evaluated {
     pub errors: Vec<Diagnostic>,
     /// The stdlib modules it used.
     pub stdlib: BTreeSet<String>,
+    /// What the lock has to pin for it.
+    pub remotes: Vec<Located<Remote>>,
 }
 
 /// An engine and its host.
@@ -122,6 +124,7 @@ impl Session {
             packages,
             errors: std::mem::take(&mut state.errors),
             stdlib: std::mem::take(&mut state.used),
+            remotes: std::mem::take(&mut state.remotes),
         }
     }
 
@@ -165,9 +168,8 @@ impl Session {
             });
         }
         let mut errors = Vec::new();
-        let release = &self.host.world.release;
         let packages =
-            drafts.into_iter().filter_map(|draft| draft.finish(release, &mut errors)).collect();
+            drafts.into_iter().filter_map(|draft| draft.finish(&self.host, &mut errors)).collect();
         self.host.state().errors.append(&mut errors);
         packages
     }
