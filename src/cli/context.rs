@@ -12,6 +12,7 @@ use super::address::addressed;
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
 use super::output::Output;
+use crate::archive::deb::signature;
 use crate::base::{Diagnostic, Digest, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Graph, Origin, lower, names};
@@ -286,12 +287,17 @@ pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failu
 
 fn keyring(release: &Release, archive: &Archive) -> Result<Vec<u8>, Failure> {
     let Located { value, span } = &archive.keyring;
-    std::fs::read(release.folder.join(value.as_str())).map_err(|error| {
-        let message = format!("cannot read the keyring `{value}`: {error}");
+    let refuse = |message: String| {
         let place = "the OpenPGP keys of which one must have signed the archive";
         let diagnostic = Diagnostic::new("no-keyring", message).at(span.clone(), place);
         Failure::in_release(&release.folder, vec![diagnostic])
-    })
+    };
+    let keys = std::fs::read(release.folder.join(value.as_str()))
+        .map_err(|error| refuse(format!("cannot read the keyring `{value}`: {error}")))?;
+    match signature::check_keyring(&keys, jiff::Timestamp::now()) {
+        Ok(()) => Ok(keys),
+        Err(refusal) => Err(refuse(format!("`{value}`: {refusal}"))),
+    }
 }
 
 /// A flag that the first interrupt sets; the second one ends the program at once.

@@ -91,6 +91,10 @@ fn token_length(rest: &[char]) -> usize {
             rest.len()
         }
         ['#', '{', ..] | ['$', '{', ..] => 2,
+        [first, ..] if first.is_ascii_digit() => {
+            let number = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+            rest.iter().take_while(|c| number(c)).count()
+        }
         [first, ..] if word(first) => rest.iter().take_while(|c| word(c)).count(),
         _ => 1,
     }

@@ -143,6 +143,14 @@ pub fn verify(in_release: &[u8], keyring: &[u8], at: Timestamp) -> Result<Verifi
     Ok(Verified { text, signers, ignored: faults })
 }
 
+/// Whether `keyring` has a key at all, before anything is held against it.
+///
+/// # Errors
+/// [`Refusal::Keyring`] says what it is instead.
+pub fn check_keyring(keyring: &[u8], at: Timestamp) -> Result<(), Refusal> {
+    Keyring::parse(keyring, at).map(drop).map_err(Refusal::Keyring)
+}
+
 /// The text of a clear-signed file, whoever signed it: for files whose digest is known already.
 ///
 /// # Errors
