@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use etcetera::BaseStrategy as _;
 use serde_json::{Value, json};
 
+use super::address::addressed;
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
 use super::output::Output;
@@ -98,9 +99,9 @@ impl Release {
         let lock = match std::fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => Some(lock::parse(&text).map_err(wrong)?),
             Ok(Err(_)) => {
-                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8")).hint(
-                    "only `perestroika lock` and `update` write it: bring the old one back",
-                ));
+                let hint = "only `perestroika lock` and `update` write it: bring the old one back";
+                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8"))
+                    .hint(addressed(hint, folder)));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&path, &error)),
@@ -151,7 +152,7 @@ impl Release {
         }
         let failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
         let failure = missing.into_iter().fold(failure, Failure::because);
-        Err(failure.hint("`perestroika lock` pins what is missing"))
+        Err(failure.hint(addressed("`perestroika lock` pins what is missing", &self.folder)))
     }
 
     /// Checks the names of build dependencies against the pinned archives, as far as their
