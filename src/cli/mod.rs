@@ -9,6 +9,7 @@ mod failure;
 mod forecast;
 mod lock;
 mod log;
+mod lsp;
 mod output;
 mod progress;
 pub mod render;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Lsp => lsp::run(&arguments.global),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
     output.finish(result)
