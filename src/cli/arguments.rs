@@ -96,6 +96,13 @@ pub enum Command {
     /// Print the graph of a release
     #[command(after_help = "Example:\n  perestroika eval specs/demo --tree")]
     Eval(Eval),
+    /// Help an editor with spec files: a language server on standard input and output
+    #[command(after_help = "Example, in Neovim:\n  \
+                            vim.lsp.start({ name = \"perestroika\", cmd = { \"perestroika\", \"lsp\" } })\n\n\
+                            It tells what is wrong while you type, completes fields, functions and\n\
+                            package names, and finds documentation and definitions. Names of the\n\
+                            archive come from the store, never from the network.")]
+    Lsp,
     /// Pin what is new: archives, sources, stdlib; never moves a pin
     #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
     Lock(Lock),
