@@ -11,6 +11,7 @@ mod doctor;
 mod eval;
 mod failure;
 mod forecast;
+mod hint;
 mod init;
 mod lock;
 mod log;
