@@ -2,6 +2,7 @@
 
 mod arguments;
 mod build;
+mod config;
 mod context;
 mod doctor;
 mod eval;
