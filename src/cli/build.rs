@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::arguments::{Build, Global};
+use super::config::Config;
 use super::context::{Machine, Named, Release, named};
 use super::eval::select;
 use super::failure::{Failure, Kind};
@@ -58,7 +59,12 @@ fn build(
     let graph = release.graph().map_err(early)?;
     release.check_pins().map_err(early)?;
     let wanted = select(&graph, names).map_err(early)?;
-    let machine = Machine::open(&release, global).map_err(early)?;
+    let mut machine = Machine::open(&release, global).map_err(early)?;
+    if !arguments.dry_run {
+        let config = Config::load().map_err(early)?;
+        let enforcement = config.enforcement(arguments.require_limits);
+        machine = machine.enforcing(enforcement).map_err(early)?;
+    }
     let world = machine.world();
     let options = options(arguments);
     let machine_failed =

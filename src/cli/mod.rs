@@ -6,6 +6,7 @@ mod build;
 mod check;
 
 mod completions;
+mod config;
 mod context;
 mod doctor;
 mod eval;
