@@ -96,6 +96,7 @@ impl Kind {
             Self::Texts(_) => "a list of strings",
             Self::Environment => "a map of strings",
             Self::Source => "a source",
+            Self::Sources => "a map of sources",
             Self::Builder => "a way of building",
             Self::Binaries => "a list of maps",
             Self::Changes | Self::Resources => "a map",
