@@ -70,7 +70,7 @@ impl Scene {
             store,
             keep,
             folder,
-            spec: Spec { release, packages, stdlib },
+            spec: Spec { release, packages, stdlib, extends: Vec::new() },
             stdlib: BTreeMap::from([("debian".to_owned(), "// first\n".to_owned())]),
             now: Timestamp::now(),
             network: Network::Online,
@@ -149,6 +149,7 @@ fn rebuilt(name: &str) -> Package {
     Package {
         name: name.clone(),
         span: span(),
+        below: Vec::new(),
         fields: BTreeMap::new(),
         version: None,
         revision: None,
@@ -164,6 +165,7 @@ fn rebuilt(name: &str) -> Package {
         patches: Vec::new(),
         root: None,
         architectures: Vec::new(),
+        on: BTreeMap::new(),
         build_depends: Vec::new(),
         build: Builder {
             name: "debian".to_owned(),

@@ -8,7 +8,7 @@ use super::{Graph, Node, Origin, PackageOrigin, edges};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model::Source;
+use crate::spec::model::{Extended, Source};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -25,9 +25,9 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
             .map(|(name, root)| Ok((name.as_str(), lower_root(name, root, lock, architecture)?))),
     );
     let roots: BTreeMap<&str, Node> = roots.into_iter().collect();
-    let (drafts, wrong) = partition(
-        spec.packages.iter().map(|package| Draft::new(package, spec, lock, architecture)),
-    );
+    let (drafts, wrong) = partition(spec.packages.iter().map(|package| {
+        Draft::new(package, spec, lock, architecture).map_err(|error| package.told(error))
+    }));
     errors.extend(wrong);
     errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
         |module| {
@@ -35,6 +35,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
                 .hint("`perestroika lock` pins it")
         },
     ));
+    errors.extend(moved(spec, lock));
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -70,6 +71,22 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         Origin::Release,
     ));
     Ok(Graph::new(ordered.iter().filter_map(|id| nodes.remove(id)).collect()))
+}
+
+/// What of the releases that are extended is not in the state that is pinned: what was locked
+/// together is evaluated together.
+fn moved(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
+    let wrong = |extended: &Extended| {
+        let Extended { folder, span, digest, lock: _ } = extended;
+        let (message, label) = match lock.extends.get(folder) {
+            Some(pinned) if pinned == digest => return None,
+            Some(_) => (format!("`{folder}` has changed since it was pinned"), "its specs or lock"),
+            None => (format!("the extended release `{folder}` is not pinned"), ""),
+        };
+        let error = Diagnostic::new("stale-lock", message).at(span.clone(), label);
+        Some(error.hint("`perestroika lock` takes it over as it is now"))
+    };
+    spec.extends.iter().filter_map(wrong).collect()
 }
 
 fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {

@@ -10,7 +10,7 @@ pub use folder::Folder;
 pub use memory::Memory;
 
 use super::model::PackagingText;
-use crate::base::{ReleasePath, Tree};
+use crate::base::{ReleaseFolder, ReleasePath, Tree};
 
 /// The largest spec, module or release file, in bytes.
 pub const MAX_TEXT: u64 = 256 * 1024;
@@ -18,10 +18,15 @@ pub const MAX_TEXT: u64 = 256 * 1024;
 /// The largest number of files below one `dir(…)`.
 pub const MAX_FILES: usize = 500_000;
 
-/// A release's files, wherever they are.
+/// The files of a release and of those that it extends, wherever they are.
+///
+/// A path says which of these folders it belongs to; what is not in that folder cannot be read.
 pub trait Loader: Send + Sync {
-    /// The spec files, sorted: `*.rhai` at the top of the release and below `packages/`.
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error>;
+    /// The spec files of a release folder, sorted: `*.rhai` at its top and below `packages/`.
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error>;
+
+    /// The modules of a release folder, sorted: `*.rhai` below `lib/`.
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error>;
 
     /// The bytes of a file, never more than `limit`.
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error>;

@@ -50,6 +50,7 @@ pub(in crate::spec) fn register(engine: &mut Engine, host: &Host) {
     engine.register_fn("recipe", move |context: NativeCallContext, fields: Dynamic| {
         this.recipe(&context, fields)
     });
+    super::layer::register(engine, host);
     engine.register_fn("dedent", dedent);
     engine.register_fn("kind_of", |value: Dynamic| ImmutableString::from(kind_of(&value)));
 }
@@ -73,7 +74,7 @@ impl Host {
     }
 
     /// Checks the fields of a map and puts them into `draft`.
-    fn apply(
+    pub(super) fn apply(
         &self,
         site: Site,
         name: &str,
@@ -95,7 +96,7 @@ impl Host {
         for (name, field) in fields {
             how(&mut draft, name, field, &mut errors);
         }
-        self.state().errors.append(&mut errors);
+        self.state().errors.extend(errors.into_iter().map(|error| draft.told(error)));
         self.weigh(draft.weight(), &site.span)?;
         Ok(draft)
     }
@@ -180,9 +181,10 @@ impl Host {
     }
 
     fn dir(&self, context: &NativeCallContext<'_>, path: &Dynamic) -> Answer<Source> {
-        let span = self.site(context).first();
+        let site = self.site(context);
+        let (span, folder) = (site.first(), site.span.file.folder());
         let path: ReleasePath = match path.read_lock::<ImmutableString>().map(|text| text.parse()) {
-            Some(Ok(path)) => path,
+            Some(Ok(path)) => folder.path(&path),
             Some(Err(error)) => {
                 let error = Diagnostic::new("bad-path", format!("{error}"));
                 self.note(error.at(span, "every path is relative to the release folder"));
@@ -239,7 +241,7 @@ impl Host {
     }
 }
 
-type Apply = fn(&mut Draft, &'static str, field::Field, &mut Vec<Diagnostic>);
+pub(super) type Apply = fn(&mut Draft, &'static str, field::Field, &mut Vec<Diagnostic>);
 
 /// `debian` for `stdlib/debian.rhai`.
 fn module_name(file: &ReleasePath) -> String {

@@ -2,20 +2,31 @@ use std::collections::BTreeMap;
 
 use super::ignore::{self, Ignore, Kind};
 use super::{Dir, Error, Loader};
-use crate::base::{Digest, ReleasePath, Tree, TreeEntry, TreeKind};
+use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
-/// A release that is nowhere but in memory: file contents by path.
+/// A release, and those that it extends, that are nowhere but in memory: file contents by path.
 #[derive(Debug, Clone, Default)]
 pub struct Memory(pub BTreeMap<ReleasePath, Vec<u8>>);
 
-impl Loader for Memory {
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
-        let is_spec = |path: &&ReleasePath| {
-            let path = path.as_str();
-            path.ends_with(".rhai") && (!path.contains('/') || path.starts_with("packages/"))
+impl Memory {
+    /// The Rhai files of a folder whose path in it is a `wanted` one.
+    fn texts(&self, folder: &ReleaseFolder, wanted: fn(&str) -> bool) -> Vec<ReleasePath> {
+        let counts = |path: &&ReleasePath| {
+            path.inside().ends_with(".rhai") && wanted(path.inside()) && path.folder() == *folder
         };
-        Ok(self.0.keys().filter(is_spec).cloned().collect())
+        self.0.keys().filter(counts).cloned().collect()
+    }
+}
+
+impl Loader for Memory {
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        let is_spec = |path: &str| !path.contains('/') || path.starts_with("packages/");
+        Ok(self.texts(folder, is_spec))
+    }
+
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        Ok(self.texts(folder, |path| path.starts_with("lib/")))
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {

@@ -70,7 +70,12 @@ fn lock() -> impl Strategy<Value = Lock> {
         prop::collection::btree_map((label(), name()), source(), 0..3),
         prop::collection::btree_map(label(), sha256(), 0..3),
     )
-        .prop_map(|(archives, sources, stdlib)| Lock { archives, sources, stdlib })
+        .prop_map(|(archives, sources, stdlib)| Lock {
+            archives,
+            sources,
+            stdlib,
+            ..Lock::default()
+        })
 }
 
 proptest! {
