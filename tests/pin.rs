@@ -173,6 +173,7 @@ fn rebuilt(name: &str) -> Package {
             needs: Vec::new(),
             files: BTreeMap::new(),
             script: String::new(),
+            script_any: None,
             outputs: Vec::new(),
         },
         env: BTreeMap::new(),

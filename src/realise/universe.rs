@@ -10,7 +10,7 @@ use super::world::World;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::{self, BinaryPackage};
 use crate::archive::deb::solver::{self, Universe};
-use crate::base::{DerivationId, Digest, Json, PackageName};
+use crate::base::{Architecture, DerivationId, Digest, Json, PackageName};
 use crate::graph::derivation::{Derivation, Package, Root, RootIndex};
 use crate::graph::{Graph, Origin};
 
@@ -156,7 +156,10 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
         let kept_out = |name: &PackageName| {
             package.from_seed.contains(name) || package.binaries.contains(name)
         };
-        if !kept_out(&binary.name) {
+        // A closure may have builds for other architectures, for their packages of none.
+        let fits = binary.architecture == package.architecture
+            || binary.architecture == Architecture::all();
+        if fits && !kept_out(&binary.name) {
             found.push(Arc::new(binary));
         }
     }

@@ -103,6 +103,11 @@ pub struct Package {
 }
 
 impl Package {
+    /// What it is for a build for `architecture`.
+    pub fn for_architecture(&self, architecture: &Architecture) -> &Self {
+        self.on.get(architecture).unwrap_or(self)
+    }
+
     /// An error about it, with the places of the layers that it went through: where the error
     /// lies first.
     pub fn told(&self, error: Diagnostic) -> Diagnostic {
@@ -176,6 +181,9 @@ pub struct Builder {
     pub files: BTreeMap<String, String>,
     /// The shell script that builds, run in the source folder with `sh -e`.
     pub script: String,
+    /// The same for the architectures beside the first, where the packages of no architecture
+    /// are left out; without it only the first can be built for.
+    pub script_any: Option<String>,
     /// Patterns of the files it leaves, relative to the source folder's parent: `*.deb`.
     pub outputs: Vec<String>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::World;
 use super::field::{Field, Value};
-use crate::base::{Architecture, Diagnostic, PackageName, ReleasePath, Span, nearest};
+use crate::base::{Architecture, Diagnostic, PackageName, Place, ReleasePath, Span, nearest};
 use crate::spec::document::list;
 use crate::spec::model::{Builder, Located, Package, Packaging, Source, through_layers};
 use crate::spec::release::Release;
@@ -132,7 +132,15 @@ impl Draft {
             }
         }
         let package = package.filter(|_| found.is_empty());
-        errors.extend(found.into_iter().map(|error| through_layers(error, &span, &below)));
+        errors.extend(found.into_iter().map(|mut error| {
+            // Below this layer nothing was wrong, so the mistake is not where that place says.
+            let here = |place: &Place| place.span.file == span.file;
+            if !below.is_empty() && !error.places.first().is_some_and(here) {
+                let label = "changed by this layer".to_owned();
+                error.places.insert(0, Place { span: span.clone(), label });
+            }
+            through_layers(error, &span, &below)
+        }));
         package
     }
 
