@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Why a text is not a path of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,7 +127,7 @@ impl ReleaseFolder {
     #[must_use]
     pub fn path(&self, path: &ReleasePath) -> ReleasePath {
         let folder = if self.is_own() { 0 } else { self.0.len() + 1 };
-        ReleasePath { text: self.name(path.inside()), folder }
+        ReleasePath { text: self.name(path.inside()).into(), folder }
     }
 
     /// How something in this folder is called in messages.
@@ -165,9 +166,11 @@ impl fmt::Display for ReleaseFolder {
 /// What is read from a text is a path of the release that is worked on; only
 /// [`ReleaseFolder::path`] makes one of a release that it extends. That one is written as it is
 /// opened from the own folder: `../base/packages/greet.rhai`.
+///
+/// A clone shares the text: every place that is remembered of a file names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReleasePath {
-    text: String,
+    text: Arc<str>,
     /// How long the part is that names an extended release, with its `/`.
     folder: usize,
 }
@@ -197,7 +200,7 @@ impl FromStr for ReleasePath {
         let plain = text.strip_prefix("./").unwrap_or(text);
         let plain = plain.strip_suffix('/').unwrap_or(plain);
         if is_plain(plain) {
-            Ok(Self { text: plain.to_owned(), folder: 0 })
+            Ok(Self { text: plain.into(), folder: 0 })
         } else {
             Err(PathError::Release(text.to_owned()))
         }
@@ -220,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_release_path_cannot_leave_its_folder() {
-        assert_eq!("./src/x/".parse::<ReleasePath>().map(|p| p.text), Ok("src/x".to_owned()));
+        assert_eq!("./src/x/".parse::<ReleasePath>().map(|p| p.text), Ok("src/x".into()));
         for bad in ["", ".", "/x", "../x", "a/../b", "a//b", "a/./b", "a\0b"] {
             assert!(bad.parse::<ReleasePath>().is_err(), "{bad}");
         }

@@ -9,7 +9,7 @@ use super::engine::{Evaluated, STACK, Session};
 use super::extends::{self, Link};
 use super::loader::{self, Folder, Loader};
 use super::lock::Lock;
-use super::model::{Extended, Located, Package, Spec};
+use super::model::{Extended, Located, Package, Remote, Spec};
 use super::release::Release;
 use super::stdlib;
 use crate::base::{
@@ -53,20 +53,24 @@ pub fn load_from(loader: Arc<dyn Loader>, lock: Option<&Lock>) -> Result<Spec, V
             links.last().expect("a release is the last of its chain").release.clone(),
         ),
         architectures: Arc::new(architectures.collect()),
+        pins: Arc::new(pins(lock, &extends)),
         dirs: Arc::default(),
         packages: BTreeMap::new(),
         below: None,
         used: BTreeSet::new(),
+        remotes: Vec::new(),
         errors: Vec::new(),
     };
     let last = layers.iter().rposition(|layer| !layer.is_empty());
     for (index, layer) in layers.iter().enumerate() {
         stack.put(layer, last.is_some_and(|last| index < last))?;
     }
-    let Stack { release, packages, used, mut errors, .. } = stack;
+    let Stack { release, packages, pins, used, remotes, mut errors, .. } = stack;
     if errors.is_empty() {
         let packages = packages.into_values().collect();
-        return Ok(Spec { release: Release::clone(&release), packages, stdlib: used, extends });
+        let unpinned = unpinned(&remotes, &pins);
+        let release = Release::clone(&release);
+        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends });
     }
     errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
     // A mistake in a module of `lib/` shows in every file that imports it.
@@ -100,11 +104,13 @@ struct Stack {
     modules: Vec<(String, ReleasePath, String)>,
     release: Arc<Release>,
     architectures: Arc<BTreeSet<Architecture>>,
+    pins: Arc<Lock>,
     dirs: Arc<Dirs>,
     packages: BTreeMap<PackageName, Package>,
     /// The same for `prev`; nothing before the first layer.
     below: Option<Arc<Below>>,
     used: BTreeSet<String>,
+    remotes: Vec<Located<Remote>>,
     errors: Vec<Diagnostic>,
 }
 
@@ -133,15 +139,18 @@ impl Stack {
             loader: Arc::clone(&self.loader),
             release: Arc::clone(&self.release),
             architectures: Arc::clone(&self.architectures),
+            pins: Arc::clone(&self.pins),
             dirs: Arc::clone(&self.dirs),
             below: self.below.clone(),
             above,
         });
         let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
-        let mut drafts = Vec::new();
+        let (mut drafts, mut missing) = (Vec::new(), false);
         for mut file in evaluate(&world, &self.modules, files)? {
             self.errors.append(&mut file.errors);
             self.used.append(&mut file.stdlib);
+            missing |= file.remotes.iter().any(|remote| !remote.value.is_pinned(&self.pins));
+            self.remotes.append(&mut file.remotes);
             drafts.append(&mut file.drafts);
             for package in file.packages {
                 match packages.get(&package.name) {
@@ -155,7 +164,7 @@ impl Stack {
         drop(world);
         self.packages.append(&mut packages);
         let mut below = self.take_below();
-        below.broken |= !self.errors.is_empty();
+        below.broken |= missing || !self.errors.is_empty();
         below.packages.extend(drafts.into_iter().filter_map(|draft| Some((draft.name()?, draft))));
         self.below = Some(Arc::new(below));
         Ok(())
@@ -183,6 +192,28 @@ impl Stack {
     fn take_below(&mut self) -> Below {
         self.below.take().map(Arc::unwrap_or_clone).unwrap_or_default()
     }
+}
+
+/// What the lock says of sources from elsewhere; what an extended release pins is taken from it.
+fn pins(lock: Option<&Lock>, extends: &[Extended]) -> Lock {
+    let mut pins = Lock::default();
+    let base = extends.first().and_then(|extended| extended.lock.as_ref());
+    for lock in [lock, base].into_iter().flatten() {
+        pins.git.extend(lock.git.clone());
+        pins.downloads.extend(lock.downloads.clone());
+    }
+    pins
+}
+
+/// What the lock does not pin, each once.
+fn unpinned(remotes: &[Located<Remote>], pins: &Lock) -> Vec<Located<Remote>> {
+    let mut missing: Vec<Located<Remote>> = Vec::new();
+    for remote in remotes.iter().filter(|remote| !remote.value.is_pinned(pins)) {
+        if !missing.iter().any(|known| known.value == remote.value) {
+            missing.push(remote.clone());
+        }
+    }
+    missing
 }
 
 fn twice(first: &Package, second: &Package) -> Diagnostic {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::World;
+use super::Host;
 use super::field::{Field, Value};
 use crate::base::{Architecture, Diagnostic, PackageName, Place, ReleasePath, Span, nearest};
 use crate::spec::document::list;
@@ -62,8 +62,10 @@ impl Draft {
     pub fn append(&mut self, name: &'static str, field: Field, errors: &mut Vec<Diagnostic>) {
         use std::collections::btree_map::Entry;
         let span = field.span.clone();
-        let can_grow =
-            matches!(field.value, Value::Texts(_) | Value::Table(_) | Value::Binaries(_));
+        let can_grow = matches!(
+            field.value,
+            Value::Texts(_) | Value::Table(_) | Value::Binaries(_) | Value::Sources(_)
+        );
         let old = match self.fields.entry(name) {
             Entry::Vacant(entry) if can_grow => {
                 entry.insert(field);
@@ -75,6 +77,7 @@ impl Draft {
         match (old, field.value) {
             (Some(Value::Texts(old)), Value::Texts(new)) => old.extend(new),
             (Some(Value::Table(old)), Value::Table(new)) => old.extend(new),
+            (Some(Value::Sources(old)), Value::Sources(new)) => old.extend(new),
             (Some(Value::Binaries(old)), Value::Binaries(new)) => old.extend(new),
             _ => {
                 let message = format!("`{name}` is neither a list nor a map: nothing can be added");
@@ -101,15 +104,18 @@ impl Draft {
             }
             Value::Changes(changes) => changes.text.len() / 1024,
             Value::Builder(builder) => builder.script.len() / 1024,
-            Value::Source(Source::Dir { tree, .. }) => tree.entries().len() / 100,
-            Value::Source(Source::Archive { .. }) | Value::Resources(_) => 0,
+            Value::Source(source) => weight_of(source),
+            Value::Sources(sources) => {
+                sources.values().map(|source| 1 + weight_of(&source.value)).sum()
+            }
+            Value::Resources(_) => 0,
         };
         let on = self.on.values().flat_map(BTreeMap::values);
         self.fields.values().chain(on).map(|field| 1 + weight(field)).sum()
     }
 
     /// The package, if all that it needs is there.
-    pub fn finish(mut self, world: &World, errors: &mut Vec<Diagnostic>) -> Option<Package> {
+    pub fn finish(mut self, host: &Host, errors: &mut Vec<Diagnostic>) -> Option<Package> {
         if self.broken {
             return None;
         }
@@ -124,10 +130,10 @@ impl Draft {
                 (architecture, other)
             })
             .collect();
-        let mut package = self.whole(world, &mut found);
+        let mut package = self.whole(host, &mut found);
         if let Some(package) = &mut package {
             for (architecture, other) in others {
-                let other = other.whole(world, &mut found);
+                let other = other.whole(host, &mut found);
                 package.on.extend(other.map(|other| (architecture, other)));
             }
         }
@@ -144,7 +150,7 @@ impl Draft {
         package
     }
 
-    fn whole(mut self, world: &World, errors: &mut Vec<Diagnostic>) -> Option<Package> {
+    fn whole(mut self, host: &Host, errors: &mut Vec<Diagnostic>) -> Option<Package> {
         let before = errors.len();
         for (field, hint) in [
             ("name", "name: \"…\""),
@@ -172,11 +178,23 @@ impl Draft {
         });
         let root = self.fields.get("root").map(|field| field.span.clone());
         let root = self.text("root").map(|value| Located { value, span: root });
+        let extra = self.take("extra", |value| match value {
+            Value::Sources(sources) => Some(sources),
+            _ => None,
+        });
+        let (name, version) = (name?, self.text("version"));
+        let mut settle = |source| settled(source, &name, version.as_deref(), host, errors);
+        let source = settle(source?);
+        let extra: Option<BTreeMap<String, Located<Source>>> = extra
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(path, source)| Some((path, settle(source)?)))
+            .collect();
         let package = Package {
-            name: name?,
+            name,
             span: self.span.clone(),
             below: std::mem::take(&mut self.below),
-            version: self.text("version"),
+            version,
             revision: self.text("revision"),
             suffix: self.text("suffix"),
             changes: self.take("changes", |value| match value {
@@ -190,9 +208,10 @@ impl Draft {
             section: self.text("section"),
             maintainer: self.text("maintainer"),
             source: source?,
+            extra: extra?,
             patches: self.paths("patches"),
             root,
-            architectures: self.architectures(world, errors),
+            architectures: self.architectures(host, errors),
             on: BTreeMap::new(),
             build_depends: self.texts("build_depends"),
             build: build?,
@@ -218,14 +237,14 @@ impl Draft {
                 .unwrap_or_default(),
             fields: spans,
         };
-        check_whole(&package, &world.release, errors);
+        check_whole(&package, &host.world.release, errors);
         (errors.len() == before).then_some(package)
     }
 
-    fn architectures(&mut self, world: &World, errors: &mut Vec<Diagnostic>) -> Vec<Architecture> {
+    fn architectures(&mut self, host: &Host, errors: &mut Vec<Diagnostic>) -> Vec<Architecture> {
         let mut found = Vec::new();
         for Located { value, span } in self.parsed::<Architecture>("architectures") {
-            if let Err(error) = world.check_architecture(&value) {
+            if let Err(error) = host.world.check_architecture(&value) {
                 errors.push(error.at(span, ""));
             }
             found.push(value);
@@ -269,6 +288,39 @@ impl Draft {
             Some(Located { value: item.value.parse().ok()?, span: item.span })
         };
         self.texts(name).into_iter().filter_map(parsed).collect()
+    }
+}
+
+/// The source as this package uses it: its addresses complete, and pinned where it is.
+fn settled(
+    source: Located<Source>,
+    name: &PackageName,
+    version: Option<&str>,
+    host: &Host,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<Located<Source>> {
+    let Located { value, span } = source;
+    let value = match value.filled(name, version) {
+        Ok(value) => value.pinned_by(&host.world.pins),
+        Err(problem) => {
+            errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
+            return None;
+        }
+    };
+    if let (Some(remote), Some(span)) = (value.remote(), &span) {
+        host.ask(remote, span);
+    }
+    Some(Located { value, span })
+}
+
+fn weight_of(source: &Source) -> usize {
+    match source {
+        Source::Dir { tree, .. } => tree.entries().len() / 100,
+        Source::Archive { .. }
+        | Source::Git { .. }
+        | Source::Tarball(_)
+        | Source::Fetched(_)
+        | Source::File { .. } => 0,
     }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::ignore::{self, Ignore, Kind};
-use super::{Dir, Error, Loader};
+use super::{Dir, Error, Loader, is_module, is_spec};
 use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
@@ -10,23 +10,20 @@ use crate::spec::model::PackagingText;
 pub struct Memory(pub BTreeMap<ReleasePath, Vec<u8>>);
 
 impl Memory {
-    /// The Rhai files of a folder whose path in it is a `wanted` one.
-    fn texts(&self, folder: &ReleaseFolder, wanted: fn(&str) -> bool) -> Vec<ReleasePath> {
-        let counts = |path: &&ReleasePath| {
-            path.inside().ends_with(".rhai") && wanted(path.inside()) && path.folder() == *folder
-        };
+    /// The files of a folder that are `wanted`.
+    fn texts(&self, folder: &ReleaseFolder, wanted: fn(&ReleasePath) -> bool) -> Vec<ReleasePath> {
+        let counts = |path: &&ReleasePath| wanted(path) && path.folder() == *folder;
         self.0.keys().filter(counts).cloned().collect()
     }
 }
 
 impl Loader for Memory {
     fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
-        let is_spec = |path: &str| !path.contains('/') || path.starts_with("packages/");
         Ok(self.texts(folder, is_spec))
     }
 
     fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
-        Ok(self.texts(folder, |path| path.starts_with("lib/")))
+        Ok(self.texts(folder, is_module))
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {
