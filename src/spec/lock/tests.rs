@@ -117,6 +117,7 @@ fn lock() -> impl Strategy<Value = Lock> {
             git,
             downloads,
             stdlib,
+            ..Lock::default()
         })
 }
 
