@@ -584,3 +584,43 @@ fn an_editor_that_goes_without_a_word_is_an_error() {
     drop(editor.input.take());
     assert_eq!(editor.child.wait().unwrap().code(), Some(1));
 }
+
+#[test]
+fn neovim_shows_mistakes_names_documentation_and_definitions() {
+    if Command::new("nvim").arg("--version").output().is_err() {
+        let required = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
+        assert!(!required.split([',', ' ']).any(|word| word == "neovim"), "there is no `nvim`");
+        return std::io::stderr().write_all(b"SKIPPED: there is no `nvim`\n").unwrap();
+    }
+    let desk = Desk::new();
+    let home = tempfile::tempdir().unwrap();
+    let session = Command::new("nvim")
+        .args(["--clean", "--headless", "-i", "NONE", "-n"])
+        .args(["-c", "luafile fixtures/lsp-neovim.lua"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("PROGRAM", PROGRAM)
+        .env("STORE", desk.store.path())
+        .env("SPEC", desk.release.path("packages/greet.rhai"))
+        .env("HOME", home.path())
+        .env("XDG_CACHE_HOME", home.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&session.stdout);
+    assert!(session.status.success(), "{told}\n{}", String::from_utf8_lossy(&session.stderr));
+    for expected in [
+        "attached to perestroika",
+        // Neovim counts bytes: `ö` is two, the emoji four.
+        "line 9, bytes 27 to 31: unknown key `nmae` in a package",
+        "mended",
+        "offered for `lib`: ",
+        " libgreet1 ",
+        " libxml2-dev libxslt1-dev python3-libxml2\n",
+        "hover: **build_depends**: a list of strings",
+        "This release builds it: package `libgreet`, `packages/greet.rhai:4`",
+        "jumped to line 4: name: \"libgreet\",",
+        "left with exit code 0",
+    ] {
+        assert!(told.contains(expected), "no `{expected}` in:\n{told}");
+    }
+}
