@@ -494,6 +494,28 @@ fn hovering_tells_what_things_are_and_definitions_are_found() {
 }
 
 #[test]
+fn a_spec_is_laid_out_on_the_screen() {
+    let desk = Desk::new();
+    let mut editor = desk.editor();
+    let uri = desk.uri("packages/greet.rhai");
+    let options = json!({ "tabSize": 4, "insertSpaces": true });
+    let laid_out = |editor: &mut Editor, version, text: &str| {
+        editor.write(&uri, version, text);
+        let document = json!({ "uri": uri });
+        let params = json!({ "textDocument": document, "options": options.clone() });
+        editor.ask("textDocument/formatting", params)
+    };
+    editor.open(&desk.uri("packages/greet.rhai"), "");
+    let edits = laid_out(&mut editor, 2, "rebuild( \"😀\" )\n");
+    let range =
+        json!({ "start": { "line": 0, "character": 0 }, "end": { "line": 1, "character": 0 } });
+    assert_eq!(edits, json!([{ "range": range, "newText": "rebuild(\"😀\")\n" }]));
+    assert_eq!(laid_out(&mut editor, 3, "rebuild(\"a\")\n"), json!([]));
+    assert_eq!(laid_out(&mut editor, 4, "rebuild("), Value::Null);
+    editor.leave();
+}
+
+#[test]
 fn the_programs_own_stdlib_is_shown_from_a_file_that_cannot_be_changed() {
     let desk = Desk::new();
     let cache = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ mod context;
 mod doctor;
 mod eval;
 mod failure;
+mod fmt;
 mod forecast;
 mod lock;
 mod log;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Fmt(command) => fmt::run(command, &output),
         Command::Lsp => lsp::run(&arguments.global),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
