@@ -11,6 +11,7 @@ use super::config::Config;
 use super::context::{Machine, Named, Release, named};
 use super::eval::select;
 use super::failure::{Failure, Kind};
+use super::hint;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
@@ -105,11 +106,13 @@ fn build(
         None => folder.join("out"),
     };
     let comparisons = report::compare(&world, &graph, &snapshots, &report, output);
+    let hints = hint::hints(&release, &graph, &world, &report, output);
     let told = Told {
         release: &release,
         graph: &graph,
         report: &report,
         comparisons: &comparisons,
+        hints: &hints,
         manifest: digest,
         out: &out,
     };

@@ -103,12 +103,15 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let snapshot =
         job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
-    let script = request::script(job.package, job.source().1);
+    let extra = job.extra();
+    let derivations = extra.iter().map(|(path, (_, source))| (*path, *source)).collect();
+    let script = request::script(job.package, job.source().1, &derivations);
     let layers = lists.layers();
     let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
-    let action = Action::new(job.package, job.source().1, &script, &layers);
+    let action = Action::new(job.package, job.source().1, &derivations, &script, &layers);
     store.put_json(action.document())?;
-    for id in [job.node.id, job.package.root, job.package.source] {
+    let ids = [job.node.id, job.package.root, job.package.source];
+    for id in ids.into_iter().chain(job.package.extra.values().copied()) {
         let node = job.graph.node(id).expect("a node of the graph");
         store.put_json(&node.derivation.to_json())?;
     }
@@ -378,7 +381,17 @@ impl Job<'_> {
     }
 
     fn source(&self) -> (&Node, &Source) {
-        let node = self.get(self.package.source);
+        self.source_of(self.package.source)
+    }
+
+    /// The other sources, by the path they are put at.
+    fn extra(&self) -> BTreeMap<&str, (&Node, &Source)> {
+        let extra = self.package.extra.iter();
+        extra.map(|(path, id)| (path.as_str(), self.source_of(*id))).collect()
+    }
+
+    fn source_of(&self, id: DerivationId) -> (&Node, &Source) {
+        let node = self.get(id);
         match &node.derivation {
             Derivation::Source(source) => (node, source),
             _ => unreachable!("a package's source is a source"),

@@ -49,7 +49,10 @@ impl Room {
 
 /// The whole shell script of a build: preparing the source folder, then the package's own
 /// script. It is part of the action: nothing is done to a source that an auditor cannot read.
-pub fn script(package: &Package, source: &Source) -> String {
+///
+/// `extra` are the other sources by the path they are put at; they lie at `extra/0`, `extra/1` and
+/// so on in this order. A tarball is at `upstream/orig.tar.xz` (and so on) too, as it came.
+pub fn script(package: &Package, source: &Source, extra: &BTreeMap<&str, &Source>) -> String {
     let folder = folder(package);
     let mut text = String::from("set -e\n");
     match source {
@@ -61,12 +64,31 @@ pub fn script(package: &Package, source: &Source) -> String {
                 quote(&folder)
             ));
         }
-        Source::Tree { .. } => {
+        Source::Tree { .. } | Source::Tarball { .. } | Source::File(_) => {
             text.push_str(&format!(
                 "cp -R {INPUTS}/source {}\ncd {}\n",
                 quote(&folder),
                 quote(&folder)
             ));
+        }
+    }
+    for (index, (path, source)) in extra.iter().enumerate() {
+        let (from, to) = (format!("{INPUTS}/extra/{index}"), quote(path));
+        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        match source {
+            Source::Debian { dsc, .. } => text.push_str(&format!(
+                "rm -rf {to}\nmkdir -p {}\ndpkg-source --no-check --extract {} {to}\n",
+                quote(parent),
+                quote(&format!("{from}/{dsc}")),
+            )),
+            Source::Tree { .. } | Source::Tarball { .. } => {
+                text.push_str(&format!("mkdir -p {to}\ncp -R {from}/. {to}\n"));
+            }
+            Source::File(file) => text.push_str(&format!(
+                "mkdir -p {}\ncp {} {to}\n",
+                quote(parent),
+                quote(&format!("{from}/{}", file.name)),
+            )),
         }
     }
     if !package.files.is_empty() {
@@ -90,7 +112,7 @@ pub fn script(package: &Package, source: &Source) -> String {
     text.push_str(
         "SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n",
     );
-    if matches!(source, Source::Tree { .. }) {
+    if !matches!(source, Source::Debian { .. }) || !extra.is_empty() {
         // A folder has no times of its own: every file gets that of the changelog.
         text.push_str("find . -exec touch -h -d \"@$SOURCE_DATE_EPOCH\" {} +\n");
     }
