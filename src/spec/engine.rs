@@ -7,6 +7,7 @@
 mod guard;
 mod import;
 mod mistake;
+mod outline;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,8 @@ use rhai::packages::{
     BasicArrayPackage, BasicMapPackage, CorePackage, LogicPackage, MoreStringPackage, Package as _,
 };
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map, OptimizationLevel, Scope, Stmt, Token};
+
+pub(super) use outline::outline;
 
 use super::api::draft::Draft;
 use super::api::{self, Host, Source, World};
@@ -280,6 +283,17 @@ fn restrict(engine: &mut Engine) {
     }
 }
 
+/// Gives back the two words that Rhai keeps for itself, without a use for them.
+#[expect(deprecated, reason = "rhai marks what may still change, not what goes away")]
+fn reserved_words(engine: &mut Engine) {
+    engine.on_parse_token(|token, _, _| match token {
+        Token::Reserved(word) if matches!(word.as_str(), "package" | "with") => {
+            Token::Identifier(word)
+        }
+        other => other,
+    });
+}
+
 /// Loads the parts of Rhai that a spec needs, cured where they are not pure or not bounded.
 #[expect(deprecated, reason = "rhai marks what may still change, not what goes away")]
 fn install(engine: &mut Engine, host: &Host) {
@@ -289,13 +303,7 @@ fn install(engine: &mut Engine, host: &Host) {
     BasicMapPackage::new().register_into_engine(engine);
     MoreStringPackage::new().register_into_engine(engine);
 
-    // Rhai keeps these two words for itself, without a use for them.
-    engine.on_parse_token(|token, _, _| match token {
-        Token::Reserved(word) if matches!(word.as_str(), "package" | "with") => {
-            Token::Identifier(word)
-        }
-        other => other,
-    });
+    reserved_words(engine);
     // A variable that a closure captured is shared, and using it in its own method call finds
     // it locked: hand out a copy instead. The copy is shared too, or else closures that hold
     // closures would double with each copy; what is copied counts.
