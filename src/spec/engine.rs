@@ -50,6 +50,8 @@ const MAX_MODULES: usize = 100;
 pub(super) struct Evaluated {
     /// Its packages.
     pub packages: Vec<Package>,
+    /// The same for a layer above, with those that have mistakes; none if there is no such layer.
+    pub drafts: Vec<Draft>,
     /// What is wrong with it.
     pub errors: Vec<Diagnostic>,
     /// The stdlib modules it used.
@@ -107,13 +109,13 @@ impl Session {
     /// Evaluates a spec file.
     pub fn run(&self, path: &ReleasePath) -> Evaluated {
         self.host.begin();
-        let mut packages = Vec::new();
+        let (mut packages, mut drafts) = (Vec::new(), Vec::new());
         match read_text(&self.host, path) {
             Ok(text) => {
                 // Rhai has panics left for values it thinks impossible.
                 let outcome = catch_unwind(AssertUnwindSafe(|| self.evaluate(text)));
                 match outcome {
-                    Ok(drafts) => packages = drafts,
+                    Ok(found) => (packages, drafts) = found,
                     Err(_) => {
                         let message = format!("the evaluation of `{path}` broke off");
                         self.host.note(Diagnostic::new("internal", message).at(whole(path), ""));
@@ -125,19 +127,21 @@ impl Session {
         let mut state = self.host.state();
         Evaluated {
             packages,
+            drafts,
             errors: std::mem::take(&mut state.errors),
             stdlib: std::mem::take(&mut state.used),
             remotes: std::mem::take(&mut state.remotes),
         }
     }
 
-    fn evaluate(&self, text: Text) -> Vec<Package> {
+    fn evaluate(&self, text: Text) -> (Vec<Package>, Vec<Draft>) {
+        let nothing = (Vec::new(), Vec::new());
         let path = text.file().clone();
         let ast = match compile(&self.engine, &self.host, &self.scope, path.as_str(), text) {
             Ok(ast) => ast,
             Err(error) => {
                 self.host.note(error);
-                return Vec::new();
+                return nothing;
             }
         };
         let mut scope = self.scope.clone();
@@ -147,7 +151,7 @@ impl Session {
                 if let Some(error) = mistake::of_run(&self.host, path.as_str(), &error) {
                     self.host.note(error);
                 }
-                return Vec::new();
+                return nothing;
             }
         };
         if value.is_unit()
@@ -170,11 +174,18 @@ impl Session {
                 _ => error,
             });
         }
-        let mut errors = Vec::new();
-        let packages =
-            drafts.into_iter().filter_map(|draft| draft.finish(&self.host, &mut errors)).collect();
+        let (mut packages, mut kept, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        for draft in drafts {
+            let mut for_above = self.host.world.above.then(|| draft.clone());
+            let package = draft.finish(&self.host, &mut errors);
+            if let Some(draft) = &mut for_above {
+                draft.broken |= package.is_none();
+            }
+            packages.extend(package);
+            kept.extend(for_above);
+        }
         self.host.state().errors.append(&mut errors);
-        packages
+        (packages, kept)
     }
 }
 
