@@ -132,6 +132,16 @@ pub enum Error {
         /// The index, without compression suffix.
         path: String,
     },
+    /// A git repository does not give what was asked for.
+    #[error("`{url}`: {what}: {why}")]
+    Git {
+        /// The repository.
+        url: String,
+        /// What was tried, or what is wrong in it.
+        what: String,
+        /// Why.
+        why: String,
+    },
     /// Somebody asked to stop.
     #[error("cancelled")]
     Cancelled,
