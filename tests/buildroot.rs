@@ -273,7 +273,18 @@ fn odd_packages_are_treated_as_dpkg_would() {
     let bad = RootPackage { package: changed(&package), object: hostile };
     let error = ours.try_provide(&base, &[bad]).unwrap_err();
     assert_eq!(error.to_string(), "package `odd-things 1 all` cannot be unpacked");
-    assert!(root(&[things]).is_ok());
+    assert!(root(std::slice::from_ref(&things)).is_ok());
+
+    // A shared tree that lost a part is unpacked again.
+    let tree = ours.store.unpacked(&package.sha256).unwrap().unwrap();
+    for (lost, other) in
+        [("files/usr/share/odd-things/x", "odd-third"), ("control/control", "odd-fourth")]
+    {
+        fs::remove_file(tree.join(lost)).unwrap();
+        let made = root(&[things.clone(), Odd::new(other)]).unwrap();
+        assert_eq!(text(&made, "usr/share/odd-things/x"), "x");
+        assert!(tree.join(lost).as_path().exists(), "{lost} is back");
+    }
 }
 
 /// The same package with another digest, so that no unpacked tree of it is known.

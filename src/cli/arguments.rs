@@ -84,6 +84,15 @@ pub enum Colour {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a release that builds, in a new folder: keyring, first package, pins
+    #[command(after_help = "Example:\n  perestroika init my-release --archive trixie\n\n\
+                            It writes below DIR only, and only if DIR is new or empty: removing \
+                            DIR undoes it.")]
+    Init(Init),
+    /// Check all that can be known without building: specs, pins, names, build roots, cycles
+    #[command(after_help = "Example:\n  perestroika check specs/demo libxslt\n\n\
+                            Exit code: 1 if anything is wrong, 3 if something could not be checked.")]
+    Check(Check),
     /// Print the graph of a release
     #[command(after_help = "Example:\n  perestroika eval specs/demo --tree")]
     Eval(Eval),
@@ -101,7 +110,9 @@ pub enum Command {
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
-    #[command(after_help = "Example:\n  perestroika status specs/demo")]
+    #[command(after_help = "Example:\n  perestroika status specs/demo\n\n\
+                            Exit code: 0 if every package is built as the release is now; 1 if one \n\
+                            is stale, its last build failed, or its builds differ.")]
     Status(Status),
     /// List the attempts at building, or print the log of a package's build
     #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
@@ -109,6 +120,56 @@ pub enum Command {
     /// Check whether this machine can build in isolation, and say what to change if not
     #[command(after_help = "Example:\n  perestroika doctor")]
     Doctor,
+    /// Print the completions of a shell, to be read by it
+    #[command(after_help = "Example:\n  perestroika completions bash \\\n    \
+                            > ~/.local/share/bash-completion/completions/perestroika")]
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder of the new release; its name becomes the release's
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The distribution it is built on
+    #[arg(long, value_enum, default_value_t = Distribution::Bookworm, value_name = "NAME")]
+    pub archive: Distribution,
+    /// Only print what would be written
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// The distributions whose archives the embedded keyring can verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Distribution {
+    /// Debian 12
+    Bookworm,
+    /// Debian 13
+    Trixie,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub words: Words,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// The shells whose completions can be printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
 }
 
 /// A release folder and names of packages, in any order.

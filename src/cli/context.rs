@@ -8,9 +8,11 @@ use std::sync::atomic::AtomicBool;
 use etcetera::BaseStrategy as _;
 use serde_json::{Value, json};
 
+use super::address::addressed;
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
 use super::output::Output;
+use crate::archive::deb::signature;
 use crate::base::{Diagnostic, Digest, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Graph, Origin, lower, names};
@@ -97,9 +99,9 @@ impl Release {
         let lock = match std::fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => Some(lock::parse(&text).map_err(wrong)?),
             Ok(Err(_)) => {
-                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8")).hint(
-                    "only `perestroika lock` and `update` write it: bring the old one back",
-                ));
+                let hint = "only `perestroika lock` and `update` write it: bring the old one back";
+                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8"))
+                    .hint(addressed(hint, folder)));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&path, &error)),
@@ -150,7 +152,7 @@ impl Release {
         }
         let failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
         let failure = missing.into_iter().fold(failure, Failure::because);
-        Err(failure.hint("`perestroika lock` pins what is missing"))
+        Err(failure.hint(addressed("`perestroika lock` pins what is missing", &self.folder)))
     }
 
     /// Checks the names of build dependencies against the pinned archives, as far as their
@@ -285,12 +287,17 @@ pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failu
 
 fn keyring(release: &Release, archive: &Archive) -> Result<Vec<u8>, Failure> {
     let Located { value, span } = &archive.keyring;
-    std::fs::read(release.folder.join(value.as_str())).map_err(|error| {
-        let message = format!("cannot read the keyring `{value}`: {error}");
+    let refuse = |message: String| {
         let place = "the OpenPGP keys of which one must have signed the archive";
         let diagnostic = Diagnostic::new("no-keyring", message).at(span.clone(), place);
         Failure::in_release(&release.folder, vec![diagnostic])
-    })
+    };
+    let keys = std::fs::read(release.folder.join(value.as_str()))
+        .map_err(|error| refuse(format!("cannot read the keyring `{value}`: {error}")))?;
+    match signature::check_keyring(&keys, jiff::Timestamp::now()) {
+        Ok(()) => Ok(keys),
+        Err(refusal) => Err(refuse(format!("`{value}`: {refusal}"))),
+    }
 }
 
 /// A flag that the first interrupt sets; the second one ends the program at once.

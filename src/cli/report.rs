@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::address::{shown, slashed};
 use super::context::Release;
 use super::failure::{Failure, Kind, Problem};
 use super::output::Output;
@@ -262,20 +263,4 @@ fn kind_of(fault: Fault) -> Kind {
 /// `1 package`, `2 packages`.
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// A path as short as it can be written from here.
-fn shown(path: &HostPath) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.as_path().strip_prefix(&here).unwrap_or(path.as_path()).display().to_string()
-}
-
-/// A folder so written that the command line takes it for one.
-fn slashed(folder: &HostPath) -> String {
-    let short = shown(folder);
-    match short.as_str() {
-        "" => ".".to_owned(),
-        short if short.contains('/') => short.to_owned(),
-        short => format!("./{short}"),
-    }
 }

@@ -199,6 +199,11 @@ fn lower_package(
     let origin = PackageOrigin {
         span: package.span.clone(),
         wanted: draft.depends.clone(),
+        provides: draft
+            .binaries
+            .iter()
+            .map(|binary| (binary.name.clone(), binary.provides.clone()))
+            .collect(),
         resources: package.resources.clone(),
         without_tests: package.without_tests.clone(),
     };

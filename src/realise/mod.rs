@@ -7,6 +7,7 @@ pub mod driver;
 mod error;
 pub mod event;
 pub mod export;
+pub mod foresight;
 mod inputs;
 mod log;
 pub mod machine;

@@ -140,6 +140,19 @@ impl Host {
         self.state().errors.push(error);
     }
 
+    /// Says of the error that was noted last where what it is in was called from, the innermost
+    /// call first.
+    pub fn called_from(&self, calls: impl Iterator<Item = Span>) {
+        let last = self.state().errors.pop();
+        if let Some(mut error) = last {
+            for span in calls {
+                let known = error.places.iter().any(|place| place.span == span);
+                error = if known { error } else { error.at(span, "called here") };
+            }
+            self.note(error);
+        }
+    }
+
     /// The place of a position in a text.
     pub fn span(&self, source: &str, position: Position) -> Option<Span> {
         let state = self.state();

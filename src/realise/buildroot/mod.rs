@@ -190,7 +190,11 @@ impl Maker<'_> {
 
     fn unpack(&self, package: &RootPackage) -> Result<(Unpacked, Option<StagedLayer>), Error> {
         if let Some(path) = self.store.unpacked(&package.package.sha256)? {
-            return Ok((Unpacked::load(path)?, None));
+            match Unpacked::load(path) {
+                Ok(unpacked) if unpacked.is_whole() => return Ok((unpacked, None)),
+                // What is not whole is made again, and takes the place of the rest.
+                Ok(_) | Err(_) => self.store.forget_unpacked(&package.package.sha256)?,
+            }
         }
         let deb = self.store.open_sound(&package.object)?;
         let staged = self.store.stage_layer()?;

@@ -202,9 +202,12 @@ fn text(
     let Some(text) = value.read_lock::<ImmutableString>() else {
         let error = wrong_type(name, "a string", value, at);
         let is_version = matches!(name, "version" | "revision" | "suffix");
-        errors.push(match is_version && (value.is_int() || value.is_float()) {
-            true => error.hint("write it in double quotes, so that every digit is kept"),
-            false => error,
+        errors.push(match name {
+            _ if is_version && (value.is_int() || value.is_float()) => {
+                error.hint("write it in double quotes, so that every digit is kept")
+            }
+            "without_tests" => error.hint("it says why: `without_tests: \"they need a network\"`"),
+            _ => error,
         });
         return None;
     };
