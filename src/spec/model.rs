@@ -92,6 +92,13 @@ pub struct Package {
     pub resources: Resources,
 }
 
+impl Package {
+    /// Its own source and all others that it is made from.
+    pub fn sources(&self) -> impl Iterator<Item = &Located<Source>> {
+        [&self.source].into_iter().chain(self.extra.values())
+    }
+}
+
 /// A changelog entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {

@@ -46,7 +46,7 @@ pub struct Snapshot {
 /// The commit that `url` has under this name now: a tag before a branch, as git itself decides.
 ///
 /// # Errors
-/// [`Error::Missing`]'s kin for a name that is not there, with those that are near.
+/// [`Error::Unfit`] for a name that is not there, with one that is near.
 pub fn resolve(
     store: &Store,
     client: &Client,
@@ -84,7 +84,7 @@ pub fn snapshot(
     let place = submodule::Place { prefix: "", depth: 0 };
     let walk = submodule::Walk { store, client, batch: &batch, cancel };
     let (commit, date) = walk.collect(revision, &place, &mut budget, &mut entries)?;
-    let tree = Tree::new(entries).map_err(|error| Error::Git {
+    let tree = Tree::new(entries).map_err(|error| Error::Unfit {
         url: revision.url.to_owned(),
         what: format!("commit {commit}"),
         why: error.to_string(),

@@ -24,6 +24,9 @@ const LONGEST: Duration = Duration::from_secs(2 * 3600);
 /// How often it is looked after.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Where what is fetched is kept: a tag could not be kept as a branch.
+const PIN: &str = "refs/perestroika/pin";
+
 /// What the environment may say: how to reach the network, and who the user is to `ssh`.
 const PASSED: [&str; 13] = [
     "PATH",
@@ -143,11 +146,11 @@ impl<'a> Program<'a> {
             None if is_commit(rev) => rev.to_owned(),
             None => {
                 let Resolved { reference, .. } = self.resolve(rev)?;
-                self.get(&format!("+{reference}^{{}}:refs/heads/pin").replace("^{}", ""), depth)?;
-                return self.pinned("refs/heads/pin");
+                self.get(&format!("+{reference}:{PIN}"), depth)?;
+                return self.pinned(PIN);
             }
         };
-        match self.get(&format!("+{commit}:refs/heads/pin"), depth) {
+        match self.get(&format!("+{commit}:{PIN}"), depth) {
             Ok(()) => {}
             Err(error @ Error::Cancelled) => return Err(error),
             // Some servers give commits only by name of a branch: then it is below one of them.
@@ -166,13 +169,14 @@ impl<'a> Program<'a> {
 
     fn lost(&self, rev: &str, commit: &str, error: Error) -> Error {
         match error {
-            Error::Git { why, .. } => self.error(
-                format!("commit {commit} (`{rev}`)"),
-                format!(
+            Error::Git { url, why, .. } => Error::Git {
+                url,
+                what: format!("commit {commit} (`{rev}`)"),
+                why: format!(
                     "{why}\nit can come from a store or bundle that has it, or from another \
                      repository"
                 ),
-            ),
+            },
             error => error,
         }
     }
@@ -321,12 +325,13 @@ impl<'a> Program<'a> {
 
     /// An error of this repository.
     pub fn error(&self, what: String, why: String) -> Error {
-        Error::Git { url: shown(self.url), what, why }
+        Error::Unfit { url: shown(self.url), what, why }
     }
 
     fn failed(&self, arguments: &[&str], why: &str) -> Error {
         let action = arguments.first().copied().unwrap_or_default();
-        self.error(format!("`git {action}`"), why.to_owned())
+        let what = format!("`git {action}`");
+        Error::Git { url: shown(self.url), what, why: why.to_owned() }
     }
 }
 
