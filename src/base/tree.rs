@@ -51,6 +51,14 @@ pub enum TreeError {
     /// A path that is absolute, not plain, or there twice.
     #[error("`{0}` cannot be in a tree: it is not a plain relative path, or is there twice")]
     Path(String),
+    /// A path that lies behind a file or a link.
+    #[error("`{path}` cannot be in a tree: `{through}` is no folder")]
+    Through {
+        /// The path.
+        path: String,
+        /// What is no folder.
+        through: String,
+    },
     /// The document is not of this format.
     #[error("not a tree document: {0}")]
     Format(&'static str),
@@ -179,6 +187,8 @@ mod tests {
         for bad in ["../x", "/x", "a//b", "", "a/."] {
             assert!(Tree::new(vec![entry(bad, TreeKind::Link("t".into()))]).is_err(), "{bad}");
         }
+        let through = ["a", "a/b/c"].map(|path| entry(path, TreeKind::Link("t".into())));
+        assert!(Tree::new(through.into()).is_err());
         let twice = ["a", "a"].map(|path| entry(path, TreeKind::Link("t".into())));
         assert!(Tree::new(twice.into()).is_err());
     }

@@ -88,12 +88,12 @@ pub(super) fn pin<'a>(request: &Request<'a>, old: &Lock, moving: &Moving) -> Res
         };
         return Err(Error::Input(spec.unpinned.iter().map(endless).collect()));
     }
+    let Lock { mut git, mut downloads, .. } = pins;
     let asked: BTreeSet<Key<'_>> = spec.remotes.iter().map(|remote| key(&remote.value)).collect();
-    let mut git = std::mem::take(&mut pins.git);
     git.retain(|(url, rev), _| asked.contains(&Key::Git(url, rev)));
-    let mut downloads = std::mem::take(&mut pins.downloads);
     downloads.retain(|url, _| asked.contains(&Key::Download(url)));
-    Ok(Pinned { git, downloads, trusted, spec: spec.clone() })
+    drop(asked);
+    Ok(Pinned { git, downloads, trusted, spec })
 }
 
 /// What names a pin.
