@@ -192,15 +192,23 @@ impl<'a> Program<'a> {
         Err(self.error(name, "is no commit".to_owned()))
     }
 
+    /// Fetches as much as is needed, or more where the server knows nothing of less.
     fn get(&self, refs: &str, depth: Depth) -> Result<()> {
-        let mut arguments =
-            vec!["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules"];
-        match depth {
-            Depth::One => arguments.extend(["--depth=1", "--no-tags"]),
-            Depth::All => arguments.push("--no-tags"),
-            Depth::Commits => arguments.push("--filter=tree:0"),
+        let (less, more): (&[&str], &[&str]) = match depth {
+            Depth::One => (&["--depth=1", "--no-tags"], &["--no-tags"]),
+            Depth::All => (&["--no-tags"], &["--no-tags"]),
+            Depth::Commits => (&["--filter=tree:0"], &[]),
+        };
+        match self.fetch_with(less, refs) {
+            Err(Error::Git { .. }) if less != more => self.fetch_with(more, refs),
+            result => result,
         }
-        arguments.extend(["--", self.url, refs]);
+    }
+
+    fn fetch_with(&self, options: &[&str], refs: &str) -> Result<()> {
+        const ALWAYS: [&str; 4] =
+            ["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules"];
+        let arguments = [&ALWAYS, options, &["--", self.url, refs]].concat();
         self.run(&arguments, None).map(drop)
     }
 
