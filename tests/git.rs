@@ -313,8 +313,11 @@ fn the_git_protocol_gives_one_commit_by_name() {
     let first = code.write("a", "1").commit("first");
     code.write("a", "2").commit("second");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let daemon = Command::new("git")
-        .args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1"])
+    // The program itself: `git daemon` would start it, and leave it behind when it is ended.
+    let folder = Command::new("git").arg("--exec-path").output().unwrap().stdout;
+    let program = format!("{}/git-daemon", String::from_utf8(folder).unwrap().trim());
+    let daemon = Command::new(program)
+        .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
         .arg(format!("--port={port}"))
         .arg(format!("--base-path={}", code.path().display()))
         .arg(code.path())

@@ -81,7 +81,28 @@ impl Tree {
                 return Err(TreeError::Path(entry.path.clone()));
             }
         }
-        Ok(Self(Arc::new(Shared { entries, digest: OnceLock::new() })))
+        let tree = Self(Arc::new(Shared { entries, digest: OnceLock::new() }));
+        tree.check_folders()?;
+        Ok(tree)
+    }
+
+    /// Refuses what could not be written without going through a link or a file.
+    fn check_folders(&self) -> Result<(), TreeError> {
+        let mut last = "";
+        for TreeEntry { path, .. } in self.entries() {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            // Neighbours mostly share their folder.
+            if folder == last {
+                continue;
+            }
+            last = folder;
+            let parents = folder.match_indices('/').map(|(at, _)| &folder[..at]);
+            if let Some(through) = parents.chain([folder]).find(|part| self.get(part).is_some()) {
+                let (path, through) = (path.clone(), through.to_owned());
+                return Err(TreeError::Through { path, through });
+            }
+        }
+        Ok(())
     }
 
     /// The entries, sorted by path.

@@ -234,6 +234,9 @@ impl<'a> Program<'a> {
         input: Option<Vec<u8>>,
         consume: impl FnOnce(&mut dyn Read) -> Result<()> + Send,
     ) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
         let mut child = self.command(arguments, input.is_some()).spawn().map_err(|error| {
             self.failed(arguments, &format!("cannot be started: {error}; is git installed?"))
         })?;

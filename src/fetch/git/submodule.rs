@@ -8,7 +8,7 @@ use super::tree::{self, Budget, Gitlink};
 use super::{Revision, is_commit};
 use crate::base::TreeEntry;
 use crate::fetch::client::Client;
-use crate::fetch::error::Result;
+use crate::fetch::error::{Error, Result};
 use crate::store::{Batch, Store};
 
 /// How deep submodules may lie in submodules.
@@ -82,7 +82,11 @@ fn date(program: &Program<'_>, commit: &str) -> Result<i64> {
 fn urls(program: &Program<'_>, commit: &str) -> Result<BTreeMap<String, String>> {
     let blob = format!("--blob={commit}:.gitmodules");
     let keys = r"^submodule\..*\.(path|url)$";
-    let answer = program.run(&["config", &blob, "-z", "--get-regexp", keys], None)?;
+    let answer = match program.run(&["config", &blob, "-z", "--get-regexp", keys], None) {
+        // So it ends where there is no such file, or nothing in it.
+        Err(Error::Git { .. }) => Vec::new(),
+        answer => answer?,
+    };
     let mut paths: BTreeMap<String, String> = BTreeMap::new();
     let mut urls: BTreeMap<String, String> = BTreeMap::new();
     for entry in String::from_utf8_lossy(&answer).split('\0') {
