@@ -365,7 +365,10 @@ impl Place<'_> {
                 format!("is not the file that the spec names\n  expected {expected}\n  actual   {actual}"),
             ),
             Fetch::Url(_) => self.unfit("bad-value", why),
-            _ => Error::Unreachable(Box::new(self.diagnostic("fetch", why))),
+            // Most of them name the place themselves.
+            _ => Error::Unreachable(Box::new(
+                Diagnostic::new("fetch", why).at(self.span.clone(), "asked for here"),
+            )),
         }
     }
 }
