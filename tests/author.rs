@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use program::{PROGRAM, Release, Run, here, shared_store};
+use program::{PROGRAM, Release, Run, here, shared_store, unique};
 use serde_json::Value;
 
 /// A run of the program in a folder, with the shared store.
@@ -229,4 +229,30 @@ fn a_real_bash_completes_commands_flags_and_values() {
         let run = run_in(desk.path(), &["completions", shell]).ends_with(0);
         assert!(run.out.contains(mark), "{shell}: {}", run.out);
     }
+}
+
+#[test]
+fn a_failed_build_names_the_package_that_has_what_it_lacked() {
+    let release = Release::copy_of("specs/single");
+    let mark = unique();
+    let source = format!("#include <zlib.h>\nint main(void) {{ return 0; }} /* {mark} */\n");
+    release.write("src/hello/hello.c", &source);
+    let spec = release.path("hello.rhai").display().to_string();
+    let run = release.run("build", &[]).ends_with(1);
+    let hint = format!("help: `zlib1g-dev` provides `zlib.h`: add it to build_depends ({spec}:1)");
+    assert!(run.err.contains(&hint), "no `{hint}`: {}", run.err);
+
+    // What it needs is kept: offline it is the same, and a document has it too.
+    let errors =
+        release.run("build", &["--offline", "--json"]).ends_with(1).json()["errors"].clone();
+    assert_eq!(errors[0]["hints"][0], hint.strip_prefix("help: ").unwrap());
+
+    // A header that is there, but not where it is looked for.
+    let source = source.replace("zlib.h", "libxml/parser.h");
+    release.write("src/hello/hello.c", &source);
+    let fields = "    build_depends: [\"libxml2-dev\"],\n    build:";
+    release.replace("hello.rhai", "    build:", fields);
+    let run = release.run("build", &[]).ends_with(1);
+    let text = "`libxml/parser.h` is in the build root, as `/usr/include/libxml2/libxml/parser.h`";
+    assert!(run.err.contains(text), "{}", run.err);
 }

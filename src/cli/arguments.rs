@@ -70,6 +70,14 @@ pub enum ProgressKind {
     None,
 }
 
+/// What must hold builds to their limits; so it is called in the user's config.toml too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequiredLimits {
+    /// A control group
+    Cgroup,
+}
+
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
@@ -96,6 +104,13 @@ pub enum Command {
     /// Print the graph of a release
     #[command(after_help = "Example:\n  perestroika eval specs/demo --tree")]
     Eval(Eval),
+    /// Help an editor with spec files: a language server on standard input and output
+    #[command(after_help = "Example, in Neovim:\n  \
+                            vim.lsp.start({ name = \"perestroika\", cmd = { \"perestroika\", \"lsp\" } })\n\n\
+                            It tells what is wrong while you type, completes fields, functions and\n\
+                            package names, and finds documentation and definitions. Names of the\n\
+                            archive come from the store, never from the network.")]
+    Lsp,
     /// Pin what is new: archives, sources, stdlib; never moves a pin
     #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
     Lock(Lock),
@@ -227,6 +242,9 @@ pub struct Build {
     /// Where packages are copied to [default: RELEASE/out]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Build nothing unless the kernel's control groups hold builds to their limits
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub require_limits: Option<RequiredLimits>,
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -20,6 +20,7 @@ use crate::pin::{self, Stale};
 use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
+use crate::sandbox::Enforcement;
 use crate::sandbox::native::Native;
 use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
@@ -232,6 +233,17 @@ impl Machine {
             folder: release.folder.clone(),
             cancel: cancel_on_interrupt()?,
         })
+    }
+
+    /// The same machine, whose sandbox runs nothing unless limits are enforced like this. Fails
+    /// if they cannot be.
+    pub fn enforcing(self, enforcement: Enforcement) -> Result<Self, Failure> {
+        let executor = self.executor.enforcing(enforcement);
+        executor.check_limits().map_err(|error| {
+            Failure::error(Kind::Machine, "limits", &error)
+                .hint("`perestroika doctor` looks again; `require_limits` demands it")
+        })?;
+        Ok(Self { executor, ..self })
     }
 
     /// All of it, as builds want it.

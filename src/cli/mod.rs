@@ -6,14 +6,17 @@ mod build;
 mod check;
 
 mod completions;
+mod config;
 mod context;
 mod doctor;
 mod eval;
 mod failure;
 mod forecast;
+mod hint;
 mod init;
 mod lock;
 mod log;
+mod lsp;
 mod output;
 mod progress;
 pub mod render;
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
+        Command::Lsp => lsp::run(&arguments.global),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
     output.finish(result)

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::address::{shown, slashed};
 use super::context::Release;
 use super::failure::{Failure, Kind, Problem};
+use super::hint::Hints;
 use super::output::Output;
 use super::progress::duration;
 use crate::base::{Digest, HostPath};
@@ -66,6 +67,8 @@ pub struct Told<'a> {
     pub report: &'a Report,
     /// How the outputs compare.
     pub comparisons: &'a Comparisons,
+    /// What may help those that failed.
+    pub hints: &'a Hints,
     /// The name of all that was built; none if not everything was.
     pub manifest: Option<Digest>,
     /// Where the packages were copied to.
@@ -167,7 +170,8 @@ impl Told<'_> {
         let Reported { name, version, .. } = package;
         let mut messages = vec![format!("{name} {version} failed: {}", failed.cause)];
         messages.extend(failed.reasons.iter().cloned());
-        let mut hints: Vec<String> = failed.hint.map(str::to_owned).into_iter().collect();
+        let mut hints = self.hints.get(&package.derivation).cloned().unwrap_or_default();
+        hints.extend(failed.hint.map(str::to_owned));
         if !failed.tail.is_empty() {
             let last = &failed.tail[failed.tail.len().saturating_sub(TAIL)..];
             messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));

@@ -13,7 +13,9 @@ mod file;
 pub mod git;
 mod mirrors;
 
-pub use archive::{Index, PoolFile, Progress, Stage, in_release, index, pool, pool_many};
+pub use archive::{
+    Index, PoolFile, Progress, Stage, in_release, index, index_digest, pool, pool_many, read_index,
+};
 pub use client::{Client, Network, Patience};
 pub use error::{Error, Moved, Result};
 pub use file::{Expected, file};

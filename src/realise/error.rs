@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::buildroot;
 use super::event::Fault;
 use crate::base::{ActionId, Digest, Sha256};
 use crate::{fetch, sandbox, store};
@@ -131,7 +132,7 @@ pub enum Error {
     Fetch(#[from] fetch::Error),
     /// The build root could not be made.
     #[error(transparent)]
-    Root(#[from] super::buildroot::Error),
+    Root(#[from] buildroot::Error),
     /// The sandbox could not be had.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
@@ -157,7 +158,9 @@ impl Error {
             | Self::OtherTree { .. }
             | Self::Tarball(_)
             | Self::SourceGone { .. } => Fault::Input,
-            Self::Output { .. } | Self::OtherOutputs { .. } => Fault::Package,
+            Self::Output { .. }
+            | Self::OtherOutputs { .. }
+            | Self::Root(buildroot::Error::Ids(_)) => Fault::Package,
             Self::Index { .. }
             | Self::Tree { .. }
             | Self::Record { .. }
@@ -185,6 +188,7 @@ impl Error {
                     .flatten()
                     .collect()
             }
+            Self::Root(error) => error.reasons(),
             Self::Snapshot(error) => error.reasons(),
             _ => Vec::new(),
         }
@@ -195,6 +199,9 @@ impl Error {
         match self {
             Self::SourceMoved { .. } | Self::SourceGone { .. } => {
                 Some("run the command again: it evaluates the folder as it is now")
+            }
+            Self::Root(buildroot::Error::Ids(_)) => {
+                Some("build without that package, or with one whose scripts do not look at owners")
             }
             Self::Snapshot(error) => error.hint(),
             _ => None,

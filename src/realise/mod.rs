@@ -9,6 +9,7 @@ pub mod event;
 pub mod export;
 pub mod foresight;
 mod inputs;
+pub mod lacks;
 mod log;
 pub mod machine;
 pub mod manifest;

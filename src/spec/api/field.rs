@@ -83,6 +83,27 @@ const FIELDS: [(&str, Kind); 24] = [
 
 const LATER: [&str; 1] = ["date"];
 
+/// The fields that a package may have, and what the value of each is.
+pub(in crate::spec) fn fields() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let known = FIELDS.iter().filter(|(name, _)| !LATER.contains(name));
+    known.map(|(name, kind)| (*name, kind.described()))
+}
+
+impl Kind {
+    fn described(self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Texts(_) => "a list of strings",
+            Self::Environment => "a map of strings",
+            Self::Source => "a source",
+            Self::Sources => "a map of sources",
+            Self::Builder => "a way of building",
+            Self::Binaries => "a list of maps",
+            Self::Changes | Self::Resources => "a map",
+        }
+    }
+}
+
 /// Reads the fields of a map, in the order of their names. What is wrong goes to `errors`, and
 /// that field is left out.
 pub(in crate::spec) fn read_all(
