@@ -44,7 +44,6 @@ pub(super) fn walk<E: From<Error>>(
         }
         Ok(())
     })();
-    drop(archive);
     match walked {
         // What a compressor says at its end is read too.
         Ok(()) => {

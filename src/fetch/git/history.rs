@@ -71,7 +71,7 @@ fn newest_tag(program: &Program<'_>, commit: &str) -> Result<Option<String>> {
     let merged = format!("--merged={commit}");
     let answer = program.run(&["for-each-ref", &merged, format, "refs/tags/"], None)?;
     let answer = String::from_utf8_lossy(&answer);
-    let mut tags: Vec<((i64, i64, Option<Version>), &str)> = Vec::new();
+    let mut tags = Vec::new();
     for line in answer.lines() {
         let mut words = line.split('\0');
         let name = words.next().and_then(|name| name.strip_prefix("refs/tags/"));
@@ -81,9 +81,20 @@ fn newest_tag(program: &Program<'_>, commit: &str) -> Result<Option<String>> {
         let mut date = || words.next().and_then(|date| date.parse::<i64>().ok());
         let (plain, annotated, made) = (date(), date(), date());
         let Some(date) = plain.or(annotated) else { continue };
-        tags.push(((date, made.unwrap_or(date), rank(name)), name));
+        tags.push(Tag { date, made: made.unwrap_or(date), rank: rank(name), name });
     }
-    Ok(tags.into_iter().max().map(|(_, name)| name.to_owned()))
+    Ok(tags.into_iter().max().map(|tag| tag.name.to_owned()))
+}
+
+/// A tag, ordered by how new it is.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Tag<'a> {
+    /// When its commit was committed.
+    date: i64,
+    /// When it was made itself.
+    made: i64,
+    rank: Option<Version>,
+    name: &'a str,
 }
 
 /// A tag as something that can be compared: `v1.2rc1` comes before `v1.2`.
