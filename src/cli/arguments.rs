@@ -84,8 +84,11 @@ pub enum Colour {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Print the graph of a release
-    #[command(after_help = "Example:\n  perestroika eval specs/demo --tree")]
+    /// Print the graph of a release; of packages, every field and where it came from
+    #[command(after_help = "Examples:\n  perestroika eval specs/demo --tree\n  \
+                            perestroika eval specs/demo greet\n  \
+                            perestroika eval specs/demo --dot | dot -Tsvg > demo.svg\n  \
+                            perestroika eval specs/demo -e 'release.version'")]
     Eval(Eval),
     /// Pin what is new: archives, sources, stdlib; never moves a pin
     #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
@@ -106,6 +109,15 @@ pub enum Command {
     /// List the attempts at building, or print the log of a package's build
     #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
     Log(Log),
+    /// Say which inputs of a release changed, and what is rebuilt because of them
+    #[command(
+        after_help = "Examples:\n  perestroika diff\n  perestroika diff specs/demo HEAD~1\n  \
+                            perestroika diff specs/demo v1.0 v1.1\n\n\
+                            A state is a folder, if there is one of that name, else a revision of \
+                            git.\nWithout states, HEAD is held against the working tree; with one, \
+                            that one is."
+    )]
+    Diff(Diff),
     /// Check whether this machine can build in isolation, and say what to change if not
     #[command(after_help = "Example:\n  perestroika doctor")]
     Doctor,
@@ -129,6 +141,12 @@ pub struct Eval {
     /// With --tree: what is needed by what
     #[arg(long, requires = "tree")]
     pub invert: bool,
+    /// Print what needs what in the language of Graphviz
+    #[arg(long, conflicts_with = "tree")]
+    pub dot: bool,
+    /// Print the value of an expression of the spec language, which sees what a spec sees
+    #[arg(short, long, value_name = "EXPR", conflicts_with_all = ["tree", "dot"])]
+    pub expression: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +202,13 @@ pub struct Log {
     /// Which attempt, counted from the oldest; the newest by default
     #[arg(long, value_name = "N")]
     pub attempt: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The release folder, the old state, the new state
+    #[arg(value_name = "RELEASE|OLD|NEW", num_args = 0..=3)]
+    pub states: Vec<String>,
 }
 
 fn mirror(text: &str) -> Result<(String, String), String> {

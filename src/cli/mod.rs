@@ -2,7 +2,9 @@
 
 mod arguments;
 mod build;
+mod changes;
 mod context;
+mod diff;
 mod doctor;
 mod eval;
 mod failure;
@@ -13,6 +15,7 @@ mod output;
 mod progress;
 pub mod render;
 mod report;
+mod revision;
 mod status;
 
 use std::process::ExitCode;
@@ -37,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
     output.finish(result)

@@ -4,6 +4,7 @@ pub(super) mod draft;
 pub(super) mod field;
 mod functions;
 pub(super) mod shape;
+mod show;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use rhai::{
 
 pub(super) use functions::register;
 pub(super) use shape::Shape;
+pub(super) use show::shown;
 
 use super::loader::{Dir, Loader};
 use super::model;

@@ -20,6 +20,7 @@ use rhai::{Array, Dynamic, Engine, ImmutableString, OptimizationLevel, Scope, To
 
 use super::api::draft::Draft;
 use super::api::{self, Host, Source, World};
+use super::expression::{self, Value};
 use super::loader;
 use super::model::Package;
 use super::text::Text;
@@ -122,6 +123,28 @@ impl Session {
             packages,
             errors: std::mem::take(&mut state.errors),
             stdlib: std::mem::take(&mut state.used),
+        }
+    }
+
+    /// Evaluates a lone expression.
+    pub fn express(&self, text: &str) -> Result<Value, Vec<Diagnostic>> {
+        self.host.begin();
+        let file: ReleasePath = expression::PLACE.parse().expect("it is a plain name");
+        let text = Text::new(file, text.to_owned());
+        let value = compile(&self.engine, &self.host, &self.scope, expression::PLACE, text)
+            .map_err(|error| self.host.note(error))
+            .and_then(|ast| {
+                let mut scope = self.scope.clone();
+                self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast).map_err(|error| {
+                    if let Some(error) = mistake::of_run(&self.host, expression::PLACE, &error) {
+                        self.host.note(error);
+                    }
+                })
+            });
+        let errors = std::mem::take(&mut self.host.state().errors);
+        match value {
+            Ok(value) if errors.is_empty() => Ok(api::shown(&value)),
+            _ => Err(errors),
         }
     }
 

@@ -82,7 +82,7 @@ fn twice(first: &Package, second: &Package) -> Diagnostic {
 }
 
 /// Name, file and text of each stdlib module: the pinned copy where there is one.
-fn modules(
+pub(super) fn modules(
     loader: &dyn Loader,
     lock: Option<&Lock>,
 ) -> Result<Vec<(String, ReleasePath, String)>, Vec<Diagnostic>> {

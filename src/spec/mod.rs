@@ -4,6 +4,7 @@
 mod api;
 mod document;
 mod engine;
+pub mod expression;
 mod load;
 pub mod loader;
 pub mod lock;
