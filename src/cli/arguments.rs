@@ -109,6 +109,14 @@ pub enum Command {
     /// List the attempts at building, or print the log of a package's build
     #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
     Log(Log),
+    /// Say why packages were or would be rebuilt, and how one comes to need another
+    #[command(after_help = "Examples:\n  perestroika why specs/demo\n  \
+                            perestroika why specs/demo greet\n  \
+                            perestroika why specs/demo greet debhelper\n\n\
+                            Alone: the last build, by cause. Of PKG: what changed since it was built. \
+                            Of PKG\nand DEP, a package of the release or of an archive: the ways \
+                            from one to the other.")]
+    Why(Why),
     /// Say which inputs of a release changed, and what is rebuilt because of them
     #[command(
         after_help = "Examples:\n  perestroika diff\n  perestroika diff specs/demo HEAD~1\n  \
@@ -202,6 +210,12 @@ pub struct Log {
     /// Which attempt, counted from the oldest; the newest by default
     #[arg(long, value_name = "N")]
     pub attempt: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    #[command(flatten)]
+    pub words: Words,
 }
 
 #[derive(Debug, Args)]

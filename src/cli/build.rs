@@ -110,6 +110,8 @@ fn build(
     output.summary(&told.table());
     let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
     let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
+    let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
+    let kept = recipe.map_or(Ok(()), |recipe| world.store.put_json(&recipe).map(drop));
     let registered = world.store.register_release(&BuiltRelease {
         folder: folder.clone(),
         name: spec.name.clone(),
@@ -123,7 +125,7 @@ fn build(
     let failures = [
         told.failure(),
         exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
-        registered.err().map(|error| Failure::error(Kind::Machine, "store", &error)),
+        kept.and(registered).err().map(|error| Failure::error(Kind::Machine, "store", &error)),
     ];
     match failures.into_iter().flatten().reduce(Failure::and) {
         None => Ok(told.document()),

@@ -106,10 +106,10 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     rows.into_iter().map(|row| row.trim_end().to_owned()).collect()
 }
 
-/// A hash in its short form, anything else as it is.
-pub fn short(text: &str) -> &str {
-    let hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if hash { &text[..12] } else { text }
+/// A text with its hashes in their short form.
+pub fn short(text: &str) -> String {
+    let short = |word: &str| if is_hash(word) { word[..12].to_owned() } else { word.to_owned() };
+    text.split(' ').map(short).collect::<Vec<_>>().join(" ")
 }
 
 fn place(change: &Change, package: &str, spec: &Spec) -> Option<Span> {
@@ -154,11 +154,11 @@ fn what(changes: &[&Change]) -> String {
 
 fn shown(text: &Option<String>) -> String {
     let text = text.as_deref().unwrap_or_default();
-    if is_long(text) { "a text".to_owned() } else { short(text).to_owned() }
+    if is_long(text) { "a text".to_owned() } else { short(text) }
 }
 
-fn is_hash(text: &str) -> bool {
-    short(text) != text
+fn is_hash(word: &str) -> bool {
+    word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Whether an item is a file of a source, whose digests say nothing to people.
@@ -167,7 +167,7 @@ fn is_file(item: &str) -> bool {
 }
 
 fn is_long(text: &str) -> bool {
-    text.contains('\n') || text.chars().count() > 60
+    text.contains('\n') || short(text).chars().count() > 60
 }
 
 /// The lines in which two texts differ, between those that they share at both ends.

@@ -194,6 +194,47 @@ pub fn causes(
     found
 }
 
+/// What is different between the actions of two builds: packages of the build root by name, with
+/// their versions, and whatever else went in.
+pub fn actions(old: &Json, new: &Json) -> Vec<Change> {
+    let (mut old, mut new) = (members(old), members(new));
+    let (before, after) = (packages(old.remove("root")), packages(new.remove("root")));
+    let none = |_: &str| None;
+    let rest = recipes(&Json::Object(old), &Json::Object(new), &none, &none);
+    let mut changes = rest.changes;
+    for name in keys(&before, &after) {
+        let (old, new) = (before.get(name), after.get(name));
+        if old == new {
+            continue;
+        }
+        let same_version = old.zip(new).is_some_and(|(old, new)| old.0 == new.0);
+        let told = |one: Option<&(String, String)>| {
+            let (version, content) = one?;
+            Some(if same_version { content.clone() } else { version.clone() })
+        };
+        let (field, item) = ("root".to_owned(), name.to_owned());
+        changes.push(Change { field, item, old: told(old), new: told(new) });
+    }
+    changes.sort();
+    changes
+}
+
+/// Version and content of each package of a build root, by name.
+fn packages(root: Option<Json>) -> BTreeMap<String, (String, String)> {
+    let Some(Json::Array(layers)) = root else { return BTreeMap::new() };
+    let packages = layers.into_iter().flat_map(|layer| match layer {
+        Json::Array(packages) => packages,
+        _ => Vec::new(),
+    });
+    packages
+        .map(|package| {
+            let package = members(&package);
+            let text = |key: &str| package.get(key).map(shown).unwrap_or_default();
+            (text("name"), (text("version"), text("sha256")))
+        })
+        .collect()
+}
+
 /// The documents of a graph: of its derivations, and of the trees of its sources.
 pub fn documents(graph: &Graph) -> impl Fn(&str) -> Option<Json> + '_ {
     let shelf = Shelf::new(graph);
@@ -406,8 +447,16 @@ fn name_of(one: &Json) -> Option<String> {
 /// What a thing of a list holds beside its name.
 fn content(one: &Json) -> String {
     let Json::Object(members) = one else { return shown(one) };
-    let rest = members.iter().filter(|(key, _)| !matches!(key.as_str(), "suite" | "path" | "name"));
-    rest.map(|(_, value)| shown(value)).collect::<Vec<_>>().join(" ")
+    let plain = Json::from("file");
+    let rest = members.iter().filter(|(key, value)| match key.as_str() {
+        "suite" | "path" | "name" | "size" => false,
+        "kind" => **value != plain,
+        _ => true,
+    });
+    let mut rest: Vec<String> = rest.map(|(_, value)| shown(value)).collect();
+    // What kind of thing it is comes last.
+    rest.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    rest.join(" ")
 }
 
 /// A value as people read it.
