@@ -52,7 +52,7 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
     let when = last.built.strftime("%Y-%m-%d %H:%M:%S");
     let mut text = format!("{} {}, built {when}: ", last.name, last.version);
     if run.is_empty() {
-        text.push_str("nothing was rebuilt\n");
+        text.push_str("nothing was to be built\n");
     } else {
         let _ = writeln!(text, "{} rebuilt", run.len());
     }

@@ -120,7 +120,10 @@ fn moved(asked: &Asked<'_>, made: Option<&Attempt>, before: Option<&Attempt>) ->
     let mut changes = reason::root(world.store, before, made);
     changes.retain(|change| change.field == "root");
     let spec = &asked.release.spec;
-    (!changes.is_empty()).then(|| changes::table("", 0, &changes::tell(&changes, "", spec)))
+    let told = changes::tell(&changes, "", spec);
+    let rows = told.iter().flat_map(|told| changes::wrapped(&told.what, 76));
+    let text: String = rows.map(|row| format!("  {row}\n")).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 fn told(attempt: &Attempt) -> String {

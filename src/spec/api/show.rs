@@ -15,10 +15,10 @@ pub(in crate::spec) fn shown(value: &Dynamic) -> Value {
     if value.is_unit() {
         return Value::Nothing;
     }
-    if let Some(flag) = value.as_bool().ok() {
+    if let Ok(flag) = value.as_bool() {
         return Value::Boolean(flag);
     }
-    if let Some(number) = value.as_int().ok() {
+    if let Ok(number) = value.as_int() {
         return Value::Integer(number);
     }
     if let Some(draft) = value.read_lock::<Draft>() {
