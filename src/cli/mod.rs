@@ -1,16 +1,24 @@
 //! The command line: one file per command, one place that prints.
 
+mod address;
 mod arguments;
 mod build;
 mod changes;
+mod check;
+
+mod completions;
+mod config;
 mod context;
 mod diff;
 mod doctor;
 mod eval;
 mod failure;
 mod forecast;
+mod hint;
+mod init;
 mod lock;
 mod log;
+mod lsp;
 mod output;
 mod progress;
 pub mod render;
@@ -35,6 +43,8 @@ pub fn main() -> ExitCode {
     };
     let output = Output::new(&arguments.global);
     let result = match &arguments.command {
+        Command::Init(command) => init::run(command, &arguments.global, &output),
+        Command::Check(command) => check::run(command, &arguments.global, &output),
         Command::Eval(command) => eval::run(command, &arguments.global, &output),
         Command::Lock(command) => lock::lock(command, &arguments.global, &output),
         Command::Update(command) => lock::update(command, &arguments.global, &output),
@@ -43,6 +53,8 @@ pub fn main() -> ExitCode {
         Command::Log(command) => log::run(command, &arguments.global, &output),
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
+        Command::Completions(command) => Ok(completions::run(command, &output)),
+        Command::Lsp => lsp::run(&arguments.global),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
     output.finish(result)

@@ -14,7 +14,7 @@ use crate::archive::deb::dependency::{
 use crate::archive::deb::version::Version;
 use crate::base::{Architecture, Diagnostic, PackageName, Span};
 use crate::spec::Spec;
-use crate::spec::lock::LockedSource;
+use crate::spec::lock::{LockedPackaging, LockedSource};
 use crate::spec::model::{Changes, Package, PackagingText, Source};
 
 /// A binary package that a source builds, and the virtual ones it stands for.
@@ -53,6 +53,35 @@ pub fn archive_packaging(
         }
         let provides = provided(&binary.provides)?;
         binaries.push(Offered { name: binary.name.clone(), provides });
+    }
+    Ok(Declared {
+        version: locked.version.parse().map_err(|error| format!("{error}"))?,
+        relations: locked.relations.clone(),
+        binaries,
+    })
+}
+
+/// What the lock says of the `debian/` folder of a source from elsewhere.
+pub fn locked_packaging(
+    package: &Package,
+    locked: &LockedPackaging,
+    architecture: &Architecture,
+    profiles: &BTreeSet<String>,
+) -> Result<Declared, String> {
+    if locked.source != package.name {
+        return Err(format!(
+            "the spec says `{}`, debian/control of its source `{}`",
+            package.name, locked.source
+        ));
+    }
+    let mut binaries = Vec::new();
+    for binary in &locked.binaries {
+        if builds(&binary.architecture, architecture)
+            && restriction_holds(&binary.profiles, architecture, profiles)?
+        {
+            let provides = provided(&binary.provides)?;
+            binaries.push(Offered { name: binary.name.clone(), provides });
+        }
     }
     Ok(Declared {
         version: locked.version.parse().map_err(|error| format!("{error}"))?,

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Wanted;
 use super::declared::{
     CONFLICTS, DEPENDS, Declared, Offered, archive_packaging, control_field, date,
-    generated_packaging, maintainer, own_packaging, required_changes,
+    generated_packaging, locked_packaging, maintainer, own_packaging, required_changes,
 };
-use super::derivation::{Source as SourceDerivation, SourceFile};
+use super::source::{self, Lowered};
 use crate::archive::deb::changelog;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::version::Version;
-use crate::base::{Architecture, Diagnostic, PackageName};
+use crate::base::{Architecture, Diagnostic};
 use crate::spec::Spec;
-use crate::spec::lock::{Lock, LockedSource};
-use crate::spec::model::{Package, Packaging, Source};
+use crate::spec::lock::{Lock, LockedPackaging};
+use crate::spec::model::{Package, Packaging, PackagingText, Source};
 use crate::spec::release::Root;
 
 /// A package whose names are known but not yet led anywhere.
@@ -22,9 +22,9 @@ pub struct Draft<'a> {
     pub package: &'a Package,
     pub root: &'a str,
     pub version: String,
-    pub source: SourceDerivation,
-    /// The folder below the archive's root, for a source of an archive.
-    pub directory: Option<String>,
+    pub source: Lowered,
+    /// Other sources, by the path they are put at.
+    pub extra: BTreeMap<String, Lowered>,
     pub profiles: BTreeSet<String>,
     pub depends: Vec<Wanted>,
     pub conflicts: Dependencies,
@@ -53,11 +53,18 @@ impl<'a> Draft<'a> {
         }
         let mut files = package.build.files.clone();
         let mut changelog_text = String::new();
-        let mut directory = None;
         let fail = |message: String| {
             Diagnostic::new("packaging", message).at(package.span.clone(), "of this package")
         };
-        let (source, mut declared) = match &package.source.value {
+        let archive = root.archive.value.as_str();
+        let lowered = |one| source::lower(one, package, archive, lock);
+        let source = lowered(&package.source)?;
+        let extra = package
+            .extra
+            .iter()
+            .map(|(path, one)| Ok((path.clone(), lowered(one)?)))
+            .collect::<Result<_, Diagnostic>>()?;
+        let mut declared = match &package.source.value {
             Source::Archive { name } => {
                 if *name != package.name {
                     return Err(Diagnostic::new(
@@ -67,31 +74,33 @@ impl<'a> Draft<'a> {
                     .at(package.source.span.clone(), "its own packaging calls it so")
                     .hint(format!("name the package `{name}`")));
                 }
-                let locked = locked_source(package, lock, &root.archive.value, name)?;
-                directory = Some(locked.directory.clone());
-                (
-                    archive_source(package, locked)?,
-                    archive_packaging(locked, architecture, &profiles).map_err(fail)?,
-                )
+                if package.build.packaging == Packaging::Generated {
+                    return Err(two_packagings(package));
+                }
+                let span = package.source.span.clone().unwrap_or_else(|| package.span.clone());
+                let locked = source::locked_source(span, lock, archive, name)?;
+                archive_packaging(locked, architecture, &profiles).map_err(fail)?
             }
-            Source::Dir { path, tree, packaging: text } => {
-                let source = SourceDerivation::Tree { tree: tree.digest() };
-                let declared = match (package.build.packaging, text) {
-                    (Packaging::Own, Some(text)) => {
-                        own_packaging(package, text, architecture, &profiles).map_err(fail)?
-                    }
-                    (Packaging::Own, None) => {
-                        return Err(Diagnostic::new(
-                            "no-packaging",
-                            format!("`{path}` has no `debian/control` and `debian/changelog`"),
-                        )
-                        .at(package.source.span.clone(), "its own packaging was asked for")
-                        .hint("`build: script(…)` generates the packaging of a plain source"));
-                    }
-                    (Packaging::Generated, _) => generated_packaging(package, spec, &mut files)?,
-                };
-                (source, declared)
-            }
+            other => match (package.build.packaging, own(other)) {
+                (Packaging::Own, Some(Own::Text(text))) => {
+                    own_packaging(package, text, architecture, &profiles).map_err(fail)?
+                }
+                (Packaging::Own, Some(Own::Locked(locked))) => {
+                    locked_packaging(package, locked, architecture, &profiles).map_err(fail)?
+                }
+                (Packaging::Own, None) => {
+                    return Err(Diagnostic::new(
+                        "no-packaging",
+                        format!(
+                            "the source of `{}` has no `debian/control` and `debian/changelog`",
+                            package.name
+                        ),
+                    )
+                    .at(package.source.span.clone(), "its own packaging was asked for")
+                    .hint("`build: script(…)` generates the packaging of a plain source"));
+                }
+                (Packaging::Generated, _) => generated_packaging(package, spec, &mut files)?,
+            },
         };
         check_version(package, &declared.version)?;
         let mut version = declared.version.to_string();
@@ -136,7 +145,7 @@ impl<'a> Draft<'a> {
             root: root_name,
             version,
             source,
-            directory,
+            extra,
             profiles,
             depends,
             conflicts: Dependencies(conflicts),
@@ -194,49 +203,25 @@ fn choose_root<'a>(
     .map(|(name, root)| (name.as_str(), root))
 }
 
-fn locked_source<'a>(
-    package: &Package,
-    lock: &'a Lock,
-    archive: &str,
-    name: &PackageName,
-) -> Result<&'a LockedSource, Diagnostic> {
-    lock.sources.get(&(archive.to_owned(), name.clone())).ok_or_else(|| {
-        Diagnostic::new("unpinned", format!("source `{name}` of archive `{archive}` is not pinned"))
-            .at(
-                package.source.span.clone().or_else(|| Some(package.span.clone())),
-                "release.lock does not have it",
-            )
-            .hint("`perestroika lock` pins it")
-    })
+fn two_packagings(package: &Package) -> Diagnostic {
+    Diagnostic::new("two-packagings", format!("`{}` has its archive's packaging", package.name))
+        .at(package.fields.get("build").cloned(), "this builder generates another")
+        .hint("`build: debian()` uses the source's own")
 }
 
-fn archive_source(
-    package: &Package,
-    locked: &LockedSource,
-) -> Result<SourceDerivation, Diagnostic> {
-    let bad = |message: &str| {
-        Diagnostic::new("lock", format!("the pin of `{}` {message}", package.name))
-            .hint(format!("`perestroika update {}` pins it anew", package.name))
-    };
-    let dsc = locked
-        .files
-        .iter()
-        .find(|file| file.name.ends_with(".dsc"))
-        .ok_or_else(|| bad("names no `.dsc`"))?;
-    if package.build.packaging == Packaging::Generated {
-        return Err(Diagnostic::new(
-            "two-packagings",
-            format!("`{}` has its archive's packaging", package.name),
-        )
-        .at(package.fields.get("build").cloned(), "this builder generates another")
-        .hint("`build: debian()` uses the source's own"));
+/// What a source's own packaging is known by.
+enum Own<'a> {
+    Text(&'a PackagingText),
+    Locked(&'a LockedPackaging),
+}
+
+fn own(source: &Source) -> Option<Own<'_>> {
+    match source {
+        Source::Dir { packaging, .. } => packaging.as_ref().map(Own::Text),
+        Source::Git { pinned, .. } => pinned.as_ref()?.packaging.as_ref().map(Own::Locked),
+        Source::Tarball(download) => download.pinned.as_ref()?.packaging.as_ref().map(Own::Locked),
+        Source::Archive { .. } | Source::Fetched(_) | Source::File { .. } => None,
     }
-    let files = locked
-        .files
-        .iter()
-        .map(|file| SourceFile { name: file.name.clone(), size: file.size, sha256: file.sha256 })
-        .collect();
-    Ok(SourceDerivation::Debian { dsc: dsc.name.clone(), files })
 }
 
 fn wanted(

@@ -322,6 +322,13 @@ impl Teller<'_> {
                 format!("{path} ({count} file{}) {id}", if count == 1 { "" } else { "s" })
             }
             Some(Origin::Archive { directory, .. }) => format!("{directory} {id}"),
+            Some(Origin::File { path }) => format!("{path} {id}"),
+            Some(Origin::Git { commit, .. }) => {
+                format!("commit {} {id}", &commit[..commit.len().min(12)])
+            }
+            Some(Origin::Download { urls }) => {
+                format!("{} {id}", urls.first().map(String::as_str).unwrap_or_default())
+            }
             _ => id,
         }
     }
@@ -330,9 +337,13 @@ impl Teller<'_> {
         let span = self.package.source.span.clone().unwrap_or_else(|| self.package.span.clone());
         let spec = Whence::spec(span, "`source`");
         match &self.package.source.value {
-            Source::Dir { .. } => vec![spec],
+            Source::Dir { .. } | Source::File { .. } => vec![spec],
             Source::Archive { name } => {
                 vec![spec, Whence::new(Kind::Lock, &format!("source `{name}`"))]
+            }
+            remote => {
+                let pin = remote.remote().map(|remote| remote.to_string()).unwrap_or_default();
+                vec![spec, Whence::new(Kind::Lock, &pin)]
             }
         }
     }

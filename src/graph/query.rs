@@ -69,9 +69,9 @@ pub fn paths<N: Ord + Clone>(
 pub fn dependents(graph: &Graph, ids: &BTreeSet<DerivationId>) -> Vec<DerivationId> {
     let mut touched = ids.clone();
     let mut found = Vec::new();
-    for (node, package) in graph.packages() {
-        let needs = package.dependencies.iter().chain([&package.source, &package.root]);
-        if !touched.contains(&node.id) && needs.clone().any(|need| touched.contains(need)) {
+    for (node, _) in graph.packages() {
+        let needs = super::needs(&node.derivation);
+        if !touched.contains(&node.id) && needs.iter().any(|need| touched.contains(need)) {
             touched.insert(node.id);
             found.push(node.id);
         }

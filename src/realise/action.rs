@@ -5,6 +5,8 @@
 //! packages of the build root. So when a dependency is rebuilt to identical bytes, the action
 //! stays the same, and nothing is built again.
 
+use std::collections::BTreeMap;
+
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{ActionId, Json};
 use crate::graph::derivation::{Package, Source, SourceFile};
@@ -24,6 +26,7 @@ impl Action {
     pub fn new(
         package: &Package,
         source: &Source,
+        extra: &BTreeMap<&str, &Source>,
         script: &str,
         layers: &[&[&BinaryPackage]],
     ) -> Self {
@@ -32,6 +35,7 @@ impl Action {
             version,
             architecture,
             source: _,
+            extra: _,
             root: _,
             dependencies: _,
             build_depends: _,
@@ -45,14 +49,14 @@ impl Action {
             outputs,
             from_seed: _,
         } = package;
-        let map = |members: &std::collections::BTreeMap<String, String>| {
+        let map = |members: &BTreeMap<String, String>| {
             Json::Object(members.iter().map(|(key, value)| (key.clone(), value.into())).collect())
         };
         let layers = layers
             .iter()
             .map(|layer| Json::Array(layer.iter().map(|package| root_package(package)).collect()))
             .collect();
-        let document = Json::object([
+        let mut document = Json::object([
             ("format", FORMAT.into()),
             ("kind", "package".into()),
             ("assembly", super::buildroot::ASSEMBLY.into()),
@@ -70,6 +74,11 @@ impl Action {
             ("profiles", Json::array(profiles)),
             ("outputs", Json::array(outputs)),
         ]);
+        // Left out where there is none, as it was before there could be any.
+        if let (false, Json::Object(members)) = (extra.is_empty(), &mut document) {
+            let extra = extra.iter().map(|(path, source)| ((*path).to_owned(), content(source)));
+            members.insert("extra".to_owned(), Json::Object(extra.collect()));
+        }
         let id = ActionId::of(&document.encode());
         Self { document, id }
     }
@@ -97,6 +106,12 @@ fn root_package(package: &BinaryPackage) -> Json {
 fn content(source: &Source) -> Json {
     match source {
         Source::Tree { tree } => Json::object([("tree", Json::text(tree))]),
+        Source::Tarball { format, size: _, sha256 } => {
+            Json::object([("tarball", format.as_str().into()), ("sha256", Json::text(sha256))])
+        }
+        Source::File(SourceFile { name, size: _, sha256 }) => {
+            Json::object([("file", name.into()), ("sha256", Json::text(sha256))])
+        }
         Source::Debian { dsc, files } => {
             let file = |SourceFile { name, size: _, sha256 }: &SourceFile| {
                 Json::object([("name", name.into()), ("sha256", Json::text(sha256))])

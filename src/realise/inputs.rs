@@ -51,7 +51,7 @@ pub fn prepare(
         (Source::Tree { .. }, Origin::Dir { path, tree }) => {
             copy_tree(tree, &world.folder.join(path.as_str()), &folder)
         }
-        _ => unreachable!("a source's origin is of its kind"),
+        _ => Err(Error::Unpinned { what: format!("source {}", source_node.id) }),
     }
 }
 

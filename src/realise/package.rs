@@ -11,10 +11,10 @@ use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
 use super::record::Record;
-use super::request::{self, Folders};
+use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use super::{inputs, log, outputs};
+use super::{inputs, log, machine, outputs};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId};
@@ -35,6 +35,8 @@ pub struct Job<'a> {
     /// The records of everything it needs of the release, directly and indirectly.
     pub closure: Vec<Arc<Record>>,
     pub allowance: Allowance,
+    /// Bytes of scratch that the builds already running may use.
+    pub promised: u64,
     pub tell: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -101,12 +103,15 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let snapshot =
         job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
-    let script = request::script(job.package, job.source().1);
+    let extra = job.extra();
+    let derivations = extra.iter().map(|(path, (_, source))| (*path, *source)).collect();
+    let script = request::script(job.package, job.source().1, &derivations);
     let layers = lists.layers();
     let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
-    let action = Action::new(job.package, job.source().1, &script, &layers);
+    let action = Action::new(job.package, job.source().1, &derivations, &script, &layers);
     store.put_json(action.document())?;
-    for id in [job.node.id, job.package.root, job.package.source] {
+    let ids = [job.node.id, job.package.root, job.package.source];
+    for id in ids.into_iter().chain(job.package.extra.values().copied()) {
         let node = job.graph.node(id).expect("a node of the graph");
         store.put_json(&node.derivation.to_json())?;
         // Which files of a folder changed is told by holding its lists against one another.
@@ -139,7 +144,13 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let (source_node, source) = job.source();
     inputs::prepare(world, job.package, source_node, source, &resolved.script, &folders.inputs)
         .map_err(|error| run(&error))?;
-    let request = request::request(job.package, job.resources(), &folders, &job.allowance);
+    let request = request::request(
+        job.package,
+        job.resources(),
+        &folders,
+        &job.allowance,
+        Room { available: machine::available_memory(), promised: job.promised },
+    );
 
     job.phase(Phase::Build);
     let started = jiff::Timestamp::now().as_second();
@@ -374,7 +385,17 @@ impl Job<'_> {
     }
 
     fn source(&self) -> (&Node, &Source) {
-        let node = self.get(self.package.source);
+        self.source_of(self.package.source)
+    }
+
+    /// The other sources, by the path they are put at.
+    fn extra(&self) -> BTreeMap<&str, (&Node, &Source)> {
+        let extra = self.package.extra.iter();
+        extra.map(|(path, id)| (path.as_str(), self.source_of(*id))).collect()
+    }
+
+    fn source_of(&self, id: DerivationId) -> (&Node, &Source) {
+        let node = self.get(id);
         match &node.derivation {
             Derivation::Source(source) => (node, source),
             _ => unreachable!("a package's source is a source"),

@@ -29,9 +29,30 @@ pub struct Folders {
     pub scratch: HostPath,
 }
 
+/// The memory that there is for scratch.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Bytes of memory that can be had now.
+    pub available: u64,
+    /// Bytes of scratch that the builds already running may use in all.
+    pub promised: u64,
+}
+
+impl Room {
+    /// Whether a build with these limits can have its scratch in memory: its own limit of memory
+    /// must hold it, and so must the machine, even if the builds beside it fill all of theirs.
+    fn holds(self, limits: &Limits) -> bool {
+        limits.scratch <= limits.memory
+            && limits.scratch.saturating_add(self.promised) <= self.available
+    }
+}
+
 /// The whole shell script of a build: preparing the source folder, then the package's own
 /// script. It is part of the action: nothing is done to a source that an auditor cannot read.
-pub fn script(package: &Package, source: &Source) -> String {
+///
+/// `extra` are the other sources by the path they are put at; they lie at `extra/0`, `extra/1` and
+/// so on in this order. A tarball is at `upstream/orig.tar.xz` (and so on) too, as it came.
+pub fn script(package: &Package, source: &Source, extra: &BTreeMap<&str, &Source>) -> String {
     let folder = folder(package);
     let mut text = String::from("set -e\n");
     match source {
@@ -43,12 +64,31 @@ pub fn script(package: &Package, source: &Source) -> String {
                 quote(&folder)
             ));
         }
-        Source::Tree { .. } => {
+        Source::Tree { .. } | Source::Tarball { .. } | Source::File(_) => {
             text.push_str(&format!(
                 "cp -R {INPUTS}/source {}\ncd {}\n",
                 quote(&folder),
                 quote(&folder)
             ));
+        }
+    }
+    for (index, (path, source)) in extra.iter().enumerate() {
+        let (from, to) = (format!("{INPUTS}/extra/{index}"), quote(path));
+        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        match source {
+            Source::Debian { dsc, .. } => text.push_str(&format!(
+                "rm -rf {to}\nmkdir -p {}\ndpkg-source --no-check --extract {} {to}\n",
+                quote(parent),
+                quote(&format!("{from}/{dsc}")),
+            )),
+            Source::Tree { .. } | Source::Tarball { .. } => {
+                text.push_str(&format!("mkdir -p {to}\ncp -R {from}/. {to}\n"));
+            }
+            Source::File(file) => text.push_str(&format!(
+                "mkdir -p {}\ncp {} {to}\n",
+                quote(parent),
+                quote(&format!("{from}/{}", file.name)),
+            )),
         }
     }
     if !package.files.is_empty() {
@@ -72,7 +112,7 @@ pub fn script(package: &Package, source: &Source) -> String {
     text.push_str(
         "SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n",
     );
-    if matches!(source, Source::Tree { .. }) {
+    if !matches!(source, Source::Debian { .. }) || !extra.is_empty() {
         // A folder has no times of its own: every file gets that of the changelog.
         text.push_str("find . -exec touch -h -d \"@$SOURCE_DATE_EPOCH\" {} +\n");
     }
@@ -89,13 +129,11 @@ pub fn request(
     resources: &Resources,
     folders: &Folders,
     allowance: &Allowance,
+    room: Room,
 ) -> Request {
     let limits = limits(resources, allowance);
-    let scratch = if limits.scratch <= limits.memory {
-        Scratch::Memory
-    } else {
-        Scratch::Disk(folders.scratch.clone())
-    };
+    let scratch =
+        if room.holds(&limits) { Scratch::Memory } else { Scratch::Disk(folders.scratch.clone()) };
     let guest = |path: &str| path.parse::<GuestPath>().expect("our own paths are plain");
     Request {
         layers: folders.layers.clone(),
@@ -167,6 +205,28 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scratch_lies_in_memory_only_where_there_is_enough_of_it() {
+        const GIB: u64 = 1 << 30;
+        let allowance = Allowance { machine_memory: 16 * GIB, memory: 8 * GIB, cores: vec![0] };
+        for (scratch, available, promised, in_memory) in [
+            (4, 12, 0, true),
+            (4, 12, 8, true),
+            (8, 8, 0, true),
+            // More than the build itself may take.
+            (9, 100, 0, false),
+            // Memory is short by itself, or because of the builds beside it.
+            (4, 3, 0, false),
+            (4, 12, 9, false),
+            (4, u64::MAX / GIB, u64::MAX / GIB, false),
+        ] {
+            let resources = Resources { scratch: Some(scratch * GIB), ..Resources::default() };
+            let room = Room { available: available * GIB, promised: promised * GIB };
+            let held = room.holds(&limits(&resources, &allowance));
+            assert_eq!(held, in_memory, "{scratch} {available} {promised}");
+        }
+    }
 
     #[test]
     fn shell_words_are_quoted() {

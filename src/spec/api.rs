@@ -5,6 +5,7 @@ pub(super) mod field;
 mod functions;
 pub(super) mod shape;
 mod show;
+mod source;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,15 +20,16 @@ pub(super) use shape::Shape;
 pub(super) use show::shown;
 
 use super::loader::{Dir, Loader};
-use super::model;
+use super::lock::Lock;
+use super::model::{self, Located, Remote};
 use super::release::Release;
 use super::text::Text;
 use crate::base::{Diagnostic, ReleasePath, Span};
 
 /// The names that the language itself defines: no spec may define them otherwise.
-pub(super) const NAMES: [&str; 10] = [
-    "package", "rebuild", "dir", "archive", "recipe", "dedent", "kind_of", "debian", "script",
-    "release",
+pub(super) const NAMES: [&str; 13] = [
+    "package", "rebuild", "dir", "archive", "git", "tarball", "file", "recipe", "dedent",
+    "kind_of", "debian", "script", "release",
 ];
 
 /// What one file may say at most, in fields, list items and kilobytes of text together.
@@ -39,6 +41,8 @@ pub(super) struct World {
     pub loader: Arc<dyn Loader>,
     /// release.toml.
     pub release: Arc<Release>,
+    /// What the lock says of git repositories and of files from elsewhere.
+    pub pins: Lock,
     /// Folders that were hashed already.
     pub dirs: Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, String>>>>,
 }
@@ -64,6 +68,8 @@ pub(super) struct State {
     pub importing: Vec<String>,
     /// Modules that were imported.
     pub modules: BTreeMap<String, Rc<rhai::Module>>,
+    /// What the lock has to pin.
+    pub remotes: Vec<Located<Remote>>,
     /// Stdlib modules that made a builder.
     pub used: BTreeSet<String>,
     /// When evaluation began.
@@ -101,6 +107,7 @@ impl Host {
             sources: BTreeMap::new(),
             importing: Vec::new(),
             modules: BTreeMap::new(),
+            remotes: Vec::new(),
             used: BTreeSet::new(),
             started: Instant::now(),
             builder: None,
@@ -122,6 +129,7 @@ impl Host {
         state.sources.retain(|_, source| is_stdlib(source.text.file()));
         state.importing.clear();
         state.modules.clear();
+        state.remotes.clear();
         state.used.clear();
         state.builder = None;
         state.weight = 0;
@@ -132,6 +140,19 @@ impl Host {
     /// Notes an error.
     pub fn note(&self, error: Diagnostic) {
         self.state().errors.push(error);
+    }
+
+    /// Says of the error that was noted last where what it is in was called from, the innermost
+    /// call first.
+    pub fn called_from(&self, calls: impl Iterator<Item = Span>) {
+        let last = self.state().errors.pop();
+        if let Some(mut error) = last {
+            for span in calls {
+                let known = error.places.iter().any(|place| place.span == span);
+                error = if known { error } else { error.at(span, "called here") };
+            }
+            self.note(error);
+        }
     }
 
     /// The place of a position in a text.

@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use rhai::packages::{
     BasicArrayPackage, BasicMapPackage, CorePackage, LogicPackage, MoreStringPackage, Package as _,
 };
-use rhai::{Array, Dynamic, Engine, ImmutableString, OptimizationLevel, Scope, Token};
+use rhai::{Array, Dynamic, Engine, ImmutableString, Map, OptimizationLevel, Scope, Stmt, Token};
 
 use super::api::draft::Draft;
 use super::api::{self, Host, Source, World};
 use super::expression::{self, Value};
 use super::loader;
-use super::model::Package;
+use super::model::{Located, Package, Remote};
 use super::text::Text;
 use crate::base::{Diagnostic, ReleasePath, Span};
 
@@ -52,6 +52,8 @@ pub(super) struct Evaluated {
     pub errors: Vec<Diagnostic>,
     /// The stdlib modules it used.
     pub stdlib: BTreeSet<String>,
+    /// What the lock has to pin for it.
+    pub remotes: Vec<Located<Remote>>,
 }
 
 /// An engine and its host.
@@ -123,6 +125,7 @@ impl Session {
             packages,
             errors: std::mem::take(&mut state.errors),
             stdlib: std::mem::take(&mut state.used),
+            remotes: std::mem::take(&mut state.remotes),
         }
     }
 
@@ -141,11 +144,20 @@ impl Session {
                     }
                 })
             });
-        let errors = std::mem::take(&mut self.host.state().errors);
+        let mut state = self.host.state();
+        let mut errors = std::mem::take(&mut state.errors);
         match value {
-            Ok(value) if errors.is_empty() => Ok(api::shown(&value)),
-            _ => Err(errors),
+            Ok(value) if errors.is_empty() => return Ok(api::shown(&value)),
+            Ok(_) => {}
+            // An evaluation that met what is not pinned ends without a word.
+            Err(()) if errors.is_empty() => errors.extend(state.remotes.iter().map(|remote| {
+                Diagnostic::new("unpinned", format!("{} is not pinned", remote.value))
+                    .at(remote.span.clone(), "")
+                    .hint("`perestroika lock` pins what the specs of a release ask for")
+            })),
+            Err(()) => {}
         }
+        Err(errors)
     }
 
     fn evaluate(&self, text: Text) -> Vec<Package> {
@@ -167,6 +179,16 @@ impl Session {
                 return Vec::new();
             }
         };
+        if value.is_unit()
+            && let Some(Stmt::For(_, position)) = ast.statements().last()
+        {
+            let hint = "`names.map(|name| rebuild(name))` makes a list of packages";
+            let error =
+                Diagnostic::new("wrong-type", "a loop has no value: this spec says nothing")
+                    .at(self.host.span(path.as_str(), *position), "")
+                    .hint(hint);
+            self.host.note(error);
+        }
         let mut drafts = Vec::new();
         if let Err(kind) = flatten(value, &mut drafts) {
             let message = format!("`{path}` comes to {kind}, not to packages");
@@ -178,9 +200,8 @@ impl Session {
             });
         }
         let mut errors = Vec::new();
-        let release = &self.host.world.release;
         let packages =
-            drafts.into_iter().filter_map(|draft| draft.finish(release, &mut errors)).collect();
+            drafts.into_iter().filter_map(|draft| draft.finish(&self.host, &mut errors)).collect();
         self.host.state().errors.append(&mut errors);
         packages
     }
@@ -245,6 +266,12 @@ fn compile(
         Ok(ast) => ast,
         Err(error) => return Err(mistake::of_parse(&text, &error)),
     };
+    // Rhai takes a comment that does not end for one that ends with the file.
+    if text.content().contains("/*")
+        && engine.compile_with_scope(scope, format!("{}\n}}", text.content())).is_ok()
+    {
+        return Err(mistake::endless_comment(&text));
+    }
     ast.set_source(name);
     if !api::is_stdlib(text.file()) {
         guard::check(&ast, &text)?;
@@ -329,6 +356,12 @@ fn install(engine: &mut Engine, host: &Host) {
     engine.register_fn("to_blob", |_: ImmutableString| -> Answer<()> {
         Err(mistake::refusal("to_blob").into())
     });
+    // Text takes anything by `+`, and lists that became text are not what was meant.
+    engine.register_fn("+", |_: Array, text: ImmutableString| joined("a list", &text));
+    engine.register_fn("+", |_: Map, text: ImmutableString| joined("a map", &text));
+    engine.register_fn("+", |_: Draft, text: ImmutableString| joined("a package", &text));
+    engine.register_fn("+", |text: ImmutableString, _: Array| joined("a list", &text));
+    engine.register_fn("+", |text: ImmutableString, _: Map| joined("a map", &text));
     // The package's own `replace` changes its string, and makes it as long as it likes.
     engine.register_fn("replace", replace);
     engine.register_fn("replace", |text: ImmutableString, from: char, to: ImmutableString| {
@@ -340,6 +373,16 @@ fn install(engine: &mut Engine, host: &Host) {
     engine.register_fn("replace", |text: ImmutableString, from: char, to: char| {
         replace(text, from.to_string().into(), to.to_string().into())
     });
+}
+
+/// What is said about a text and something that is no text with a `+` between them.
+fn joined(what: &str, text: &str) -> Answer<Dynamic> {
+    let text: String = text.chars().take(60).collect();
+    let hint = match what {
+        "a list" => format!(": a list is joined with a list, `[\"{text}\"]`"),
+        _ => String::new(),
+    };
+    Err(format!("`+` cannot join {what} and a string{hint}").into())
 }
 
 /// How many items the lists and maps of a value have, at all depths.

@@ -58,7 +58,9 @@ pub fn evaluate(
         .map_err(|_| unreadable("`release.toml` is not UTF-8".to_owned()))?;
     let release = Arc::new(release::parse(&release)?);
     let modules = modules(&loader, lock)?;
-    let world = Arc::new(World { loader: Arc::new(loader), release, dirs: Mutex::default() });
+    let pins = lock.cloned().unwrap_or_default();
+    let loader = Arc::new(loader);
+    let world = Arc::new(World { loader, release, pins, dirs: Mutex::default() });
     let work = || {
         let session = Session::new(world, &modules).map_err(|error| vec![error])?;
         session.express(text)

@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::field;
 use super::kind_of;
 use crate::spec::expression::Value;
-use crate::spec::model::{Binary, Builder, Changes, Packaging, Resources, Source};
+use crate::spec::model::{Binary, Builder, Changes, Download, Packaging, Resources, Source};
 
 /// What a value comes to, in all its parts.
 pub(in crate::spec) fn shown(value: &Dynamic) -> Value {
@@ -52,6 +52,9 @@ fn of_field(value: &field::Value) -> Value {
         field::Value::Texts(list) => Value::List(list.iter().map(|one| text(&one.value)).collect()),
         field::Value::Table(table) => of_table(table),
         field::Value::Source(source) => of_source(source),
+        field::Value::Sources(sources) => Value::Map(
+            sources.iter().map(|(path, one)| (path.clone(), of_source(&one.value))).collect(),
+        ),
         field::Value::Builder(builder) => of_builder(builder),
         field::Value::Binaries(binaries) => Value::List(binaries.iter().map(of_binary).collect()),
         field::Value::Changes(Changes { date, text: what }) => {
@@ -85,7 +88,21 @@ fn of_source(source: &Source) -> Value {
             ],
         ),
         Source::Archive { name } => call("archive", [("name", text(name))]),
+        Source::Git { url, rev, pinned: _ } => {
+            call("git", [("url", text(url)), ("rev", text(rev))])
+        }
+        Source::Tarball(download) => of_download("tarball", download),
+        Source::Fetched(download) => of_download("file", download),
+        Source::File { path, size: _, sha256 } => {
+            call("file", [("path", text(path)), ("sha256", text(sha256))])
+        }
     }
+}
+
+fn of_download(name: &str, download: &Download) -> Value {
+    let Download { urls, sha256, pinned: _ } = download;
+    let sha256 = sha256.as_ref().map_or(Value::Nothing, text);
+    call(name, [("urls", texts(urls)), ("sha256", sha256)])
 }
 
 fn of_builder(builder: &Builder) -> Value {
