@@ -144,8 +144,8 @@ fn build(
 
 fn options(arguments: &Build) -> Options {
     let cores = machine::processors();
-    let jobs = arguments.jobs.map_or(cores.len().clamp(1, 2), |jobs| jobs as usize);
-    let jobs = NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN);
+    let jobs = arguments.jobs.and_then(|jobs| NonZeroUsize::new(jobs as usize));
+    let jobs = jobs.unwrap_or_else(default_jobs);
     let cores = match arguments.cores {
         Some(most) => cores.into_iter().take(most as usize).collect(),
         None => cores,
@@ -155,6 +155,11 @@ fn options(arguments: &Build) -> Options {
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         allowance: Allowance::of_machine(cores, jobs),
     }
+}
+
+/// How many packages are built at once where nothing is said.
+pub fn default_jobs() -> NonZeroUsize {
+    NonZeroUsize::new(machine::processors().len().clamp(1, 2)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What a build does without any flag.

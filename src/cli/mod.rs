@@ -3,6 +3,7 @@
 mod address;
 mod arguments;
 mod build;
+mod cascade;
 mod changes;
 mod check;
 
