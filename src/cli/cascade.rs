@@ -154,10 +154,7 @@ impl Cascade {
             text.push_str(&format!(", in about {}", duration(time)));
         }
         if unknown > 0 {
-            text.push_str(&format!(
-                "; how long {} takes is not known yet",
-                count(unknown, "of them")
-            ));
+            text.push_str(&format!("; how long {unknown} of them take is not known yet"));
         }
         output.text(&format!("{text}\n"));
         if !ids.is_empty() {

@@ -466,3 +466,6 @@ fn shown(value: &Json) -> String {
         other => String::from_utf8_lossy(&other.encode()).into_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

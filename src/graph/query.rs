@@ -179,6 +179,7 @@ fn distances<N: Ord + Clone>(goal: &N, edges: &BTreeMap<N, BTreeSet<N>>) -> BTre
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Sha256;
     use proptest::prelude::*;
 
     fn edges(list: &[(u8, u8)]) -> impl Fn(&u8) -> Vec<u8> {
@@ -196,6 +197,34 @@ mod tests {
         assert!(two.cut);
         assert_eq!(paths(&4, &0, edges(&list), 9), Paths { paths: Vec::new(), cut: false });
         assert_eq!(paths(&1, &1, edges(&list), 9).paths, [vec![1]]);
+    }
+
+    #[test]
+    fn a_build_root_tells_who_pulls_in_whom() {
+        let package = |name: &str, rest: &str| {
+            let control = format!(
+                "Package: {name}\nVersion: 2\nArchitecture: all\nMaintainer: A <a@b.example>\n{rest}\n"
+            );
+            let package =
+                BinaryPackage::from_control(&control, name, 1, Sha256::of(name.as_bytes()));
+            Arc::new(package.expect("a control file"))
+        };
+        let root = [
+            package("aa", "Depends: absent | virtual (>= 1) | bb, cc (>= 3) | cc (>= 2), aa"),
+            package("bb", "Provides: virtual (= 1)"),
+            package("cc", "Pre-Depends: bb:any"),
+        ];
+        let told: Vec<String> = pulls(&root)
+            .iter()
+            .map(|(name, needs)| {
+                let needs: Vec<&str> = needs.iter().map(PackageName::as_str).collect();
+                format!("{name}: {}", needs.join(" "))
+            })
+            .collect();
+        assert_eq!(told, ["aa: bb cc", "bb: ", "cc: bb"]);
+        let wanted = "cc (>= 9) | virtual, nothing".parse().expect("dependencies");
+        let found: Vec<String> = pulled(&root, &wanted).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["bb"]);
     }
 
     /// All ways without a node twice, by walking everywhere.
