@@ -107,6 +107,13 @@ pub enum Command {
                             perestroika eval specs/demo --dot | dot -Tsvg > demo.svg\n  \
                             perestroika eval specs/demo -e 'release.version'")]
     Eval(Eval),
+    /// Lay out spec files: white space alone changes, never what they mean
+    #[command(after_help = "Examples:\n  \
+                            perestroika fmt\n  \
+                            perestroika fmt --check specs/demo packages/nova.rhai\n\n\
+                            What its author broke over several lines stays broken; what is wider\n\
+                            than 100 columns gets broken. Comments and strings stay as they are.")]
+    Fmt(Fmt),
     /// Help an editor with spec files: a language server on standard input and output
     #[command(after_help = "Example, in Neovim:\n  \
                             vim.lsp.start({ name = \"perestroika\", cmd = { \"perestroika\", \"lsp\" } })\n\n\
@@ -231,6 +238,16 @@ pub struct Eval {
     /// Print the value of an expression of the spec language, which sees what a spec sees
     #[arg(short, long, value_name = "EXPR", conflicts_with_all = ["tree", "dot"])]
     pub expression: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Fmt {
+    /// Files, or folders with all their `*.rhai` [default: the nearest release]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write nothing; show what would change, and fail if anything would
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

@@ -115,10 +115,9 @@ impl Cascade {
 
     /// Every package with another id.
     fn all(&self) -> Vec<DerivationId> {
-        let added = self.comparison.added.iter().filter_map(|key| {
-            let (node, _) = self.graph.package(key.name.as_str())?;
-            Some(node.id)
-        });
+        let is_new = |key: &diff::Key| self.comparison.added.contains(key);
+        let added = self.graph.packages().filter(|(_, package)| is_new(&diff::key(package)));
+        let added = added.map(|(node, _)| node.id);
         self.comparison.changed.iter().map(|changed| changed.new).chain(added).collect()
     }
 

@@ -64,8 +64,17 @@ fn list(release: &Release, graph: &Graph, wanted: &[(&Node, &Package)]) -> Strin
     let width = wanted.iter().map(|(_, package)| package.name.as_str().len()).max();
     for (node, package) in wanted {
         let width = width.unwrap_or_default();
-        let _ =
-            writeln!(text, "  {:width$}  {}  {}", package.name, node.id.short(), package.version);
+        let architecture = match spec.architectures.as_slice() {
+            [_] => String::new(),
+            _ => format!("  {}", package.architecture),
+        };
+        let _ = writeln!(
+            text,
+            "  {:width$}  {}  {}{architecture}",
+            package.name,
+            node.id.short(),
+            package.version
+        );
     }
     text
 }

@@ -14,6 +14,7 @@ mod diff;
 mod doctor;
 mod eval;
 mod failure;
+mod fmt;
 mod forecast;
 mod hint;
 mod init;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Log(command) => log::run(command, &arguments.global, &output),
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
+        Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),
         Command::Doctor => doctor::run(&arguments.global, &output),

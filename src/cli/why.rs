@@ -5,7 +5,7 @@ mod package;
 mod paths;
 mod reason;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arguments::{Global, Why};
 use super::context::{Machine, Release, named_one};
@@ -29,8 +29,19 @@ fn answer(arguments: &Why, global: &Global, output: &Output) -> Result<Value, Fa
     let asked = Asked { release: &release, graph: &graph, machine: &machine, output };
     match names.as_slice() {
         [] => last::answer(&asked),
-        [name] => package::answer(&asked, asked.package(name)?),
-        [name, needed] => paths::answer(&asked, asked.package(name)?, needed),
+        [name] => match asked.packages(name)?.as_slice() {
+            [one] => package::answer(&asked, *one),
+            several => {
+                let documents: Result<Vec<Value>, Failure> =
+                    several.iter().map(|one| package::answer(&asked, *one)).collect();
+                Ok(json!({ "packages": documents? }))
+            }
+        },
+        [name, needed] => {
+            // The first architecture is the one that also builds what has none.
+            let all = asked.packages(name)?;
+            paths::answer(&asked, *all.first().expect("it was selected"), needed)
+        }
         _ => Err(Failure::input("unexpected", "`why` takes at most two names")
             .hint("`perestroika why PKG DEP` prints how PKG comes to need DEP")),
     }
@@ -47,9 +58,15 @@ struct Asked<'a> {
 type Found<'a> = (&'a crate::graph::Node, &'a crate::graph::derivation::Package);
 
 impl<'a> Asked<'a> {
-    fn package(&self, name: &str) -> Result<Found<'a>, Failure> {
+    /// The packages of a name: one for each architecture that it is built for, in the order of
+    /// the release's.
+    fn packages(&self, name: &str) -> Result<Vec<Found<'a>>, Failure> {
         select(self.graph, &[name.to_owned()])?;
-        Ok(self.graph.package(name).expect("it was selected"))
+        let of_name = |(_, package): &Found<'a>| package.name.as_str() == name;
+        let mut all: Vec<Found<'a>> = self.graph.packages().filter(of_name).collect();
+        let order = &self.release.spec.release.architectures;
+        all.sort_by_key(|(_, package)| order.iter().position(|one| *one == package.architecture));
+        Ok(all)
     }
 }
 

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 
-use super::api::World;
-use super::document::top_file;
 use super::engine::{STACK, Session};
-use super::load::modules;
-use super::loader::{self, Folder, Loader};
+use super::load::{Specs, above};
+use super::loader::Folder;
 use super::lock::Lock;
-use super::release;
 use crate::base::{Diagnostic, HostPath};
 
 /// What places in an expression are called in diagnostics, in the place of a file.
@@ -40,7 +37,7 @@ pub enum Value {
 }
 
 /// The value of the expression `text` in the release `folder`: with its parameters, its `lib/` and
-/// the stdlib as a spec has them. Folders and modules are read, nothing else.
+/// the stdlib as a spec has them, and `prev("…")` for the packages of the release as they are.
 ///
 /// # Errors
 /// Everything wrong with it, at places in [`PLACE`] or in a module that it uses.
@@ -49,18 +46,10 @@ pub fn evaluate(
     lock: Option<&Lock>,
     text: &str,
 ) -> Result<Value, Vec<Diagnostic>> {
-    let loader = Folder::new(folder.clone());
-    let unreadable = |message: String| vec![Diagnostic::new("unreadable", message)];
-    let release = loader
-        .read(&top_file(release::FILE), loader::MAX_TEXT)
-        .map_err(|error| unreadable(error.to_string()))?;
-    let release = String::from_utf8(release)
-        .map_err(|_| unreadable("`release.toml` is not UTF-8".to_owned()))?;
-    let release = Arc::new(release::parse(&release)?);
-    let modules = modules(&loader, lock)?;
-    let pins = lock.cloned().unwrap_or_default();
-    let loader = Arc::new(loader);
-    let world = Arc::new(World { loader, release, pins, dirs: Mutex::default() });
+    let loader = Arc::new(Folder::new(folder.clone()));
+    let specs = if text.contains("prev") { Specs::All } else { Specs::None };
+    let (world, modules) = above(loader, lock, specs)?;
+    let world = Arc::new(world);
     let work = || {
         let session = Session::new(world, &modules).map_err(|error| vec![error])?;
         session.express(text)

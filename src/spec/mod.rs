@@ -5,6 +5,7 @@ mod api;
 mod document;
 mod engine;
 pub mod expression;
+mod extends;
 pub mod language;
 mod load;
 pub mod loader;

@@ -17,8 +17,14 @@ pub fn digraph(title: &str, graph: &Graph, wanted: &[(&Node, &Package)]) -> Stri
     let mut packages: Vec<_> =
         graph.packages().filter(|(node, _)| shown.contains(&node.id)).collect();
     packages.sort_by_key(|(node, package)| (&package.name, node.id));
-    for (node, Package { name, version, .. }) in &packages {
-        let (id, label) = (quoted(&node.id.short()), quoted(&format!("{name}\n{version}")));
+    let architectures: BTreeSet<_> =
+        packages.iter().map(|(_, package)| &package.architecture).collect();
+    for (node, Package { name, version, architecture, .. }) in &packages {
+        let label = match architectures.len() {
+            1 => format!("{name}\n{version}"),
+            _ => format!("{name}:{architecture}\n{version}"),
+        };
+        let (id, label) = (quoted(&node.id.short()), quoted(&label));
         let _ = writeln!(text, "    {id} [label={label}];");
     }
     for (node, package) in &packages {

@@ -31,17 +31,17 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
         None => graph.package(attempt.package.as_str()).is_some(),
     };
     // The newest attempt at each package counts.
-    let mut run: BTreeMap<&PackageName, &Attempt> = BTreeMap::new();
+    let mut run: BTreeMap<(&PackageName, DerivationId), &Attempt> = BTreeMap::new();
     for attempt in &attempts {
         let during =
             since.is_none_or(|since| attempt.started > since) && attempt.started <= last.built;
         if during && known(attempt) {
-            run.entry(&attempt.package).or_insert(attempt);
+            run.entry((&attempt.package, attempt.derivation)).or_insert(attempt);
         }
     }
     let mut groups: BTreeMap<String, Vec<(&Attempt, Reason)>> = BTreeMap::new();
     for attempt in run.values() {
-        let before = reason::before(&attempts, attempt);
+        let before = reason::before(world.store, &attempts, attempt);
         let reason = reason::of_attempt(world.store, attempt, before);
         let summary = reason.summary(attempt.package.as_str());
         groups.entry(summary).or_default().push((attempt, reason));

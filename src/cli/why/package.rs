@@ -23,13 +23,15 @@ pub fn answer(asked: &Asked<'_>, (node, package): Found<'_>) -> Result<Value, Fa
         .map_err(|error| broken(&error))?;
     let there = survey.iter().find(|one| one.derivation == node.id);
     let action = there.and_then(|one| one.there.as_ref()).map(|(action, _)| *action);
-    let attempts = reason::attempts(world.store, Some(&package.name))?;
+    let mut attempts = reason::attempts(world.store, Some(&package.name))?;
+    let architecture = Some(package.architecture.as_str());
+    attempts.retain(|attempt| reason::is_for(world.store, attempt, architecture));
     let built = |attempt: &&Attempt| attempt.verdict == Verdict::Built;
     let made = action
         .and_then(|action| attempts.iter().filter(built).find(|attempt| attempt.action == action));
     let (status, before, reason) = match (action, made) {
         (Some(_), Some(made)) => {
-            let before = reason::before(&attempts, made);
+            let before = reason::before(world.store, &attempts, made);
             ("built", before, reason::of_attempt(world.store, made, before))
         }
         (Some(_), None) => ("built", None, Reason::Same),

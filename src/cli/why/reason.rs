@@ -24,11 +24,27 @@ pub enum Reason {
     Same,
 }
 
-/// The build of the same package before this one.
-pub fn before<'a>(attempts: &'a [Attempt], this: &Attempt) -> Option<&'a Attempt> {
-    attempts.iter().find(|one| {
+/// The build of the same package before this one, for the same architecture.
+pub fn before<'a>(store: &Store, attempts: &'a [Attempt], this: &Attempt) -> Option<&'a Attempt> {
+    let built = |one: &&Attempt| {
         one.verdict == Verdict::Built && one.id < this.id && one.package == this.package
-    })
+    };
+    let ours = architecture(store, this.derivation);
+    attempts.iter().filter(built).find(|one| is_for(store, one, ours.as_deref()))
+}
+
+/// Whether an attempt was one for this architecture, as far as its recipe is still known.
+pub fn is_for(store: &Store, attempt: &Attempt, ours: Option<&str>) -> bool {
+    let theirs = architecture(store, attempt.derivation);
+    theirs.as_deref().zip(ours).is_none_or(|(theirs, ours)| theirs == ours)
+}
+
+fn architecture(store: &Store, derivation: DerivationId) -> Option<String> {
+    let Some(Json::Object(document)) = stored(store, &derivation.to_string()) else { return None };
+    match document.get("architecture") {
+        Some(Json::String(name)) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// Why the recipe `new` was built where `old` had been.

@@ -445,13 +445,14 @@ pub(in crate::spec) fn builder(
     at: &Shape,
     errors: &mut Vec<Diagnostic>,
 ) -> Builder {
-    const KEYS: [&str; 5] = ["packaging", "needs", "files", "script", "outputs"];
+    const KEYS: [&str; 6] = ["packaging", "needs", "files", "script", "script_any", "outputs"];
     let mut builder = Builder {
         name: module.to_owned(),
         packaging: Packaging::Own,
         needs: Vec::new(),
         files: BTreeMap::new(),
         script: String::new(),
+        script_any: None,
         outputs: Vec::new(),
     };
     let Some(mut entries) = Entries::new("recipe", value, at, &KEYS, errors) else {
@@ -465,6 +466,7 @@ pub(in crate::spec) fn builder(
         builder.files = table(&name, value, &at, source_path, errors).unwrap_or_default();
     }
     builder.script = entries.required("script", plain, errors).unwrap_or_default();
+    builder.script_any = entries.text("script_any", plain, errors);
     builder.outputs = entries.texts("outputs", file_pattern, errors);
     if builder.outputs.is_empty() && errors.is_empty() {
         let message = "`recipe` needs `outputs`: patterns of the files it leaves, such as `*.deb`";

@@ -106,7 +106,7 @@ fn of_download(name: &str, download: &Download) -> Value {
 }
 
 fn of_builder(builder: &Builder) -> Value {
-    let Builder { name, packaging, needs, files, script, outputs } = builder;
+    let Builder { name, packaging, needs, files, script, script_any, outputs } = builder;
     let packaging = match packaging {
         Packaging::Own => "own",
         Packaging::Generated => "generated",
@@ -119,6 +119,7 @@ fn of_builder(builder: &Builder) -> Value {
             ("needs", texts(needs)),
             ("files", of_table(files)),
             ("script", text(script)),
+            ("script_any", script_any.as_ref().map_or(Value::Nothing, text)),
             ("outputs", texts(outputs)),
         ],
     )
