@@ -114,6 +114,10 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     for id in ids.into_iter().chain(job.package.extra.values().copied()) {
         let node = job.graph.node(id).expect("a node of the graph");
         store.put_json(&node.derivation.to_json())?;
+        // Which files of a folder changed is told by holding its lists against one another.
+        if let Origin::Dir { tree, .. } = &node.origin {
+            store.put_json(&tree.to_json())?;
+        }
     }
     let offered = universe::offered_digest(&job.closure);
     store.remember_resolution(&job.node.id, &offered, RESOLUTION_RULES, &action.id())?;
