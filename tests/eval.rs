@@ -14,7 +14,7 @@ use perestroika::base::{HostPath, ReleasePath, Sha256};
 use perestroika::cli::render::{self, Color};
 use perestroika::spec::loader::Memory;
 use perestroika::spec::lock::Lock;
-use perestroika::spec::model::{Package, Source};
+use perestroika::spec::model::{Builder, Package, Packaging, Source};
 use perestroika::spec::{Spec, load, load_from};
 
 const RELEASE: &str = r#"
@@ -142,7 +142,7 @@ fn describe_package(out: &mut String, package: &Package) {
     let mut lines = vec![
         format!("{} at {}:{}:{}", package.name, span.file, span.line, span.column),
         format!("source {source}"),
-        format!("build {} {:?} needs {:?}", build.name, build.packaging, build.needs),
+        format!("build {} {} needs {:?}", build.name, packaging_of(build), build.needs),
     ];
     for (file, text) in &build.files {
         let indented = text.trim_end().replace('\n', "\n    | ");
@@ -164,6 +164,7 @@ fn describe_package(out: &mut String, package: &Package) {
         ("section", &package.section),
         ("maintainer", &package.maintainer),
         ("without_tests", &package.without_tests),
+        ("date", &package.date),
     ];
     for (name, text) in texts {
         say(name, format!("{text:?}"), text.is_none());
@@ -175,7 +176,8 @@ fn describe_package(out: &mut String, package: &Package) {
     say("binaries", format!("{:?}", package.binaries), package.binaries.is_empty());
     say("resources", format!("{:?}", package.resources), package.resources == Default::default());
     for patch in &package.patches {
-        say("patch", patch.value.to_string(), false);
+        let patch = &patch.value;
+        say("patch", format!("{} as {} to {:?}", patch.path, patch.name, patch.to), false);
     }
     for name in &package.from_seed {
         say("from_seed", name.value.to_string(), false);
@@ -186,6 +188,16 @@ fn describe_package(out: &mut String, package: &Package) {
     }
     out.push_str(&lines.join("\n  "));
     out.push('\n');
+}
+
+fn packaging_of(build: &Builder) -> String {
+    match &build.packaging {
+        Packaging::Other(source) => match &**source {
+            Source::Dir { path, .. } => format!("dir {path}"),
+            other => format!("{other:?}"),
+        },
+        packaging => format!("{packaging:?}"),
+    }
 }
 
 /// One spec file, which comes to packages or errors.

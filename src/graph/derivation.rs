@@ -85,6 +85,11 @@ pub struct Package {
     pub architecture: Architecture,
     /// What is built.
     pub source: DerivationId,
+    /// The source whose `debian/` folder takes the place of its own; part of the document only
+    /// if there is one.
+    pub packaging: Option<DerivationId>,
+    /// Patches in the order they are applied; part of the document only if there are any.
+    pub patches: Vec<Patch>,
     /// What it is built in.
     pub root: DerivationId,
     /// The packages of the release that its build dependencies lead to, sorted by id.
@@ -109,6 +114,26 @@ pub struct Package {
     pub outputs: Vec<String>,
     /// Names taken from the seed although the release builds them, sorted.
     pub from_seed: Vec<PackageName>,
+}
+
+/// A patch of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// Its name, unique in its package.
+    pub name: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// What it changes.
+    pub to: Patched,
+}
+
+/// What a patch changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patched {
+    /// The source, outside of `debian/`.
+    Source,
+    /// Files below `debian/`.
+    Packaging,
 }
 
 /// The whole release.
@@ -207,6 +232,8 @@ impl Package {
             version,
             architecture,
             source,
+            packaging,
+            patches,
             root,
             dependencies,
             build_depends,
@@ -220,7 +247,7 @@ impl Package {
             outputs,
             from_seed,
         } = self;
-        Json::object([
+        let mut document = vec![
             ("format", FORMAT.into()),
             ("kind", "package".into()),
             ("name", Json::text(name)),
@@ -239,7 +266,24 @@ impl Package {
             ("profiles", texts(profiles)),
             ("outputs", texts(outputs)),
             ("from_seed", texts(from_seed)),
-        ])
+        ];
+        document.extend(packaging.iter().map(|packaging| ("packaging", Json::text(packaging))));
+        if !patches.is_empty() {
+            document.push(("patches", Json::Array(patches.iter().map(Patch::to_json).collect())));
+        }
+        Json::object(document)
+    }
+}
+
+impl Patch {
+    /// As part of a derivation or an action.
+    pub fn to_json(&self) -> Json {
+        let Self { name, digest, to } = self;
+        let to = match to {
+            Patched::Source => "source",
+            Patched::Packaging => "packaging",
+        };
+        Json::object([("name", name.into()), ("blake3", Json::text(digest)), ("to", to.into())])
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Origin;
 use super::Wanted;
 use super::declared::{
-    CONFLICTS, DEPENDS, Declared, Offered, archive_packaging, control_field, date,
-    generated_packaging, maintainer, own_packaging, required_changes,
+    CONFLICTS, DEPENDS, Declared, Offered, archive_packaging, control_field, generated_packaging,
+    own_packaging, renumbered,
 };
 use super::derivation::{Source as SourceDerivation, SourceFile};
-use crate::archive::deb::changelog;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::version::Version;
-use crate::base::{Architecture, Diagnostic, PackageName};
+use crate::base::{Architecture, Diagnostic, PackageName, ReleasePath};
 use crate::spec::Spec;
 use crate::spec::lock::{Lock, LockedSource};
 use crate::spec::model::{Package, Packaging, Source};
@@ -25,6 +25,8 @@ pub struct Draft<'a> {
     pub source: SourceDerivation,
     /// The folder below the archive's root, for a source of an archive.
     pub directory: Option<String>,
+    /// The source whose `debian/` folder is laid over this one.
+    pub packaging: Option<(SourceDerivation, Origin)>,
     pub profiles: BTreeSet<String>,
     pub depends: Vec<Wanted>,
     pub conflicts: Dependencies,
@@ -52,7 +54,6 @@ impl<'a> Draft<'a> {
             *options = format!("{options} nocheck").trim().to_owned();
         }
         let mut files = package.build.files.clone();
-        let mut changelog_text = String::new();
         let mut directory = None;
         let fail = |message: String| {
             Diagnostic::new("packaging", message).at(package.span.clone(), "of this package")
@@ -76,50 +77,28 @@ impl<'a> Draft<'a> {
             }
             Source::Dir { path, tree, packaging: text } => {
                 let source = SourceDerivation::Tree { tree: tree.digest() };
-                let declared = match (package.build.packaging, text) {
+                let declared = match (&package.build.packaging, text) {
                     (Packaging::Own, Some(text)) => {
                         own_packaging(package, text, architecture, &profiles).map_err(fail)?
                     }
-                    (Packaging::Own, None) => {
-                        return Err(Diagnostic::new(
-                            "no-packaging",
-                            format!("`{path}` has no `debian/control` and `debian/changelog`"),
-                        )
-                        .at(package.source.span.clone(), "its own packaging was asked for")
-                        .hint("`build: script(…)` generates the packaging of a plain source"));
-                    }
+                    (Packaging::Own, None) => return Err(no_packaging(package, path)),
                     (Packaging::Generated, _) => generated_packaging(package, spec, &mut files)?,
+                    (Packaging::Other(other), _) => {
+                        laid_over(package, other, architecture, &profiles)?
+                    }
                 };
                 (source, declared)
             }
         };
         check_version(package, &declared.version)?;
-        let mut version = declared.version.to_string();
-        if package.build.packaging == Packaging::Own {
-            if let Some(suffix) = &package.suffix {
-                version.push_str(suffix);
-                version.parse::<Version>().map_err(|error| fail(error.to_string()))?;
-                let changes = required_changes(package)?;
-                changelog_text = changelog::entry(
-                    &package.name,
-                    &version,
-                    &spec.release.name,
-                    &changes.text,
-                    maintainer(package, spec),
-                    date(package, changes)?,
-                );
-            } else if package.changes.is_some() {
-                return Err(Diagnostic::new(
-                    "changes-without-suffix",
-                    format!("`{}` has `changes` but keeps its version", package.name),
-                )
-                .at(
-                    package.fields.get("changes").cloned(),
-                    "a changed package needs a version of its own",
-                )
-                .hint("add `suffix: \"+demo1\"`"));
-            }
-        }
+        let (version, changelog_text) = match package.build.packaging {
+            Packaging::Generated => (declared.version.to_string(), String::new()),
+            Packaging::Own | Packaging::Other(_) => renumbered(package, spec, &declared.version)?,
+        };
+        let packaging = match &package.build.packaging {
+            Packaging::Other(other) => lower_folder(other),
+            Packaging::Own | Packaging::Generated => None,
+        };
         declared.binaries.sort_by(|a, b| a.name.cmp(&b.name));
         let depends = wanted(package, &declared, architecture, &profiles)?;
         let conflicts = CONFLICTS
@@ -137,6 +116,7 @@ impl<'a> Draft<'a> {
             version,
             source,
             directory,
+            packaging,
             profiles,
             depends,
             conflicts: Dependencies(conflicts),
@@ -150,11 +130,7 @@ impl<'a> Draft<'a> {
 
 /// Fields of the language that this version cannot honour are refused, never ignored.
 fn refuse_unsupported(package: &Package) -> Result<(), Diagnostic> {
-    let unsupported = [
-        ("patches", !package.patches.is_empty()),
-        ("architectures", !package.architectures.is_empty()),
-        ("binaries", !package.binaries.is_empty()),
-    ];
+    let unsupported = [("architectures", !package.architectures.is_empty())];
     match unsupported.iter().find(|(_, used)| *used) {
         None => Ok(()),
         Some((field, _)) => Err(Diagnostic::new(
@@ -163,6 +139,49 @@ fn refuse_unsupported(package: &Package) -> Result<(), Diagnostic> {
         )
         .at(package.fields.get(*field).unwrap_or(&package.span).clone(), "used here")),
     }
+}
+
+/// What the `debian/` folder of another source says.
+fn laid_over(
+    package: &Package,
+    other: &Source,
+    architecture: &Architecture,
+    profiles: &BTreeSet<String>,
+) -> Result<Declared, Diagnostic> {
+    let place = package.fields.get("build").unwrap_or(&package.span).clone();
+    match other {
+        Source::Dir { packaging: Some(text), .. } => {
+            own_packaging(package, text, architecture, profiles).map_err(|message| {
+                Diagnostic::new("packaging", message).at(place, "its packaging comes from here")
+            })
+        }
+        Source::Dir { path, packaging: None, .. } => Err(no_packaging(package, path)),
+        Source::Archive { name } => Err(Diagnostic::new(
+            "packaging",
+            format!("the packaging of the archive's `{name}` cannot be laid over a source"),
+        )
+        .at(place, "used here")),
+    }
+}
+
+/// A folder as a node of the graph.
+pub fn lower_folder(source: &Source) -> Option<(SourceDerivation, Origin)> {
+    match source {
+        Source::Dir { path, tree, packaging: _ } => Some((
+            SourceDerivation::Tree { tree: tree.digest() },
+            Origin::Dir { path: path.clone(), tree: tree.clone() },
+        )),
+        Source::Archive { .. } => None,
+    }
+}
+
+fn no_packaging(package: &Package, path: &ReleasePath) -> Diagnostic {
+    Diagnostic::new(
+        "no-packaging",
+        format!("`{path}` has no `debian/control` and `debian/changelog`"),
+    )
+    .at(package.source.span.clone(), "its own packaging was asked for")
+    .hint("`build: script(…)` generates the packaging of a plain source")
 }
 
 fn choose_root<'a>(

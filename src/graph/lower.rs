@@ -8,7 +8,7 @@ use super::{Graph, Node, Origin, PackageOrigin, edges};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model::Source;
+use crate::spec::model::{self, Source};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -54,9 +54,16 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         let draft = &drafts[index];
         let root = add(roots[draft.root].clone());
         let source = add(lower_source(draft, spec));
+        let packaging = draft
+            .packaging
+            .clone()
+            .map(|(source, origin)| add(node(Derivation::Source(source), origin)));
         let mut dependencies: Vec<_> = edges.needs[index].iter().map(|need| ids[need]).collect();
         dependencies.sort_unstable();
-        ids.insert(index, add(lower_package(draft, architecture, root, source, dependencies)));
+        ids.insert(
+            index,
+            add(lower_package(draft, architecture, root, (source, packaging), dependencies)),
+        );
     }
     let mut packages: Vec<_> = ids.into_values().collect();
     packages.sort_unstable();
@@ -160,7 +167,7 @@ fn lower_package(
     draft: &Draft<'_>,
     architecture: &Architecture,
     root: DerivationId,
-    source: DerivationId,
+    (source, packaging): (DerivationId, Option<DerivationId>),
     dependencies: Vec<DerivationId>,
 ) -> Node {
     let package = draft.package;
@@ -172,6 +179,8 @@ fn lower_package(
         version: draft.version.clone(),
         architecture: architecture.clone(),
         source,
+        packaging,
+        patches: package.patches.iter().map(|patch| lower_patch(&patch.value)).collect(),
         root,
         dependencies,
         build_depends: draft
@@ -194,7 +203,19 @@ fn lower_package(
         span: package.span.clone(),
         wanted: draft.depends.clone(),
         resources: package.resources.clone(),
+        patches: package.patches.iter().map(|patch| patch.value.path.clone()).collect(),
         without_tests: package.without_tests.clone(),
     };
     node(Derivation::Package(Box::new(derivation)), Origin::Package(origin))
+}
+
+fn lower_patch(patch: &model::Patch) -> derivation::Patch {
+    derivation::Patch {
+        name: patch.name.clone(),
+        digest: patch.digest,
+        to: match patch.to {
+            model::Patched::Source => derivation::Patched::Source,
+            model::Patched::Packaging => derivation::Patched::Packaging,
+        },
+    }
 }

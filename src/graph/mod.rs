@@ -78,6 +78,8 @@ pub struct PackageOrigin {
     pub wanted: Vec<Wanted>,
     /// Limits of its build.
     pub resources: Resources,
+    /// Where each of its patches lies, in their order.
+    pub patches: Vec<ReleasePath>,
     /// Why its tests do not run.
     pub without_tests: Option<String>,
 }
@@ -183,6 +185,7 @@ pub fn needs(derivation: &Derivation) -> Vec<DerivationId> {
         Derivation::Package(package) => {
             let mut needs = package.dependencies.clone();
             needs.extend([package.source, package.root]);
+            needs.extend(package.packaging);
             needs
         }
         Derivation::Release(release) => release.packages.clone(),

@@ -7,7 +7,7 @@
 
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{ActionId, Json};
-use crate::graph::derivation::{Package, Source, SourceFile};
+use crate::graph::derivation::{Package, Patch, Source, SourceFile};
 
 const FORMAT: &str = "perestroika/action/1";
 
@@ -19,11 +19,13 @@ pub struct Action {
 }
 
 impl Action {
-    /// Building `package` from `source` by this whole script, in a root of exactly these layers, lowest first, each a
-    /// list in its canonical order.
+    /// Building `package` from `source` with the `debian/` folder of `packaging`, if that is
+    /// another source, by this whole script, in a root of exactly these layers, lowest first,
+    /// each a list in its canonical order.
     pub fn new(
         package: &Package,
         source: &Source,
+        packaging: Option<&Source>,
         script: &str,
         layers: &[&[&BinaryPackage]],
     ) -> Self {
@@ -32,6 +34,8 @@ impl Action {
             version,
             architecture,
             source: _,
+            packaging: _,
+            patches,
             root: _,
             dependencies: _,
             build_depends: _,
@@ -52,7 +56,7 @@ impl Action {
             .iter()
             .map(|layer| Json::Array(layer.iter().map(|package| root_package(package)).collect()))
             .collect();
-        let document = Json::object([
+        let mut members = vec![
             ("format", FORMAT.into()),
             ("kind", "package".into()),
             ("assembly", super::buildroot::ASSEMBLY.into()),
@@ -69,7 +73,12 @@ impl Action {
             ("environment", map(environment)),
             ("profiles", Json::array(profiles)),
             ("outputs", Json::array(outputs)),
-        ]);
+        ];
+        members.extend(packaging.map(|packaging| ("packaging", content(packaging))));
+        if !patches.is_empty() {
+            members.push(("patches", Json::Array(patches.iter().map(Patch::to_json).collect())));
+        }
+        let document = Json::object(members);
         let id = ActionId::of(&document.encode());
         Self { document, id }
     }

@@ -7,27 +7,33 @@ use std::path::Path;
 
 use super::error::{Error, Result};
 use super::world::World;
-use crate::base::{Digest, HostPath, Tree, TreeKind};
+use crate::base::{Digest, HostPath, ReleasePath, Tree, TreeKind};
 use crate::fetch::PoolFile;
 use crate::graph::derivation::{Package, Source};
 use crate::graph::{Node, Origin};
 
-/// Fills the empty folder `inputs` with what [`super::request::script`] expects. Everything in
-/// it is a copy: a build that could write to it would not reach the store's objects.
-pub fn prepare(
-    world: &World<'_>,
-    package: &Package,
-    source_node: &Node,
-    source: &Source,
-    script: &str,
-    inputs: &HostPath,
-) -> Result<()> {
-    write(&inputs.join("build"), script.as_bytes())?;
+/// What a build is made of.
+pub struct Inputs<'a> {
+    pub package: &'a Package,
+    /// The package's source.
+    pub source: (&'a Node, &'a Source),
+    /// The source whose `debian/` folder is laid over it.
+    pub packaging: Option<(&'a Node, &'a Source)>,
+    /// Where each patch of the package lies in the release.
+    pub patches: &'a [ReleasePath],
+    pub script: &'a str,
+}
+
+/// Fills the empty folder `to` with what [`super::script`] expects. Everything in it is a copy: a
+/// build that could write to it would not reach the store's objects.
+pub fn prepare(world: &World<'_>, inputs: &Inputs<'_>, to: &HostPath) -> Result<()> {
+    let Inputs { package, source, packaging, patches, script } = inputs;
+    write(&to.join("build"), script.as_bytes())?;
     if !package.changelog.is_empty() {
-        write(&inputs.join("changelog"), package.changelog.as_bytes())?;
+        write(&to.join("changelog"), package.changelog.as_bytes())?;
     }
     for (path, text) in &package.files {
-        let path = inputs.join("files").join(path);
+        let path = to.join("files").join(path);
         make_parent(&path)?;
         write(&path, text.as_bytes())?;
         // Rules and scripts are run, everything else is read; an executable bit harms neither
@@ -36,11 +42,26 @@ pub fn prepare(
             set_mode(&path, 0o755)?;
         }
     }
-    let folder = inputs.join("source");
-    make_folder(&folder)?;
-    match (source, &source_node.origin) {
+    for (patch, path) in package.patches.iter().zip(*patches) {
+        let bytes = read(&world.folder.join(path.as_str()), &patch.digest)?;
+        let target = to.join("patches").join(&patch.name);
+        make_parent(&target)?;
+        write(&target, &bytes)?;
+        // The action names it by its digest: whoever reads that finds it here.
+        world.store.put(&bytes)?;
+    }
+    if let Some((node, packaging)) = packaging {
+        place(world, node, packaging, &to.join("packaging"))?;
+    }
+    place(world, source.0, source.1, &to.join("source"))
+}
+
+/// Puts the files of a source into a new folder.
+fn place(world: &World<'_>, node: &Node, source: &Source, folder: &HostPath) -> Result<()> {
+    make_folder(folder)?;
+    match (source, &node.origin) {
         (Source::Debian { files, .. }, Origin::Archive { archive, .. }) => {
-            let wanted = wanted(source_node, source);
+            let wanted = wanted(node, source);
             let objects =
                 world.upstream.files(world.store, archive, &wanted, &|_| {}, world.cancel)?;
             for (file, object) in files.iter().zip(objects) {
@@ -49,7 +70,7 @@ pub fn prepare(
             Ok(())
         }
         (Source::Tree { .. }, Origin::Dir { path, tree }) => {
-            copy_tree(tree, &world.folder.join(path.as_str()), &folder)
+            copy_tree(tree, &world.folder.join(path.as_str()), folder)
         }
         _ => unreachable!("a source's origin is of its kind"),
     }
@@ -82,19 +103,23 @@ fn copy_tree(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
                 continue;
             }
         };
-        let source = from.join(&entry.path);
-        if !fs::symlink_metadata(&source).is_ok_and(|there| there.is_file()) {
-            return Err(Error::SourceGone { path: source.to_string() });
-        }
-        let bytes = fs::read(&source).map_err(at("read", &source))?;
-        let actual = Digest::of(&bytes);
-        if actual != *digest {
-            return Err(Error::SourceMoved { path: source.to_string(), expected: *digest, actual });
-        }
-        write(&target, &bytes)?;
+        write(&target, &read(&from.join(&entry.path), digest)?)?;
         set_mode(&target, mode)?;
     }
     Ok(())
+}
+
+/// The bytes of a file of the release, which are still those that were evaluated.
+fn read(path: &HostPath, expected: &Digest) -> Result<Vec<u8>> {
+    if !fs::symlink_metadata(path).is_ok_and(|there| there.is_file()) {
+        return Err(Error::SourceGone { path: path.to_string() });
+    }
+    let bytes = fs::read(path).map_err(at("read", path))?;
+    let actual = Digest::of(&bytes);
+    if actual != *expected {
+        return Err(Error::SourceMoved { path: path.to_string(), expected: *expected, actual });
+    }
+    Ok(bytes)
 }
 
 fn copy_object(world: &World<'_>, digest: &Digest, to: &HostPath) -> Result<()> {

@@ -15,6 +15,7 @@ mod outputs;
 mod package;
 pub mod record;
 mod request;
+mod script;
 pub mod universe;
 pub mod upstream;
 pub mod world;

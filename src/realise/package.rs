@@ -10,17 +10,17 @@ use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
-use super::record::Record;
+use super::record::{Output, Record};
 use super::request::{self, Folders};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use super::{inputs, log, outputs};
+use super::{inputs, log, outputs, script};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
-use crate::base::{ActionId, DerivationId};
+use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
 use crate::fetch::{self, PoolFile};
-use crate::graph::derivation::{Derivation, Package, Root, Source};
-use crate::graph::{Graph, Node, Origin};
+use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
+use crate::graph::{Graph, Node, Origin, PackageOrigin};
 use crate::sandbox::{self, Outcome, Verdict};
 use crate::spec::model::Resources;
 use crate::store::{self, NewAttempt};
@@ -101,12 +101,14 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let snapshot =
         job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
-    let script = request::script(job.package, job.source().1);
+    let script = script::script(job.package, job.source().1);
     let layers = lists.layers();
     let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
-    let action = Action::new(job.package, job.source().1, &script, &layers);
+    let packaging = job.packaging().map(|(_, source)| source);
+    let action = Action::new(job.package, job.source().1, packaging, &script, &layers);
     store.put_json(action.document())?;
-    for id in [job.node.id, job.package.root, job.package.source] {
+    let nodes = [job.node.id, job.package.root, job.package.source];
+    for id in nodes.into_iter().chain(job.package.packaging) {
         let node = job.graph.node(id).expect("a node of the graph");
         store.put_json(&node.derivation.to_json())?;
     }
@@ -132,10 +134,16 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let root = build_root(job, resolved).map_err(|error| run(&error))?;
     let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
     let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
-    let (source_node, source) = job.source();
-    inputs::prepare(world, job.package, source_node, source, &resolved.script, &folders.inputs)
-        .map_err(|error| run(&error))?;
-    let request = request::request(job.package, job.resources(), &folders, &job.allowance);
+    let inputs = inputs::Inputs {
+        package: job.package,
+        source: job.source(),
+        packaging: job.packaging(),
+        patches: job.patches(),
+        script: &resolved.script,
+    };
+    inputs::prepare(world, &inputs, &folders.inputs).map_err(|error| run(&error))?;
+    let (package, source) = (job.package, job.source().1);
+    let request = request::request(package, source, job.resources(), &folders, &job.allowance);
 
     job.phase(Phase::Build);
     let started = jiff::Timestamp::now().as_second();
@@ -159,7 +167,11 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         .map_err(|error| run(&error))
         .and_then(|outcome| verdict(job, &outcome, &tail).map(|()| outcome))
         .and_then(|outcome| {
-            outputs::keep(world.store, job.package, &folders.outputs, &outcome.collected)
+            source_package(job)
+                .and_then(|source| {
+                    let collected = &outcome.collected;
+                    outputs::keep(world.store, job.package, &folders.outputs, collected, source)
+                })
                 .map(|outputs| (outcome, outputs))
                 .map_err(|error| run(&error))
         });
@@ -250,6 +262,29 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
         world.cancel,
         &progress,
     )?)
+}
+
+/// The files of the archive's own source package, where that is what was built: they are part of
+/// what comes of it.
+fn source_package(job: &Job<'_>) -> Result<Vec<Output>> {
+    let (node, source) = job.source();
+    let (Source::Debian { files, .. }, Origin::Archive { archive, .. }) = (source, &node.origin)
+    else {
+        return Ok(Vec::new());
+    };
+    if script::makes_source_package(job.package, source) {
+        return Ok(Vec::new());
+    }
+    let (world, wanted) = (job.world, inputs::wanted(node, source));
+    let objects = world.upstream.files(world.store, archive, &wanted, &|_| {}, world.cancel)?;
+    let output = |(file, blake3): (&SourceFile, Digest)| Output {
+        file: file.name.clone(),
+        size: file.size,
+        blake3,
+        sha256: file.sha256,
+        control: String::new(),
+    };
+    Ok(files.iter().zip(objects).map(output).collect())
 }
 
 fn make_folders(scratch: &store::Scratch, layers: Vec<crate::base::HostPath>) -> Result<Folders> {
@@ -370,7 +405,16 @@ impl Job<'_> {
     }
 
     fn source(&self) -> (&Node, &Source) {
-        let node = self.get(self.package.source);
+        self.get_source(self.package.source)
+    }
+
+    /// The source whose `debian/` folder is laid over the package's source.
+    fn packaging(&self) -> Option<(&Node, &Source)> {
+        self.package.packaging.map(|id| self.get_source(id))
+    }
+
+    fn get_source(&self, id: DerivationId) -> (&Node, &Source) {
+        let node = self.get(id);
         match &node.derivation {
             Derivation::Source(source) => (node, source),
             _ => unreachable!("a package's source is a source"),
@@ -378,8 +422,16 @@ impl Job<'_> {
     }
 
     fn resources(&self) -> &Resources {
+        &self.origin().resources
+    }
+
+    fn patches(&self) -> &[ReleasePath] {
+        &self.origin().patches
+    }
+
+    fn origin(&self) -> &PackageOrigin {
         match &self.node.origin {
-            Origin::Package(origin) => &origin.resources,
+            Origin::Package(origin) => origin,
             _ => unreachable!("a package comes from a spec"),
         }
     }

@@ -3,7 +3,10 @@
 pub(super) mod draft;
 pub(super) mod field;
 mod functions;
+mod patches;
 pub(super) mod shape;
+pub(super) mod text;
+pub(super) mod used;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,9 +26,32 @@ use super::text::Text;
 use crate::base::{Diagnostic, ReleasePath, Span};
 
 /// The names that the language itself defines: no spec may define them otherwise.
-pub(super) const NAMES: [&str; 10] = [
-    "package", "rebuild", "dir", "archive", "recipe", "dedent", "kind_of", "debian", "script",
+pub(super) const NAMES: [&str; 25] = [
+    "package",
+    "rebuild",
+    "dir",
+    "archive",
+    "recipe",
+    "dedent",
+    "kind_of",
+    "debian",
+    "script",
     "release",
+    "autotools",
+    "cmake",
+    "meson",
+    "make",
+    "python",
+    "library",
+    "documentation",
+    "openstack",
+    "debhelper",
+    "options",
+    "captures",
+    "parse_int",
+    "join",
+    "trim",
+    "sort",
 ];
 
 /// What one file may say at most, in fields, list items and kilobytes of text together.
@@ -64,6 +90,8 @@ pub(super) struct State {
     pub modules: BTreeMap<String, Rc<rhai::Module>>,
     /// Stdlib modules that made a builder.
     pub used: BTreeSet<String>,
+    /// Who defines which function of the stdlib.
+    pub stdlib: used::Stdlib,
     /// When evaluation began.
     pub started: Instant,
     builder: Option<model::Builder>,
@@ -100,6 +128,7 @@ impl Host {
             importing: Vec::new(),
             modules: BTreeMap::new(),
             used: BTreeSet::new(),
+            stdlib: used::Stdlib::default(),
             started: Instant::now(),
             builder: None,
             weight: 0,
@@ -138,6 +167,14 @@ impl Host {
         let text = &state.sources.get(source)?.text;
         let (line, column) = (position.line()?, position.position().unwrap_or(1));
         Some(text.token(line as u32, column as u32))
+    }
+
+    /// The place of a key in a map that was given to the call at `position`.
+    pub fn key(&self, source: &str, position: Position, key: &str) -> Option<Span> {
+        let state = self.state();
+        let calls = &state.sources.get(source)?.calls;
+        let shapes = calls.get(&(position.line()?, position.position()?))?;
+        shapes.iter().find_map(|shape| shape.keys.get(key)).map(|(span, _)| span.clone())
     }
 
     /// Where the running function was called.
@@ -220,7 +257,9 @@ pub(super) fn release_map(release: &Release) -> Map {
             (key.as_str().into(), value)
         })
         .collect();
-    for (key, value) in [("name", &release.name), ("version", &release.version)] {
+    for (key, value) in
+        [("name", &release.name), ("version", &release.version), ("customer", &release.customer)]
+    {
         map.insert(key.into(), ImmutableString::from(value.as_str()).into());
     }
     map

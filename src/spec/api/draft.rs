@@ -38,8 +38,10 @@ impl Draft {
     pub fn append(&mut self, name: &'static str, field: Field, errors: &mut Vec<Diagnostic>) {
         use std::collections::btree_map::Entry;
         let span = field.span.clone();
-        let can_grow =
-            matches!(field.value, Value::Texts(_) | Value::Table(_) | Value::Binaries(_));
+        let can_grow = matches!(
+            field.value,
+            Value::Texts(_) | Value::Table(_) | Value::Binaries(_) | Value::Patches(_)
+        );
         let old = match self.fields.entry(name) {
             Entry::Vacant(entry) if can_grow => {
                 entry.insert(field);
@@ -52,6 +54,7 @@ impl Draft {
             (Some(Value::Texts(old)), Value::Texts(new)) => old.extend(new),
             (Some(Value::Table(old)), Value::Table(new)) => old.extend(new),
             (Some(Value::Binaries(old)), Value::Binaries(new)) => old.extend(new),
+            (Some(Value::Patches(old)), Value::Patches(new)) => old.extend(new),
             _ => {
                 let message = format!("`{name}` is neither a list nor a map: nothing can be added");
                 let hint = "`.with(#{ … })` replaces it";
@@ -71,10 +74,12 @@ impl Draft {
             }
             Value::Binaries(binaries) => {
                 let lists = |it: &crate::spec::model::Binary| {
-                    3 + it.depends.len() + it.provides.len() + it.files.len()
+                    let relations = it.relations.values().map(Vec::len).sum::<usize>();
+                    4 + relations + it.files.len() + it.optional.len()
                 };
                 binaries.iter().map(lists).sum()
             }
+            Value::Patches(patches) => patches.len(),
             Value::Changes(changes) => changes.text.len() / 1024,
             Value::Builder(builder) => builder.script.len() / 1024,
             Value::Source(Source::Dir { tree, .. }) => tree.entries().len() / 100,
@@ -132,7 +137,13 @@ impl Draft {
             section: self.text("section"),
             maintainer: self.text("maintainer"),
             source: source?,
-            patches: self.parsed("patches"),
+            patches: self
+                .take("patches", |value| match value {
+                    Value::Patches(patches) => Some(patches),
+                    _ => None,
+                })
+                .unwrap_or_default(),
+            date: self.text("date"),
             root,
             architectures: self.architectures(release, errors),
             build_depends: self.texts("build_depends"),
@@ -223,9 +234,9 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
                 "`{path}` has no `debian/control` and `debian/changelog`, which `{builder}()` uses"
             ),
             "source",
-            "add them, or build with `script(#\"…\"#)`".to_owned(),
+            "add them, or build with `autotools()`, `script(#\"…\"#)` or their like".to_owned(),
         ),
-        (Packaging::Generated, Source::Archive { name }) => error(
+        (Packaging::Generated | Packaging::Other(_), Source::Archive { name }) => error(
             "bad-value",
             format!("the archive's `{name}` brings its own packaging, which `{builder}` replaces"),
             "build",
@@ -233,7 +244,24 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
         ),
         _ => {}
     }
-    if *packaging == Packaging::Own && !package.binaries.is_empty() {
+    if let Packaging::Other(other) = packaging {
+        match &**other {
+            Source::Dir { path, packaging: None, .. } => error(
+                "missing-packaging",
+                format!("`{path}` has no `debian/control` and `debian/changelog`"),
+                "build",
+                "`debian(source)` takes the `debian/` folder in the source".to_owned(),
+            ),
+            Source::Archive { name } => error(
+                "bad-value",
+                format!("the packaging of the archive's `{name}` cannot be laid over a source"),
+                "build",
+                "copy its `debian/` into a folder of the release".to_owned(),
+            ),
+            _ => {}
+        }
+    }
+    if *packaging != Packaging::Generated && !package.binaries.is_empty() {
         let message = format!("`binaries` of `{name}` are those of its own `debian/control`");
         error("bad-value", message, "binaries", "leave them out".to_owned());
     }
@@ -266,6 +294,19 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
             error("missing-key", message, "name", hint);
         }
         _ => {}
+    }
+    if let [only] = package.binaries.as_slice()
+        && !(only.files.is_empty() && only.optional.is_empty())
+    {
+        let message = format!("`{}` is the only binary package, and takes everything", only.name);
+        error("bad-value", message, "binaries", "leave `files` and `optional` out".to_owned());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for patch in &package.patches {
+        if !seen.insert(patch.value.name.as_str()) {
+            let message = format!("two patches are called `{}`", patch.value.name);
+            error("bad-value", message, "patches", "rename one of them".to_owned());
+        }
     }
     let mut seen = std::collections::BTreeSet::new();
     for binary in &package.binaries {

@@ -50,6 +50,7 @@ pub(in crate::spec) fn register(engine: &mut Engine, host: &Host) {
     engine.register_fn("recipe", move |context: NativeCallContext, fields: Dynamic| {
         this.recipe(&context, fields)
     });
+    super::text::register(engine);
     engine.register_fn("dedent", dedent);
     engine.register_fn("kind_of", |value: Dynamic| ImmutableString::from(kind_of(&value)));
 }
@@ -92,7 +93,14 @@ impl Host {
         let mut errors = Vec::new();
         let fields = field::read_all(map, &shape, &mut errors);
         draft.broken |= !errors.is_empty();
-        for (name, field) in fields {
+        for (name, mut field) in fields {
+            if name == "patches"
+                && let Value::Texts(paths) = field.value
+            {
+                let patches = self.patches(paths, &field.span)?;
+                draft.broken |= patches.is_none();
+                field.value = Value::Patches(patches.unwrap_or_default());
+            }
             how(&mut draft, name, field, &mut errors);
         }
         self.state().errors.append(&mut errors);

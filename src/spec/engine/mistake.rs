@@ -3,6 +3,7 @@
 use rhai::{EvalAltResult, LexError, ParseError, ParseErrorType, Position};
 
 use crate::base::{Diagnostic, Span, nearest};
+use crate::spec::api::text::Mistake;
 use crate::spec::api::{Host, NAMES, Noted, kind_of};
 use crate::spec::document::list;
 use crate::spec::text::Text;
@@ -245,13 +246,26 @@ pub(super) fn of_run(host: &Host, source: &str, error: &EvalAltResult) -> Option
     }
     let mut places: Vec<Span> = Vec::new();
     let outwards = std::iter::once((source, error.position())).chain(calls.into_iter().rev());
-    for (source, position) in outwards {
-        if !source.starts_with("stdlib/") {
-            places.extend(host.span(&source, position));
+    let (code, message, hint) = explain(error);
+    let mut key = match error {
+        EvalAltResult::ErrorRuntime(value, _) => {
+            value.read_lock::<Mistake>().and_then(|mistake| mistake.key.clone())
         }
+        _ => None,
+    };
+    for (source, position) in outwards {
+        if source.starts_with("stdlib/") {
+            continue;
+        }
+        if let Some(key) = key.take()
+            && let Some(span) = host.key(&source, position, &key)
+        {
+            places.push(span);
+            continue;
+        }
+        places.extend(host.span(&source, position));
     }
     places.dedup();
-    let (code, message, hint) = explain(error);
     let mut diagnostic = Diagnostic::new(code, message);
     let mut labels = std::iter::once("").chain(std::iter::repeat("called here"));
     for span in places.into_iter().take(4) {
@@ -288,7 +302,10 @@ fn explain(error: &EvalAltResult) -> (&'static str, String, Option<String>) {
             };
             limit(&format!("this {what} becomes too large"))
         }
-        E::ErrorRuntime(value, _) => ("thrown", thrown(value), None),
+        E::ErrorRuntime(value, _) => match value.read_lock::<Mistake>() {
+            Some(mistake) => (mistake.code, mistake.message.clone(), mistake.hint.clone()),
+            None => ("thrown", thrown(value), None),
+        },
         E::ErrorFunctionNotFound(signature, _) => unknown_function(signature),
         E::ErrorVariableNotFound(name, _) => {
             ("unknown-name", format!("there is no `{name}`"), None)
