@@ -176,10 +176,10 @@ apply() {
 	esac
 	patch="$2"
 	shift 2
-	if ! patch "$@" --reject-file=../rejects < "/run/perestroika/patches/$patch" > ../patched 2>&1; then
+	if ! patch "$@" --reject-file=.rejects < "/run/perestroika/patches/$patch" > ../patched 2>&1; then
 		echo "error: patch $patch does not apply to the source:" >&2
 		head -n 12 ../patched >&2
-		[ ! -e ../rejects ] || head -n 24 ../rejects >&2
+		[ ! -e .rejects ] || head -n 24 .rejects >&2
 		exit 1
 	fi
 	cat ../patched
