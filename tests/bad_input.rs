@@ -318,3 +318,12 @@ fn what_is_no_file_is_not_waited_for() {
     };
     breaks(as_lock, &["release.lock` is no file"]);
 }
+
+#[test]
+fn a_lost_folder_of_pins_is_told_without_an_excerpt() {
+    let desk = Desk::single();
+    desk.remove("release.lock.d");
+    let told = desk.run(&["eval"]).fails(2, &["there is no `release.lock.d` in the release"]);
+    assert!(!told.err.contains('|'), "{}", told.err);
+    assert!(told.err.contains("help: `perestroika update stdlib`"), "{}", told.err);
+}

@@ -178,7 +178,7 @@ fn a_signature_by_an_unknown_key_is_refused() {
     assert!(!scene.desk.path("release.lock").exists());
 
     scene.desk.write("keys/test.pgp", "no keys at all");
-    scene.desk.run(&["lock"]).fails(1, &["keys/test.pgp", "it holds no key that can be read"]);
+    scene.desk.run(&["lock"]).fails(2, &["release.toml:", "it holds no key that can be read"]);
 
     scene.desk.write("keys/test.pgp", scene.archive.keyring());
     let signed = String::from_utf8(scene.archive.in_release()).unwrap();
@@ -397,7 +397,7 @@ fn a_store_that_is_none_is_left_alone() {
         assert_eq!(listing(keep.path()), before);
     };
     fs::write(&path, "a file").unwrap();
-    check(&["store`", "because: "]);
+    check(&["store` is no folder", "`--store DIR`"]);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     fs::write(path.join("letters"), "mine").unwrap();

@@ -94,3 +94,20 @@ fn a_failure_leaves_what_was_there_and_is_told_whatever_else_goes_wrong() {
     assert!(run.err.contains("hello-single 1.0 failed"), "{}", run.err);
     assert!(run.err.contains("/proc/nowhere"), "{}", run.err);
 }
+
+#[test]
+fn files_of_a_copy_that_broke_off_are_taken_away_by_the_next_one() {
+    let (release, _) = fresh("");
+    let deb = release.path("out/hello-single_1.0_amd64.deb");
+    fs::remove_dir_all(release.path("out")).unwrap();
+    fs::create_dir_all(deb.join("in-the-way")).unwrap();
+    release.run("build", &[]).ends_with(3);
+    let symbols = "hello-single-dbgsym_1.0_amd64.deb";
+    assert!(release.path("out").join(symbols).exists(), "it is copied first");
+
+    fs::remove_dir_all(&deb).unwrap();
+    release.replace("hello.rhai", "\"1.0\"", "\"1.1\"");
+    release.run("build", &[]).ends_with(0);
+    assert!(!release.path("out").join(symbols).exists());
+    assert!(release.path("out/hello-single_1.1_amd64.deb").exists());
+}

@@ -126,18 +126,16 @@ fn describe(spec: &Spec) -> String {
         describe_package(&mut out, package);
     }
     writeln!(out, "stdlib {:?}", spec.stdlib).expect("strings take all");
+    for remote in &spec.unpinned {
+        let line = remote.span.as_ref().map(|span| span.line);
+        writeln!(out, "unpinned {} at line {line:?}", remote.value).expect("strings take all");
+    }
     out
 }
 
 fn describe_package(out: &mut String, package: &Package) {
     let span = &package.span;
-    let source = match &package.source.value {
-        Source::Dir { path, tree, packaging } => {
-            let files: Vec<_> = tree.entries().iter().map(|entry| entry.path.as_str()).collect();
-            format!("dir {path} {files:?} packaging {}", packaging.is_some())
-        }
-        Source::Archive { name } => format!("archive {name}"),
-    };
+    let source = describe_source(&package.source.value);
     let build = &package.build;
     let mut lines = vec![
         format!("{} at {}:{}:{}", package.name, span.file, span.line, span.column),
@@ -175,6 +173,9 @@ fn describe_package(out: &mut String, package: &Package) {
     say("env", format!("{:?}", package.env), package.env.is_empty());
     say("binaries", format!("{:?}", package.binaries), package.binaries.is_empty());
     say("resources", format!("{:?}", package.resources), package.resources == Default::default());
+    for (path, source) in &package.extra {
+        say("extra", format!("{path}: {}", describe_source(&source.value)), false);
+    }
     for patch in &package.patches {
         let patch = &patch.value;
         say("patch", format!("{} as {} to {:?}", patch.path, patch.name, patch.to), false);
@@ -192,11 +193,24 @@ fn describe_package(out: &mut String, package: &Package) {
 
 fn packaging_of(build: &Builder) -> String {
     match &build.packaging {
-        Packaging::Other(source) => match &**source {
-            Source::Dir { path, .. } => format!("dir {path}"),
-            other => format!("{other:?}"),
-        },
+        Packaging::Other(source) => describe_source(source),
         packaging => format!("{packaging:?}"),
+    }
+}
+
+fn describe_source(source: &Source) -> String {
+    match source {
+        Source::Dir { path, tree, packaging } => {
+            let files: Vec<_> = tree.entries().iter().map(|entry| entry.path.as_str()).collect();
+            format!("dir {path} {files:?} packaging {}", packaging.is_some())
+        }
+        Source::Archive { name } => format!("archive {name}"),
+        Source::Git { url, rev, pinned } => {
+            format!("git {url} {rev} {:?}", pinned.as_ref().map(|pin| &pin.commit))
+        }
+        Source::Tarball(file) => format!("tarball {:?} {:?}", file.urls, file.sha256),
+        Source::Fetched(file) => format!("fetched {:?} {:?}", file.urls, file.sha256),
+        Source::File { path, size, sha256 } => format!("file {path} {size} {sha256}"),
     }
 }
 

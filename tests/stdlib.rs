@@ -202,9 +202,6 @@ fn a_patched_package_says_so(release: &Release) {
     said(Command::new("dpkg-deb").arg("--extract").arg(out(release, deb)).arg(&root));
     let version = said(Command::new(root.join("usr/bin/tree")).arg("--version"));
     assert!(version.starts_with("tree v2.1.0 of ways"), "{version}");
-    // CHANGES came by the patch of its packaging.
-    let list = files(release, deb);
-    assert!(list.iter().any(|path| path.contains("CHANGES")) || list.len() > 4, "{list:?}");
     let folder = release.path("tree-source");
     let dsc = out(release, "tree_2.1.0-1+ways1.dsc");
     said(Command::new("dpkg-source").args(["--no-check", "--extract"]).arg(dsc).arg(&folder));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Why a text is not a path of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,8 +87,10 @@ impl fmt::Display for GuestPath {
 }
 
 /// A path inside a release folder: relative, `/` between parts, nothing that could leave it.
+///
+/// A clone shares the text: every place that is remembered of a file names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReleasePath(String);
+pub struct ReleasePath(Arc<str>);
 
 impl ReleasePath {
     /// The path as text.
@@ -104,7 +107,7 @@ impl FromStr for ReleasePath {
         let plain = text.strip_prefix("./").unwrap_or(text);
         let plain = plain.strip_suffix('/').unwrap_or(plain);
         if is_plain(plain) {
-            Ok(Self(plain.to_owned()))
+            Ok(Self(plain.into()))
         } else {
             Err(PathError::Release(text.to_owned()))
         }
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_release_path_cannot_leave_its_folder() {
-        assert_eq!("./src/x/".parse::<ReleasePath>().map(|p| p.0), Ok("src/x".to_owned()));
+        assert_eq!("./src/x/".parse::<ReleasePath>().map(|p| p.0), Ok("src/x".into()));
         for bad in ["", ".", "/x", "../x", "a/../b", "a//b", "a/./b", "a\0b"] {
             assert!(bad.parse::<ReleasePath>().is_err(), "{bad}");
         }

@@ -1,13 +1,29 @@
 //! A folder as a value: what counts for identity, and nothing else.
 
+use std::sync::{Arc, OnceLock};
+
 use super::{Digest, Json, json};
 
 /// A folder's files by path: kind, executable bit, and bytes or link target. Times, other modes
 /// and empty folders do not exist here.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tree {
+///
+/// A clone shares the entries and the name, which is computed once.
+#[derive(Debug, Clone, Default)]
+pub struct Tree(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
     entries: Vec<TreeEntry>,
+    digest: OnceLock<Digest>,
 }
+
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.entries == other.0.entries
+    }
+}
+
+impl Eq for Tree {}
 
 /// One file or link of a [`Tree`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,18 +73,18 @@ impl Tree {
                 return Err(TreeError::Path(entry.path.clone()));
             }
         }
-        Ok(Self { entries })
+        Ok(Self(Arc::new(Shared { entries, digest: OnceLock::new() })))
     }
 
     /// The entries, sorted by path.
     pub fn entries(&self) -> &[TreeEntry] {
-        &self.entries
+        &self.0.entries
     }
 
     /// The entry at `path`.
     pub fn get(&self, path: &str) -> Option<&TreeEntry> {
-        let index = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()?;
-        Some(&self.entries[index])
+        let index = self.entries().binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()?;
+        Some(&self.entries()[index])
     }
 
     /// The canonical JSON document that stands for this tree; its BLAKE3 is the tree's name.
@@ -92,13 +108,13 @@ impl Tree {
         };
         Json::object([
             ("format", FORMAT.into()),
-            ("entries", Json::Array(self.entries.iter().map(entry).collect())),
+            ("entries", Json::Array(self.entries().iter().map(entry).collect())),
         ])
     }
 
     /// The tree's name.
     pub fn digest(&self) -> Digest {
-        Digest::of(&self.to_json().encode())
+        *self.0.digest.get_or_init(|| Digest::of(&self.to_json().encode()))
     }
 
     /// Reads the document that [`Tree::to_json`] writes.

@@ -8,9 +8,11 @@ use std::sync::atomic::AtomicBool;
 use etcetera::BaseStrategy as _;
 use serde_json::{Value, json};
 
+use super::address::addressed;
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
 use super::output::Output;
+use crate::archive::deb::signature;
 use crate::base::{Diagnostic, Digest, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Graph, Origin, lower, names};
@@ -18,6 +20,7 @@ use crate::pin::{self, Stale};
 use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
+use crate::sandbox::Enforcement;
 use crate::sandbox::native::Native;
 use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
@@ -97,9 +100,9 @@ impl Release {
         let lock = match std::fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => Some(lock::parse(&text).map_err(wrong)?),
             Ok(Err(_)) => {
-                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8")).hint(
-                    "only `perestroika lock` and `update` write it: bring the old one back",
-                ));
+                let hint = "only `perestroika lock` and `update` write it: bring the old one back";
+                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8"))
+                    .hint(addressed(hint, folder)));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&path, &error)),
@@ -150,7 +153,7 @@ impl Release {
         }
         let failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
         let failure = missing.into_iter().fold(failure, Failure::because);
-        Err(failure.hint("`perestroika lock` pins what is missing"))
+        Err(failure.hint(addressed("`perestroika lock` pins what is missing", &self.folder)))
     }
 
     /// Checks the names of build dependencies against the pinned archives, as far as their
@@ -229,6 +232,17 @@ impl Machine {
         })
     }
 
+    /// The same machine, whose sandbox runs nothing unless limits are enforced like this. Fails
+    /// if they cannot be.
+    pub fn enforcing(self, enforcement: Enforcement) -> Result<Self, Failure> {
+        let executor = self.executor.enforcing(enforcement);
+        executor.check_limits().map_err(|error| {
+            Failure::error(Kind::Machine, "limits", &error)
+                .hint("`perestroika doctor` looks again; `require_limits` demands it")
+        })?;
+        Ok(Self { executor, ..self })
+    }
+
     /// All of it, as builds want it.
     pub fn world(&self) -> World<'_> {
         World {
@@ -285,12 +299,17 @@ pub fn mirrors(release: &Release, global: &Global) -> Result<Vec<Mirrors>, Failu
 
 fn keyring(release: &Release, archive: &Archive) -> Result<Vec<u8>, Failure> {
     let Located { value, span } = &archive.keyring;
-    std::fs::read(release.folder.join(value.as_str())).map_err(|error| {
-        let message = format!("cannot read the keyring `{value}`: {error}");
+    let refuse = |message: String| {
         let place = "the OpenPGP keys of which one must have signed the archive";
         let diagnostic = Diagnostic::new("no-keyring", message).at(span.clone(), place);
         Failure::in_release(&release.folder, vec![diagnostic])
-    })
+    };
+    let keys = std::fs::read(release.folder.join(value.as_str()))
+        .map_err(|error| refuse(format!("cannot read the keyring `{value}`: {error}")))?;
+    match signature::check_keyring(&keys, jiff::Timestamp::now()) {
+        Ok(()) => Ok(keys),
+        Err(refusal) => Err(refuse(format!("`{value}`: {refusal}"))),
+    }
 }
 
 /// A flag that the first interrupt sets; the second one ends the program at once.

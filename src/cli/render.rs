@@ -36,6 +36,14 @@ pub fn diagnostics(
             out.push('\n');
         }
         let report = report(diagnostic, read, folder);
+        if diagnostic.places.is_empty() {
+            // Without an excerpt, the line that leads from it to its hints would lead from nothing.
+            for group in report {
+                out.push_str(&renderer.render(&[group]));
+                out.push('\n');
+            }
+            continue;
+        }
         out.push_str(&renderer.render(&report));
         out.push('\n');
     }

@@ -14,7 +14,7 @@ use crate::archive::deb::dependency::{
 use crate::archive::deb::version::Version;
 use crate::base::{Architecture, Diagnostic, PackageName, Span};
 use crate::spec::Spec;
-use crate::spec::lock::LockedSource;
+use crate::spec::lock::{LockedPackaging, LockedSource};
 use crate::spec::model::{Binary, Changes, Package, Packaging, PackagingText, Source};
 
 /// A binary package that a source builds, and the virtual ones it stands for.
@@ -53,6 +53,35 @@ pub fn archive_packaging(
         }
         let provides = provided(&binary.provides)?;
         binaries.push(Offered { name: binary.name.clone(), provides });
+    }
+    Ok(Declared {
+        version: locked.version.parse().map_err(|error| format!("{error}"))?,
+        relations: locked.relations.clone(),
+        binaries,
+    })
+}
+
+/// What the lock says of the `debian/` folder of a source from elsewhere.
+pub fn locked_packaging(
+    package: &Package,
+    locked: &LockedPackaging,
+    architecture: &Architecture,
+    profiles: &BTreeSet<String>,
+) -> Result<Declared, String> {
+    if locked.source != package.name {
+        return Err(format!(
+            "the spec says `{}`, debian/control of its source `{}`",
+            package.name, locked.source
+        ));
+    }
+    let mut binaries = Vec::new();
+    for binary in &locked.binaries {
+        if builds(&binary.architecture, architecture)
+            && restriction_holds(&binary.profiles, architecture, profiles)?
+        {
+            let provides = provided(&binary.provides)?;
+            binaries.push(Offered { name: binary.name.clone(), provides });
+        }
     }
     Ok(Declared {
         version: locked.version.parse().map_err(|error| format!("{error}"))?,
@@ -270,10 +299,15 @@ fn required_changes(package: &Package) -> Result<&Changes, Diagnostic> {
 /// The date of a package's newest changelog entry, and so of everything built: that of its
 /// `changes`, else its source's, else its field `date`. A mere date is midnight in UTC.
 fn date(package: &Package) -> Result<Timestamp, Diagnostic> {
-    let (field, text) = match (&package.changes, &package.date) {
-        (Some(changes), _) => ("changes", changes.date.as_str()),
-        (None, Some(date)) => ("date", date.as_str()),
-        (None, None) => {
+    let commit = match &package.source.value {
+        Source::Git { pinned, .. } => pinned.as_ref().map(|pin| pin.date.as_str()),
+        _ => None,
+    };
+    let (field, text) = match (&package.changes, commit, &package.date) {
+        (Some(changes), ..) => ("changes", changes.date.as_str()),
+        (None, Some(date), _) => ("source", date),
+        (None, None, Some(date)) => ("date", date.as_str()),
+        (None, None, None) => {
             return Err(Diagnostic::new(
                 "missing-field",
                 format!("`{}` needs `date`", package.name),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::{Architecture, DerivationId, Digest, Json, PackageName, Sha256};
+use crate::spec::lock::Format;
 
 const FORMAT: &str = "perestroika/derivation/1";
 
@@ -32,6 +33,18 @@ pub enum Source {
         /// Digest of its [`crate::base::Tree`].
         tree: Digest,
     },
+    /// A tarball or zip file, unpacked by this program: a single folder at its top is left out,
+    /// and of modes only the executable bit is kept.
+    Tarball {
+        /// How it is packed.
+        format: Format,
+        /// Its size in bytes.
+        size: u64,
+        /// Its digest.
+        sha256: Sha256,
+    },
+    /// A single file.
+    File(SourceFile),
     /// A Debian source package, unpacked by `dpkg-source` in the build root.
     Debian {
         /// The file that names the others.
@@ -90,6 +103,8 @@ pub struct Package {
     pub packaging: Option<DerivationId>,
     /// Patches in the order they are applied; part of the document only if there are any.
     pub patches: Vec<Patch>,
+    /// Sources put into its folder, by path there.
+    pub extra: BTreeMap<String, DerivationId>,
     /// What it is built in.
     pub root: DerivationId,
     /// The packages of the release that its build dependencies lead to, sorted by id.
@@ -183,6 +198,22 @@ impl Source {
                 ("unpack", "tree".into()),
                 ("tree", Json::text(tree)),
             ]),
+            Self::Tarball { format, size, sha256 } => Json::object([
+                ("format", FORMAT.into()),
+                ("kind", "source".into()),
+                ("unpack", "tarball".into()),
+                ("packed", format.as_str().into()),
+                ("size", self::size(*size)),
+                ("sha256", Json::text(sha256)),
+            ]),
+            Self::File(SourceFile { name, size, sha256 }) => Json::object([
+                ("format", FORMAT.into()),
+                ("kind", "source".into()),
+                ("unpack", "file".into()),
+                ("name", name.into()),
+                ("size", self::size(*size)),
+                ("sha256", Json::text(sha256)),
+            ]),
             Self::Debian { dsc, files } => Json::object([
                 ("format", FORMAT.into()),
                 ("kind", "source".into()),
@@ -199,7 +230,7 @@ impl SourceFile {
         let Self { name, size, sha256 } = self;
         Json::object([
             ("name", name.into()),
-            ("size", Json::Integer(i64::try_from(*size).expect("the lock caps file sizes"))),
+            ("size", self::size(*size)),
             ("sha256", Json::text(sha256)),
         ])
     }
@@ -234,6 +265,7 @@ impl Package {
             source,
             packaging,
             patches,
+            extra,
             root,
             dependencies,
             build_depends,
@@ -267,9 +299,14 @@ impl Package {
             ("outputs", texts(outputs)),
             ("from_seed", texts(from_seed)),
         ];
+        // Left out where there is none, as it was before there could be any.
         document.extend(packaging.iter().map(|packaging| ("packaging", Json::text(packaging))));
         if !patches.is_empty() {
             document.push(("patches", Json::Array(patches.iter().map(Patch::to_json).collect())));
+        }
+        if !extra.is_empty() {
+            let extra = extra.iter().map(|(path, id)| (path.clone(), Json::text(id))).collect();
+            document.push(("extra", Json::Object(extra)));
         }
         Json::object(document)
     }
@@ -299,6 +336,10 @@ impl Release {
             ("packages", texts(packages)),
         ])
     }
+}
+
+fn size(bytes: u64) -> Json {
+    Json::Integer(i64::try_from(bytes).expect("the lock caps file sizes"))
 }
 
 fn texts<T: std::fmt::Display>(items: &[T]) -> Json {

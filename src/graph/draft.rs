@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Origin;
 use super::Wanted;
 use super::declared::{
     CONFLICTS, DEPENDS, Declared, Offered, archive_packaging, control_field, generated_packaging,
-    own_packaging, renumbered,
+    locked_packaging, own_packaging, renumbered,
 };
-use super::derivation::{Source as SourceDerivation, SourceFile};
+use super::source::{self, Lowered};
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::version::Version;
-use crate::base::{Architecture, Diagnostic, PackageName, ReleasePath};
+use crate::base::{Architecture, Diagnostic, Span};
 use crate::spec::Spec;
-use crate::spec::lock::{Lock, LockedSource};
-use crate::spec::model::{Package, Packaging, Source};
+use crate::spec::lock::{Lock, LockedPackaging};
+use crate::spec::model::{Located, Package, Packaging, PackagingText, Source};
 use crate::spec::release::Root;
 
 /// A package whose names are known but not yet led anywhere.
@@ -22,11 +21,11 @@ pub struct Draft<'a> {
     pub package: &'a Package,
     pub root: &'a str,
     pub version: String,
-    pub source: SourceDerivation,
-    /// The folder below the archive's root, for a source of an archive.
-    pub directory: Option<String>,
+    pub source: Lowered,
     /// The source whose `debian/` folder is laid over this one.
-    pub packaging: Option<(SourceDerivation, Origin)>,
+    pub packaging: Option<Lowered>,
+    /// Other sources, by the path they are put at.
+    pub extra: BTreeMap<String, Lowered>,
     pub profiles: BTreeSet<String>,
     pub depends: Vec<Wanted>,
     pub conflicts: Dependencies,
@@ -54,11 +53,18 @@ impl<'a> Draft<'a> {
             *options = format!("{options} nocheck").trim().to_owned();
         }
         let mut files = package.build.files.clone();
-        let mut directory = None;
         let fail = |message: String| {
             Diagnostic::new("packaging", message).at(package.span.clone(), "of this package")
         };
-        let (source, mut declared) = match &package.source.value {
+        let archive = root.archive.value.as_str();
+        let lowered = |one| source::lower(one, package, archive, lock);
+        let source = lowered(&package.source)?;
+        let extra = package
+            .extra
+            .iter()
+            .map(|(path, one)| Ok((path.clone(), lowered(one)?)))
+            .collect::<Result<_, Diagnostic>>()?;
+        let mut declared = match &package.source.value {
             Source::Archive { name } => {
                 if *name != package.name {
                     return Err(Diagnostic::new(
@@ -68,27 +74,24 @@ impl<'a> Draft<'a> {
                     .at(package.source.span.clone(), "its own packaging calls it so")
                     .hint(format!("name the package `{name}`")));
                 }
-                let locked = locked_source(package, lock, &root.archive.value, name)?;
-                directory = Some(locked.directory.clone());
-                (
-                    archive_source(package, locked)?,
-                    archive_packaging(locked, architecture, &profiles).map_err(fail)?,
-                )
+                if package.build.packaging != Packaging::Own {
+                    return Err(two_packagings(package));
+                }
+                let span = package.source.span.clone().unwrap_or_else(|| package.span.clone());
+                let locked = source::locked_source(span, lock, archive, name)?;
+                archive_packaging(locked, architecture, &profiles).map_err(fail)?
             }
-            Source::Dir { path, tree, packaging: text } => {
-                let source = SourceDerivation::Tree { tree: tree.digest() };
-                let declared = match (&package.build.packaging, text) {
-                    (Packaging::Own, Some(text)) => {
-                        own_packaging(package, text, architecture, &profiles).map_err(fail)?
-                    }
-                    (Packaging::Own, None) => return Err(no_packaging(package, path)),
-                    (Packaging::Generated, _) => generated_packaging(package, spec, &mut files)?,
-                    (Packaging::Other(other), _) => {
-                        laid_over(package, other, architecture, &profiles)?
-                    }
-                };
-                (source, declared)
-            }
+            other => match &package.build.packaging {
+                Packaging::Generated => generated_packaging(package, spec, &mut files)?,
+                Packaging::Own => {
+                    let place = package.source.span.clone();
+                    folder_packaging(package, other, place, architecture, &profiles)?
+                }
+                Packaging::Other(other) => {
+                    let place = package.fields.get("build").cloned();
+                    folder_packaging(package, other, place, architecture, &profiles)?
+                }
+            },
         };
         check_version(package, &declared.version)?;
         let (version, changelog_text) = match package.build.packaging {
@@ -96,7 +99,10 @@ impl<'a> Draft<'a> {
             Packaging::Own | Packaging::Other(_) => renumbered(package, spec, &declared.version)?,
         };
         let packaging = match &package.build.packaging {
-            Packaging::Other(other) => lower_folder(other),
+            Packaging::Other(other) => {
+                let span = package.fields.get("build").cloned();
+                Some(lowered(&Located { value: Source::clone(other), span })?)
+            }
             Packaging::Own | Packaging::Generated => None,
         };
         declared.binaries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -115,8 +121,8 @@ impl<'a> Draft<'a> {
             root: root_name,
             version,
             source,
-            directory,
             packaging,
+            extra,
             profiles,
             depends,
             conflicts: Dependencies(conflicts),
@@ -141,47 +147,33 @@ fn refuse_unsupported(package: &Package) -> Result<(), Diagnostic> {
     }
 }
 
-/// What the `debian/` folder of another source says.
-fn laid_over(
+/// What the `debian/` folder of a source says that is not the archive's.
+fn folder_packaging(
     package: &Package,
-    other: &Source,
+    source: &Source,
+    place: Option<Span>,
     architecture: &Architecture,
     profiles: &BTreeSet<String>,
 ) -> Result<Declared, Diagnostic> {
-    let place = package.fields.get("build").unwrap_or(&package.span).clone();
-    match other {
-        Source::Dir { packaging: Some(text), .. } => {
-            own_packaging(package, text, architecture, profiles).map_err(|message| {
-                Diagnostic::new("packaging", message).at(place, "its packaging comes from here")
-            })
+    let place = place.unwrap_or_else(|| package.span.clone());
+    let fail = |message: String| {
+        Diagnostic::new("packaging", message).at(place.clone(), "the packaging comes from here")
+    };
+    match own(source) {
+        Some(Own::Text(text)) => own_packaging(package, text, architecture, profiles).map_err(fail),
+        Some(Own::Locked(locked)) => {
+            locked_packaging(package, locked, architecture, profiles).map_err(fail)
         }
-        Source::Dir { path, packaging: None, .. } => Err(no_packaging(package, path)),
-        Source::Archive { name } => Err(Diagnostic::new(
-            "packaging",
-            format!("the packaging of the archive's `{name}` cannot be laid over a source"),
+        None => Err(Diagnostic::new(
+            "no-packaging",
+            format!(
+                "the source of `{}` has no `debian/control` and `debian/changelog`",
+                package.name
+            ),
         )
-        .at(place, "used here")),
+        .at(place, "its packaging was asked for")
+        .hint("`build: script(…)` generates the packaging of a plain source")),
     }
-}
-
-/// A folder as a node of the graph.
-pub fn lower_folder(source: &Source) -> Option<(SourceDerivation, Origin)> {
-    match source {
-        Source::Dir { path, tree, packaging: _ } => Some((
-            SourceDerivation::Tree { tree: tree.digest() },
-            Origin::Dir { path: path.clone(), tree: tree.clone() },
-        )),
-        Source::Archive { .. } => None,
-    }
-}
-
-fn no_packaging(package: &Package, path: &ReleasePath) -> Diagnostic {
-    Diagnostic::new(
-        "no-packaging",
-        format!("`{path}` has no `debian/control` and `debian/changelog`"),
-    )
-    .at(package.source.span.clone(), "its own packaging was asked for")
-    .hint("`build: script(…)` generates the packaging of a plain source")
 }
 
 fn choose_root<'a>(
@@ -213,49 +205,25 @@ fn choose_root<'a>(
     .map(|(name, root)| (name.as_str(), root))
 }
 
-fn locked_source<'a>(
-    package: &Package,
-    lock: &'a Lock,
-    archive: &str,
-    name: &PackageName,
-) -> Result<&'a LockedSource, Diagnostic> {
-    lock.sources.get(&(archive.to_owned(), name.clone())).ok_or_else(|| {
-        Diagnostic::new("unpinned", format!("source `{name}` of archive `{archive}` is not pinned"))
-            .at(
-                package.source.span.clone().or_else(|| Some(package.span.clone())),
-                "release.lock does not have it",
-            )
-            .hint("`perestroika lock` pins it")
-    })
+fn two_packagings(package: &Package) -> Diagnostic {
+    Diagnostic::new("two-packagings", format!("`{}` has its archive's packaging", package.name))
+        .at(package.fields.get("build").cloned(), "this builder generates another")
+        .hint("`build: debian()` uses the source's own")
 }
 
-fn archive_source(
-    package: &Package,
-    locked: &LockedSource,
-) -> Result<SourceDerivation, Diagnostic> {
-    let bad = |message: &str| {
-        Diagnostic::new("lock", format!("the pin of `{}` {message}", package.name))
-            .hint(format!("`perestroika update {}` pins it anew", package.name))
-    };
-    let dsc = locked
-        .files
-        .iter()
-        .find(|file| file.name.ends_with(".dsc"))
-        .ok_or_else(|| bad("names no `.dsc`"))?;
-    if package.build.packaging == Packaging::Generated {
-        return Err(Diagnostic::new(
-            "two-packagings",
-            format!("`{}` has its archive's packaging", package.name),
-        )
-        .at(package.fields.get("build").cloned(), "this builder generates another")
-        .hint("`build: debian()` uses the source's own"));
+/// What a source's own packaging is known by.
+enum Own<'a> {
+    Text(&'a PackagingText),
+    Locked(&'a LockedPackaging),
+}
+
+fn own(source: &Source) -> Option<Own<'_>> {
+    match source {
+        Source::Dir { packaging, .. } => packaging.as_ref().map(Own::Text),
+        Source::Git { pinned, .. } => pinned.as_ref()?.packaging.as_ref().map(Own::Locked),
+        Source::Tarball(download) => download.pinned.as_ref()?.packaging.as_ref().map(Own::Locked),
+        Source::Archive { .. } | Source::Fetched(_) | Source::File { .. } => None,
     }
-    let files = locked
-        .files
-        .iter()
-        .map(|file| SourceFile { name: file.name.clone(), size: file.size, sha256: file.sha256 })
-        .collect();
-    Ok(SourceDerivation::Debian { dsc: dsc.name.clone(), files })
 }
 
 fn wanted(

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::derivation::{self, Derivation, RootIndex};
 use super::draft::Draft;
+use super::source::Lowered;
 use super::{Graph, Node, Origin, PackageOrigin, edges};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model::{self, Source};
+use crate::spec::model;
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -35,6 +36,19 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
                 .hint("`perestroika lock` pins it")
         },
     ));
+    // What was drafted already said which of its own sources is missing.
+    errors.extend(
+        spec.unpinned
+            .iter()
+            .filter(|_| errors.is_empty())
+            .map(|remote| {
+                let message = format!("{} is not pinned", remote.value);
+                Diagnostic::new("unpinned", message)
+                    .at(remote.span.clone(), "release.lock does not have what this needs")
+                    .hint("`perestroika lock` pins it")
+            })
+            .collect::<Vec<_>>(),
+    );
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -53,17 +67,18 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
     for index in edges.order {
         let draft = &drafts[index];
         let root = add(roots[draft.root].clone());
-        let source = add(lower_source(draft, spec));
-        let packaging = draft
-            .packaging
-            .clone()
-            .map(|(source, origin)| add(node(Derivation::Source(source), origin)));
+        let mut source = |lowered: &Lowered| {
+            let Lowered { derivation, origin } = lowered.clone();
+            add(node(Derivation::Source(derivation), origin))
+        };
+        let sources = Sources {
+            extra: draft.extra.iter().map(|(path, one)| (path.clone(), source(one))).collect(),
+            packaging: draft.packaging.as_ref().map(&mut source),
+            own: source(&draft.source),
+        };
         let mut dependencies: Vec<_> = edges.needs[index].iter().map(|need| ids[need]).collect();
         dependencies.sort_unstable();
-        ids.insert(
-            index,
-            add(lower_package(draft, architecture, root, (source, packaging), dependencies)),
-        );
+        ids.insert(index, add(lower_package(draft, architecture, root, sources, dependencies)));
     }
     let mut packages: Vec<_> = ids.into_values().collect();
     packages.sort_unstable();
@@ -147,27 +162,18 @@ fn lower_root(
     Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
 }
 
-fn lower_source(draft: &Draft<'_>, spec: &Spec) -> Node {
-    let origin = match (&draft.package.source.value, &draft.directory) {
-        (Source::Archive { .. }, Some(directory)) => Origin::Archive {
-            archive: spec.release.roots[draft.root].archive.value.clone(),
-            directory: directory.clone(),
-        },
-        (Source::Dir { path, tree, packaging: _ }, _) => {
-            Origin::Dir { path: path.clone(), tree: tree.clone() }
-        }
-        (Source::Archive { .. }, None) => {
-            unreachable!("a draft of an archive source has its folder")
-        }
-    };
-    node(Derivation::Source(draft.source.clone()), origin)
+/// The nodes of a package's sources.
+struct Sources {
+    own: DerivationId,
+    packaging: Option<DerivationId>,
+    extra: BTreeMap<String, DerivationId>,
 }
 
 fn lower_package(
     draft: &Draft<'_>,
     architecture: &Architecture,
     root: DerivationId,
-    (source, packaging): (DerivationId, Option<DerivationId>),
+    Sources { own, packaging, extra }: Sources,
     dependencies: Vec<DerivationId>,
 ) -> Node {
     let package = draft.package;
@@ -178,9 +184,10 @@ fn lower_package(
         name: package.name.clone(),
         version: draft.version.clone(),
         architecture: architecture.clone(),
-        source,
+        source: own,
         packaging,
         patches: package.patches.iter().map(|patch| lower_patch(&patch.value)).collect(),
+        extra,
         root,
         dependencies,
         build_depends: draft
@@ -202,6 +209,11 @@ fn lower_package(
     let origin = PackageOrigin {
         span: package.span.clone(),
         wanted: draft.depends.clone(),
+        provides: draft
+            .binaries
+            .iter()
+            .map(|binary| (binary.name.clone(), binary.provides.clone()))
+            .collect(),
         resources: package.resources.clone(),
         patches: package.patches.iter().map(|patch| patch.value.path.clone()).collect(),
         without_tests: package.without_tests.clone(),

@@ -7,6 +7,7 @@ mod edges;
 mod lower;
 pub mod names;
 mod packaging;
+mod source;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ pub use derivation::Derivation;
 pub use lower::lower;
 
 use crate::archive::deb::dependency::Dependencies;
-use crate::base::{DerivationId, ReleasePath, Span, Tree};
+use crate::base::{DerivationId, PackageName, ReleasePath, Span, Tree};
 use crate::spec::model::Resources;
 
 /// The derivations of a release and which needs which.
@@ -49,6 +50,25 @@ pub enum Origin {
         /// What was in it when it was evaluated.
         tree: Tree,
     },
+    /// A single file of the release.
+    File {
+        /// The file.
+        path: ReleasePath,
+    },
+    /// A commit of a git repository.
+    Git {
+        /// The repository.
+        url: String,
+        /// What the spec calls it.
+        rev: String,
+        /// What it is pinned to.
+        commit: String,
+    },
+    /// A file from elsewhere.
+    Download {
+        /// Where it is, in the order in which it is tried.
+        urls: Vec<String>,
+    },
     /// A source package of an upstream archive.
     Archive {
         /// The archive's name in release.toml.
@@ -76,6 +96,9 @@ pub struct PackageOrigin {
     pub span: Span,
     /// Build dependencies by the place they were written at.
     pub wanted: Vec<Wanted>,
+    /// Virtual packages that each of its binary packages stands for, as far as its packaging
+    /// says so before it is built.
+    pub provides: BTreeMap<PackageName, Vec<PackageName>>,
     /// Limits of its build.
     pub resources: Resources,
     /// Where each of its patches lies, in their order.
@@ -186,6 +209,9 @@ pub fn needs(derivation: &Derivation) -> Vec<DerivationId> {
             let mut needs = package.dependencies.clone();
             needs.extend([package.source, package.root]);
             needs.extend(package.packaging);
+            needs.extend(package.extra.values());
+            needs.sort_unstable();
+            needs.dedup();
             needs
         }
         Derivation::Release(release) => release.packages.clone(),

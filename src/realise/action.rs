@@ -5,11 +5,24 @@
 //! packages of the build root. So when a dependency is rebuilt to identical bytes, the action
 //! stays the same, and nothing is built again.
 
+use std::collections::BTreeMap;
+
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{ActionId, Json};
 use crate::graph::derivation::{Package, Patch, Source, SourceFile};
 
 const FORMAT: &str = "perestroika/action/1";
+
+/// The content of a package's sources.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The one that is built.
+    pub own: &'a Source,
+    /// The one whose `debian/` folder is laid over it.
+    pub packaging: Option<&'a Source>,
+    /// Others, by the path they are put at.
+    pub extra: BTreeMap<&'a str, &'a Source>,
+}
 
 /// One build, stated completely.
 #[derive(Debug)]
@@ -19,13 +32,11 @@ pub struct Action {
 }
 
 impl Action {
-    /// Building `package` from `source` with the `debian/` folder of `packaging`, if that is
-    /// another source, by this whole script, in a root of exactly these layers, lowest first,
-    /// each a list in its canonical order.
+    /// Building `package` from its sources by this whole script, in a root of exactly these layers,
+    /// lowest first, each a list in its canonical order.
     pub fn new(
         package: &Package,
-        source: &Source,
-        packaging: Option<&Source>,
+        sources: &Sources<'_>,
         script: &str,
         layers: &[&[&BinaryPackage]],
     ) -> Self {
@@ -36,6 +47,7 @@ impl Action {
             source: _,
             packaging: _,
             patches,
+            extra: _,
             root: _,
             dependencies: _,
             build_depends: _,
@@ -49,7 +61,7 @@ impl Action {
             outputs,
             from_seed: _,
         } = package;
-        let map = |members: &std::collections::BTreeMap<String, String>| {
+        let map = |members: &BTreeMap<String, String>| {
             Json::Object(members.iter().map(|(key, value)| (key.clone(), value.into())).collect())
         };
         let layers = layers
@@ -64,7 +76,7 @@ impl Action {
             ("name", Json::text(name)),
             ("version", version.into()),
             ("architecture", Json::text(architecture)),
-            ("source", content(source)),
+            ("source", content(sources.own)),
             ("root", Json::Array(layers)),
             ("binaries", Json::Array(binaries.iter().map(Json::text).collect())),
             ("files", map(files)),
@@ -74,9 +86,15 @@ impl Action {
             ("profiles", Json::array(profiles)),
             ("outputs", Json::array(outputs)),
         ];
+        // Left out where there is none, as it was before there could be any.
+        let Sources { own: _, packaging, extra } = sources;
         members.extend(packaging.map(|packaging| ("packaging", content(packaging))));
         if !patches.is_empty() {
             members.push(("patches", Json::Array(patches.iter().map(Patch::to_json).collect())));
+        }
+        if !extra.is_empty() {
+            let extra = extra.iter().map(|(path, source)| ((*path).to_owned(), content(source)));
+            members.push(("extra", Json::Object(extra.collect())));
         }
         let document = Json::object(members);
         let id = ActionId::of(&document.encode());
@@ -106,6 +124,12 @@ fn root_package(package: &BinaryPackage) -> Json {
 fn content(source: &Source) -> Json {
     match source {
         Source::Tree { tree } => Json::object([("tree", Json::text(tree))]),
+        Source::Tarball { format, size: _, sha256 } => {
+            Json::object([("tarball", format.as_str().into()), ("sha256", Json::text(sha256))])
+        }
+        Source::File(SourceFile { name, size: _, sha256 }) => {
+            Json::object([("file", name.into()), ("sha256", Json::text(sha256))])
+        }
         Source::Debian { dsc, files } => {
             let file = |SourceFile { name, size: _, sha256 }: &SourceFile| {
                 Json::object([("name", name.into()), ("sha256", Json::text(sha256))])

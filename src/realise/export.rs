@@ -40,9 +40,13 @@ pub fn export(
     fs::create_dir_all(folder).map_err(at("create", folder))?;
     let list = folder.join(LIST);
     let before = fs::read_to_string(&list).unwrap_or_default();
+    let outputs = || records.iter().flat_map(|record| &record.outputs);
+    // Known before anything is written: what a killed run leaves here, the next one takes away.
+    let announced = before.lines().chain(outputs().map(|output| output.file.as_str()));
+    let announced = write_list(folder, &before, &announced.chain([MANIFEST]).collect())?;
     let mut changed = false;
     let mut names = BTreeSet::new();
-    for output in records.iter().flat_map(|record| &record.outputs) {
+    for output in outputs() {
         names.insert(output.file.as_str());
         changed |= copy(store, folder, output)? == Copied::Anew;
     }
@@ -69,11 +73,16 @@ pub fn export(
             _ => {}
         }
     }
+    write_list(folder, &announced, &names).map(drop)
+}
+
+/// Writes the list of our own files, unless it is what was there; gives its text.
+fn write_list(folder: &HostPath, before: &str, names: &BTreeSet<&str>) -> Result<String> {
     let text: String = names.iter().map(|name| format!("{name}\n")).collect();
     if text != before {
         replace(folder, LIST, |file| file.write_all(text.as_bytes()))?;
     }
-    Ok(())
+    Ok(text)
 }
 
 /// What came of copying a file.

@@ -72,7 +72,7 @@ fn place(world: &World<'_>, node: &Node, source: &Source, folder: &HostPath) -> 
         (Source::Tree { .. }, Origin::Dir { path, tree }) => {
             copy_tree(tree, &world.folder.join(path.as_str()), folder)
         }
-        _ => unreachable!("a source's origin is of its kind"),
+        _ => Err(Error::Unpinned { what: format!("source {}", node.id) }),
     }
 }
 

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::action::Action;
+use super::action::{Action, Sources};
 use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
 use super::record::{Output, Record};
-use super::request::{self, Folders};
+use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use super::{inputs, log, outputs, script};
+use super::{inputs, log, machine, outputs, script};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
@@ -35,6 +35,8 @@ pub struct Job<'a> {
     /// The records of everything it needs of the release, directly and indirectly.
     pub closure: Vec<Arc<Record>>,
     pub allowance: Allowance,
+    /// Bytes of scratch that the builds already running may use.
+    pub promised: u64,
     pub tell: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -101,14 +103,15 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let snapshot =
         job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
-    let script = script::script(job.package, job.source().1);
+    let sources = job.sources();
+    let script = script::script(job.package, &sources);
     let layers = lists.layers();
     let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
-    let packaging = job.packaging().map(|(_, source)| source);
-    let action = Action::new(job.package, job.source().1, packaging, &script, &layers);
+    let action = Action::new(job.package, &sources, &script, &layers);
     store.put_json(action.document())?;
-    let nodes = [job.node.id, job.package.root, job.package.source];
-    for id in nodes.into_iter().chain(job.package.packaging) {
+    let ids = [job.node.id, job.package.root, job.package.source];
+    let others = job.package.packaging.iter().chain(job.package.extra.values());
+    for id in ids.into_iter().chain(others.copied()) {
         let node = job.graph.node(id).expect("a node of the graph");
         store.put_json(&node.derivation.to_json())?;
     }
@@ -142,8 +145,14 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         script: &resolved.script,
     };
     inputs::prepare(world, &inputs, &folders.inputs).map_err(|error| run(&error))?;
-    let (package, source) = (job.package, job.source().1);
-    let request = request::request(package, source, job.resources(), &folders, &job.allowance);
+    let request = request::request(
+        job.package,
+        script::outputs(job.package, &job.sources()),
+        job.resources(),
+        &folders,
+        &job.allowance,
+        Room { available: machine::available_memory(), promised: job.promised },
+    );
 
     job.phase(Phase::Build);
     let started = jiff::Timestamp::now().as_second();
@@ -272,7 +281,7 @@ fn source_package(job: &Job<'_>) -> Result<Vec<Output>> {
     else {
         return Ok(Vec::new());
     };
-    if script::makes_source_package(job.package, source) {
+    if script::makes_source_package(job.package, &job.sources()) {
         return Ok(Vec::new());
     }
     let (world, wanted) = (job.world, inputs::wanted(node, source));
@@ -405,15 +414,30 @@ impl Job<'_> {
     }
 
     fn source(&self) -> (&Node, &Source) {
-        self.get_source(self.package.source)
+        self.source_of(self.package.source)
     }
 
     /// The source whose `debian/` folder is laid over the package's source.
     fn packaging(&self) -> Option<(&Node, &Source)> {
-        self.package.packaging.map(|id| self.get_source(id))
+        self.package.packaging.map(|id| self.source_of(id))
     }
 
-    fn get_source(&self, id: DerivationId) -> (&Node, &Source) {
+    /// The other sources, by the path they are put at.
+    fn extra(&self) -> BTreeMap<&str, (&Node, &Source)> {
+        let extra = self.package.extra.iter();
+        extra.map(|(path, id)| (path.as_str(), self.source_of(*id))).collect()
+    }
+
+    /// What all of these are.
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            own: self.source().1,
+            packaging: self.packaging().map(|(_, source)| source),
+            extra: self.extra().into_iter().map(|(path, (_, source))| (path, source)).collect(),
+        }
+    }
+
+    fn source_of(&self, id: DerivationId) -> (&Node, &Source) {
         let node = self.get(id);
         match &node.derivation {
             Derivation::Source(source) => (node, source),

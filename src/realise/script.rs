@@ -6,33 +6,42 @@
 //! other, a source package is made first; it is unpacked again and *that* is built, so what is
 //! kept as the package's source is known to rebuild it.
 
+use super::action::Sources;
 use super::request::{INPUTS, folder};
 use crate::archive::deb::version::Version;
 use crate::graph::derivation::{Package, Patched, Source};
 
 /// Whether the build makes a source package, because none with this content exists yet.
-pub fn makes_source_package(package: &Package, source: &Source) -> bool {
+pub fn makes_source_package(package: &Package, sources: &Sources<'_>) -> bool {
     let changed = !package.files.is_empty()
         || !package.changelog.is_empty()
         || !package.patches.is_empty()
-        || package.packaging.is_some();
-    match source {
+        || !sources.extra.is_empty()
+        || sources.packaging.is_some();
+    match sources.own {
         Source::Debian { .. } => changed,
-        Source::Tree { .. } => true,
+        Source::Tree { .. } | Source::Tarball { .. } | Source::File(_) => true,
     }
 }
 
-/// Patterns of the files of a source package.
-pub fn source_patterns(package: &Package) -> [String; 4] {
-    ["dsc", "tar.*", "diff.gz", "asc"].map(|end| format!("{}_*.{end}", package.name))
+/// Patterns of the files that are kept: those of the package, and its source package's.
+pub fn outputs(package: &Package, sources: &Sources<'_>) -> Vec<String> {
+    let mut patterns = package.outputs.clone();
+    if makes_source_package(package, sources) {
+        let of_source = ["dsc", "tar.*", "diff.gz", "asc"];
+        patterns.extend(of_source.map(|end| format!("{}_*.{end}", package.name)));
+    }
+    patterns
 }
 
-/// The whole script.
-pub fn script(package: &Package, source: &Source) -> String {
-    let makes = makes_source_package(package, source);
+/// The whole script. Of `sources`, the own one lies at `source`, another's packaging at
+/// `packaging` and the others at `extra/0`, `extra/1` and so on, in their order. A tarball is at
+/// `upstream/orig.tar.xz` (and so on) too, as it came.
+pub fn script(package: &Package, sources: &Sources<'_>) -> String {
+    let makes = makes_source_package(package, sources);
     let folder = quote(&folder(package));
     let mut text = String::from("set -e\n");
-    match source {
+    match sources.own {
         Source::Debian { dsc, files } => {
             let dsc = quote(&format!("{INPUTS}/source/{dsc}"));
             text.push_str(&format!("dpkg-source --no-check --extract {dsc} {folder}\n"));
@@ -43,11 +52,16 @@ pub fn script(package: &Package, source: &Source) -> String {
                 }
             }
         }
-        Source::Tree { .. } => text.push_str(&format!("cp -R {INPUTS}/source {folder}\n")),
+        Source::Tree { .. } | Source::Tarball { .. } | Source::File(_) => {
+            text.push_str(&format!("cp -R {INPUTS}/source {folder}\n"));
+        }
     }
     text.push_str(&format!("cd {folder}\n"));
-    if package.packaging.is_some() {
+    if sources.packaging.is_some() {
         text.push_str(&format!("rm -rf debian\ncp -R {INPUTS}/packaging/debian debian\n"));
+    }
+    for (index, (path, source)) in sources.extra.iter().enumerate() {
+        put_extra(&mut text, index, path, source);
     }
     if !package.files.is_empty() {
         text.push_str(&format!("cp -R {INPUTS}/files/. .\n"));
@@ -58,8 +72,14 @@ pub fn script(package: &Package, source: &Source) -> String {
              cp ../changelog debian/changelog\nrm ../changelog\n"
         ));
     }
+    let from_archive = matches!(sources.own, Source::Debian { .. });
     if makes {
-        make_source_package(&mut text, package, source);
+        text.push_str(DATE);
+        if !from_archive {
+            text.push_str(TOUCH);
+            upstream_tarball(&mut text, package);
+        }
+        make_source_package(&mut text, package);
     }
     // What the graph says of the package and what its source says must be one thing.
     let expected = quote(&format!("{} {}", package.name, package.version));
@@ -70,7 +90,7 @@ pub fn script(package: &Package, source: &Source) -> String {
          \texit 1\nfi\n"
     ));
     text.push_str(DATE);
-    if matches!(source, Source::Tree { .. }) {
+    if !from_archive || !sources.extra.is_empty() {
         text.push_str(TOUCH);
     }
     check_control(&mut text, package);
@@ -81,6 +101,27 @@ pub fn script(package: &Package, source: &Source) -> String {
     text
 }
 
+/// In the source folder: puts another source at `path`.
+fn put_extra(text: &mut String, index: usize, path: &str, source: &Source) {
+    let (from, to) = (format!("{INPUTS}/extra/{index}"), quote(path));
+    let parent = quote(path.rsplit_once('/').map_or(".", |(parent, _)| parent));
+    match source {
+        Source::Debian { dsc, .. } => {
+            let dsc = quote(&format!("{from}/{dsc}"));
+            text.push_str(&format!(
+                "rm -rf {to}\nmkdir -p {parent}\ndpkg-source --no-check --extract {dsc} {to}\n"
+            ));
+        }
+        Source::Tree { .. } | Source::Tarball { .. } => {
+            text.push_str(&format!("mkdir -p {to}\ncp -R {from}/. {to}\n"));
+        }
+        Source::File(file) => {
+            let file = quote(&format!("{from}/{}", file.name));
+            text.push_str(&format!("mkdir -p {parent}\ncp {file} {to}\n"));
+        }
+    }
+}
+
 const DATE: &str =
     "SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n";
 
@@ -89,13 +130,8 @@ const TOUCH: &str = "find . -exec touch -h -d \"@$SOURCE_DATE_EPOCH\" {} +\n";
 
 /// In the source folder: applies the patches, makes a source package beside it, and goes on in
 /// what that unpacks to.
-fn make_source_package(text: &mut String, package: &Package, source: &Source) {
+fn make_source_package(text: &mut String, package: &Package) {
     let folder = quote(&folder(package));
-    text.push_str(DATE);
-    if matches!(source, Source::Tree { .. }) {
-        text.push_str(TOUCH);
-        upstream_tarball(text, package);
-    }
     if !package.patches.is_empty() {
         text.push_str(APPLY);
         for patch in &package.patches {
@@ -114,11 +150,15 @@ fn make_source_package(text: &mut String, package: &Package, source: &Source) {
     let dsc = quote(&format!("{}_{}.dsc", package.name, without_epoch(package)));
     // gzip: the same bytes on any number of cores, and every source format takes it. Nothing is
     // left out: dpkg-source would drop `.gitignore` and its like, unless it is told what to drop.
-    // A file that was put in place beside a pristine tarball becomes a patch of the source.
+    // A file that was put in place beside a pristine tarball becomes a patch of the source; its
+    // heading would have today's date if dpkg-source wrote it.
     text.push_str(&format!(
         "set -- --compression=gzip --tar-ignore=.git\n\
          case \"$(cat debian/source/format 2>/dev/null)\" in\n\
-         '3.0 (quilt)'*) set -- \"$@\" --auto-commit ;;\n\
+         '3.0 (quilt)'*)\n\
+         \tset -- \"$@\" --auto-commit --include-binaries\n\
+         \techo 'Description: What the release puts into the source' > debian/source/local-patch-header\n\
+         \t;;\n\
          esac\n\
          cd ..\n\
          dpkg-source \"$@\" -b {folder}\n\

@@ -5,6 +5,7 @@ pub(super) mod field;
 mod functions;
 mod patches;
 pub(super) mod shape;
+mod source;
 pub(super) mod text;
 pub(super) mod used;
 
@@ -20,17 +21,21 @@ pub(super) use functions::register;
 pub(super) use shape::Shape;
 
 use super::loader::{Dir, Loader};
-use super::model;
+use super::lock::Lock;
+use super::model::{self, Located, Remote};
 use super::release::Release;
 use super::text::Text;
 use crate::base::{Diagnostic, ReleasePath, Span};
 
 /// The names that the language itself defines: no spec may define them otherwise.
-pub(super) const NAMES: [&str; 25] = [
+pub(super) const NAMES: [&str; 28] = [
     "package",
     "rebuild",
     "dir",
     "archive",
+    "git",
+    "tarball",
+    "file",
     "recipe",
     "dedent",
     "kind_of",
@@ -63,6 +68,8 @@ pub(super) struct World {
     pub loader: Arc<dyn Loader>,
     /// release.toml.
     pub release: Arc<Release>,
+    /// What the lock says of git repositories and of files from elsewhere.
+    pub pins: Lock,
     /// Folders that were hashed already.
     pub dirs: Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, String>>>>,
 }
@@ -88,6 +95,8 @@ pub(super) struct State {
     pub importing: Vec<String>,
     /// Modules that were imported.
     pub modules: BTreeMap<String, Rc<rhai::Module>>,
+    /// What the lock has to pin.
+    pub remotes: Vec<Located<Remote>>,
     /// Stdlib modules that made a builder.
     pub used: BTreeSet<String>,
     /// Who defines which function of the stdlib.
@@ -127,6 +136,7 @@ impl Host {
             sources: BTreeMap::new(),
             importing: Vec::new(),
             modules: BTreeMap::new(),
+            remotes: Vec::new(),
             used: BTreeSet::new(),
             stdlib: used::Stdlib::default(),
             started: Instant::now(),
@@ -149,6 +159,7 @@ impl Host {
         state.sources.retain(|_, source| is_stdlib(source.text.file()));
         state.importing.clear();
         state.modules.clear();
+        state.remotes.clear();
         state.used.clear();
         state.builder = None;
         state.weight = 0;
@@ -159,6 +170,19 @@ impl Host {
     /// Notes an error.
     pub fn note(&self, error: Diagnostic) {
         self.state().errors.push(error);
+    }
+
+    /// Says of the error that was noted last where what it is in was called from, the innermost
+    /// call first.
+    pub fn called_from(&self, calls: impl Iterator<Item = Span>) {
+        let last = self.state().errors.pop();
+        if let Some(mut error) = last {
+            for span in calls {
+                let known = error.places.iter().any(|place| place.span == span);
+                error = if known { error } else { error.at(span, "called here") };
+            }
+            self.note(error);
+        }
     }
 
     /// The place of a position in a text.
@@ -174,7 +198,7 @@ impl Host {
         let state = self.state();
         let calls = &state.sources.get(source)?.calls;
         let shapes = calls.get(&(position.line()?, position.position()?))?;
-        shapes.iter().find_map(|shape| shape.keys.get(key)).map(|(span, _)| span.clone())
+        shapes.iter().find_map(|shape| shape.written(key)).cloned()
     }
 
     /// Where the running function was called.

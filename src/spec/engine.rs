@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use rhai::packages::{
     BasicArrayPackage, BasicMapPackage, CorePackage, LogicPackage, MoreStringPackage, Package as _,
 };
-use rhai::{Array, Dynamic, Engine, ImmutableString, OptimizationLevel, Scope, Token};
+use rhai::{Array, Dynamic, Engine, ImmutableString, Map, OptimizationLevel, Scope, Stmt, Token};
 
 use super::api::draft::Draft;
 use super::api::{self, Host, Source, World};
 use super::loader;
-use super::model::Package;
+use super::model::{Located, Package, Remote};
 use super::text::Text;
 use crate::base::{Diagnostic, ReleasePath, Span};
 
@@ -51,6 +51,8 @@ pub(super) struct Evaluated {
     pub errors: Vec<Diagnostic>,
     /// The stdlib modules it used.
     pub stdlib: BTreeSet<String>,
+    /// What the lock has to pin for it.
+    pub remotes: Vec<Located<Remote>>,
 }
 
 /// An engine and its host.
@@ -126,6 +128,7 @@ impl Session {
             packages,
             errors: std::mem::take(&mut state.errors),
             stdlib: std::mem::take(&mut state.used),
+            remotes: std::mem::take(&mut state.remotes),
         }
     }
 
@@ -148,6 +151,16 @@ impl Session {
                 return Vec::new();
             }
         };
+        if value.is_unit()
+            && let Some(Stmt::For(_, position)) = ast.statements().last()
+        {
+            let hint = "`names.map(|name| rebuild(name))` makes a list of packages";
+            let error =
+                Diagnostic::new("wrong-type", "a loop has no value: this spec says nothing")
+                    .at(self.host.span(path.as_str(), *position), "")
+                    .hint(hint);
+            self.host.note(error);
+        }
         let mut drafts = Vec::new();
         if let Err(kind) = flatten(value, &mut drafts) {
             let message = format!("`{path}` comes to {kind}, not to packages");
@@ -159,9 +172,8 @@ impl Session {
             });
         }
         let mut errors = Vec::new();
-        let release = &self.host.world.release;
         let packages =
-            drafts.into_iter().filter_map(|draft| draft.finish(release, &mut errors)).collect();
+            drafts.into_iter().filter_map(|draft| draft.finish(&self.host, &mut errors)).collect();
         self.host.state().errors.append(&mut errors);
         packages
     }
@@ -226,6 +238,12 @@ fn compile(
         Ok(ast) => ast,
         Err(error) => return Err(mistake::of_parse(&text, &error)),
     };
+    // Rhai takes a comment that does not end for one that ends with the file.
+    if text.content().contains("/*")
+        && engine.compile_with_scope(scope, format!("{}\n}}", text.content())).is_ok()
+    {
+        return Err(mistake::endless_comment(&text));
+    }
     ast.set_source(name);
     if !api::is_stdlib(text.file()) {
         guard::check(&ast, &text)?;
@@ -311,6 +329,12 @@ fn install(engine: &mut Engine, host: &Host) {
     engine.register_fn("to_blob", |_: ImmutableString| -> Answer<()> {
         Err(mistake::refusal("to_blob").into())
     });
+    // Text takes anything by `+`, and lists that became text are not what was meant.
+    engine.register_fn("+", |_: Array, text: ImmutableString| joined("a list", &text));
+    engine.register_fn("+", |_: Map, text: ImmutableString| joined("a map", &text));
+    engine.register_fn("+", |_: Draft, text: ImmutableString| joined("a package", &text));
+    engine.register_fn("+", |text: ImmutableString, _: Array| joined("a list", &text));
+    engine.register_fn("+", |text: ImmutableString, _: Map| joined("a map", &text));
     // The package's own `replace` changes its string, and makes it as long as it likes.
     engine.register_fn("replace", replace);
     engine.register_fn("replace", |text: ImmutableString, from: char, to: ImmutableString| {
@@ -322,6 +346,16 @@ fn install(engine: &mut Engine, host: &Host) {
     engine.register_fn("replace", |text: ImmutableString, from: char, to: char| {
         replace(text, from.to_string().into(), to.to_string().into())
     });
+}
+
+/// What is said about a text and something that is no text with a `+` between them.
+fn joined(what: &str, text: &str) -> Answer<Dynamic> {
+    let text: String = text.chars().take(60).collect();
+    let hint = match what {
+        "a list" => format!(": a list is joined with a list, `[\"{text}\"]`"),
+        _ => String::new(),
+    };
+    Err(format!("`+` cannot join {what} and a string{hint}").into())
 }
 
 /// How many items the lists and maps of a value have, at all depths.

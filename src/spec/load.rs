@@ -7,7 +7,7 @@ use super::api::World;
 use super::engine::{Evaluated, STACK, Session};
 use super::loader::{self, Folder, Loader};
 use super::lock::Lock;
-use super::model::{Package, Spec};
+use super::model::{Located, Package, Remote, Spec};
 use super::release::{self, Release};
 use super::stdlib;
 use crate::base::{Diagnostic, HostPath, PackageName, ReleasePath, Sha256};
@@ -42,15 +42,27 @@ pub fn load_from(loader: Arc<dyn Loader>, lock: Option<&Lock>) -> Result<Spec, V
     let specs =
         loader.specs().map_err(|error| vec![Diagnostic::new("unreadable", error.to_string())])?;
     let release = Arc::new(release);
-    let world = Arc::new(World { loader, release: Arc::clone(&release), dirs: Mutex::default() });
+    let pins = lock.map(|lock| Lock {
+        git: lock.git.clone(),
+        downloads: lock.downloads.clone(),
+        ..Lock::default()
+    });
+    let world = Arc::new(World {
+        loader,
+        release: Arc::clone(&release),
+        pins: pins.unwrap_or_default(),
+        dirs: Mutex::default(),
+    });
     let files = evaluate(&world, &modules, &specs)?;
     let release = Release::clone(&release);
 
     let mut errors = Vec::new();
     let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
     let mut used = std::collections::BTreeSet::new();
+    let mut remotes = Vec::new();
     for file in files {
         errors.extend(file.errors);
+        remotes.extend(file.remotes);
         used.extend(file.stdlib);
         for package in file.packages {
             if let Some(first) = packages.get(&package.name) {
@@ -65,12 +77,25 @@ pub fn load_from(loader: Arc<dyn Loader>, lock: Option<&Lock>) -> Result<Spec, V
         errors.push(Diagnostic::new("no-specs", message));
     }
     if errors.is_empty() {
-        return Ok(Spec { release, packages: packages.into_values().collect(), stdlib: used });
+        let packages = packages.into_values().collect();
+        let unpinned = unpinned(&remotes, &world.pins);
+        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned });
     }
     errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
     // A mistake in a module of `lib/` shows in every file that imports it.
     errors.dedup();
     Err(errors)
+}
+
+/// What the lock does not pin, each once.
+fn unpinned(remotes: &[Located<Remote>], pins: &Lock) -> Vec<Located<Remote>> {
+    let mut missing: Vec<Located<Remote>> = Vec::new();
+    for remote in remotes.iter().filter(|remote| !remote.value.is_pinned(pins)) {
+        if !missing.iter().any(|known| known.value == remote.value) {
+            missing.push(remote.clone());
+        }
+    }
+    missing
 }
 
 fn twice(first: &Package, second: &Package) -> Diagnostic {

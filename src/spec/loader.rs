@@ -3,11 +3,13 @@
 mod folder;
 mod ignore;
 mod memory;
+mod overlay;
 
 use std::io;
 
 pub use folder::Folder;
 pub use memory::Memory;
+pub use overlay::{Dirs, Overlay};
 
 use super::model::PackagingText;
 use crate::base::{ReleasePath, Tree};
@@ -80,6 +82,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Whether a file of this name is a spec.
+fn is_spec(path: &ReleasePath) -> bool {
+    let path = path.as_str();
+    path.ends_with(".rhai") && (!path.contains('/') || path.starts_with("packages/"))
 }
 
 #[cfg(test)]

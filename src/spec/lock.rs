@@ -1,8 +1,15 @@
 //! release.lock: what a release is pinned to.
 
+mod remote;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
+
+pub use remote::{
+    Format, LockedCommit, LockedDownload, LockedGit, LockedHistory, LockedPackaging, is_commit,
+};
 
 use super::document::{Reader, Table, top_file};
 use super::model::Located;
@@ -17,6 +24,10 @@ pub struct Lock {
     pub archives: BTreeMap<String, LockedArchive>,
     /// Source packages of archives, by archive and name.
     pub sources: BTreeMap<(String, PackageName), LockedSource>,
+    /// Revisions of git repositories, by URL and revision as the specs say them.
+    pub git: BTreeMap<(String, String), Arc<LockedGit>>,
+    /// Files from elsewhere, by the first of the URLs that the specs say.
+    pub downloads: BTreeMap<String, Arc<LockedDownload>>,
     /// SHA-256 of each stdlib module's text kept in `release.lock.d/stdlib/`, by module.
     pub stdlib: BTreeMap<String, Sha256>,
 }
@@ -172,6 +183,29 @@ pub fn parse(text: &str) -> Result<Lock, Vec<Diagnostic>> {
             }
         }
     }
+    if let Some(table) = reader.table(&mut root, "git") {
+        for (Located { value: url, .. }, value) in reader.entries(table) {
+            let Some(table) = reader.table_of(value, &format!("`[git.\"{url}\"]`")) else {
+                continue;
+            };
+            for (Located { value: rev, .. }, value) in reader.entries(table) {
+                let title = format!("`[git.\"{url}\".\"{rev}\"]`");
+                let Some(table) = reader.table_of(value, &title) else { continue };
+                if let Some(pin) = remote::git(&mut reader, table) {
+                    lock.git.insert((url.clone(), rev), Arc::new(pin));
+                }
+            }
+        }
+    }
+    if let Some(table) = reader.table(&mut root, "download") {
+        for (Located { value: url, .. }, value) in reader.entries(table) {
+            let title = format!("`[download.\"{url}\"]`");
+            let Some(table) = reader.table_of(value, &title) else { continue };
+            if let Some(pin) = remote::download(&mut reader, table) {
+                lock.downloads.insert(url, Arc::new(pin));
+            }
+        }
+    }
     if let Some(modules) = reader.table(&mut root, "stdlib") {
         for (Located { value: module, span }, value) in reader.entries(modules) {
             label(&mut reader, &module, span.clone());
@@ -187,7 +221,7 @@ pub fn parse(text: &str) -> Result<Lock, Vec<Diagnostic>> {
             lock.stdlib.extend(digest.map(|digest| (module, digest)));
         }
     }
-    reader.finish(root, &["git", "tarball", "extends"]);
+    reader.finish(root, &["extends"]);
     if reader.errors.is_empty() { Ok(lock) } else { Err(reader.errors) }
 }
 
@@ -249,8 +283,17 @@ fn source<'i>(reader: &mut Reader<'i>, mut table: Table<'i>) -> Option<LockedSou
             files.push(LockedFile { name: name.value, size, sha256 });
         }
     }
+    let binaries = binaries(reader, &mut table);
+    let relations = relations(reader, &mut table);
+    let requires_root = reader.string(&mut table, "requires_root").map(|at| at.value);
+    reader.finish(table, &[]);
+    let (version, directory) = (version?.value, directory?);
+    Some(LockedSource { version, directory, files, binaries, relations, requires_root })
+}
+
+fn binaries<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>) -> Vec<LockedBinary> {
     let mut binaries = Vec::new();
-    for mut table in reader.tables(&mut table, "binaries", "a binary package") {
+    for mut table in reader.tables(table, "binaries", "a binary package") {
         let name = reader.required(&mut table, "name").and_then(|name| parsed(reader, name));
         let architecture = reader.required(&mut table, "architecture");
         let mut text = |key| reader.string(&mut table, key).map(|at| at.value).unwrap_or_default();
@@ -261,18 +304,19 @@ fn source<'i>(reader: &mut Reader<'i>, mut table: Table<'i>) -> Option<LockedSou
             binaries.push(LockedBinary { name, architecture, profiles, provides });
         }
     }
+    binaries
+}
+
+fn relations<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>) -> BTreeMap<String, String> {
     let mut relations = BTreeMap::new();
-    if let Some(mut table) = reader.table(&mut table, "relations") {
+    if let Some(mut table) = reader.table(table, "relations") {
         for name in RELATIONS {
             let relation = reader.string(&mut table, name);
             relations.extend(relation.map(|relation| (name.to_owned(), relation.value)));
         }
         reader.finish(table, &[]);
     }
-    let requires_root = reader.string(&mut table, "requires_root").map(|at| at.value);
-    reader.finish(table, &[]);
-    let (version, directory) = (version?.value, directory?);
-    Some(LockedSource { version, directory, files, binaries, relations, requires_root })
+    relations
 }
 
 /// The parsed form of a string, or an error at its place.
@@ -326,6 +370,12 @@ impl Lock {
         for ((archive, name), source) in &self.sources {
             write_source(&mut out, archive, name, source);
         }
+        for ((url, rev), pin) in &self.git {
+            remote::write_git(&mut out, url, rev, pin);
+        }
+        for (url, pin) in &self.downloads {
+            remote::write_download(&mut out, url, pin);
+        }
         if !self.stdlib.is_empty() {
             out.push_str("\n[stdlib]\n");
         }
@@ -376,7 +426,13 @@ fn write_source(out: &mut String, archive: &str, name: &PackageName, source: &Lo
         let name = string(name);
         out.push_str(&format!("    {{ name = {name}, size = {size}, sha256 = \"{sha256}\" }},\n"));
     }
-    out.push_str("]\nbinaries = [\n");
+    out.push_str("]\n");
+    write_binaries(out, binaries);
+    write_relations(out, &title, relations);
+}
+
+fn write_binaries(out: &mut String, binaries: &[LockedBinary]) {
+    out.push_str("binaries = [\n");
     for LockedBinary { name, architecture, profiles, provides } in binaries {
         let (name, architecture) = (string(name.as_str()), string(architecture));
         out.push_str(&format!("    {{ name = {name}, architecture = {architecture}"));
@@ -388,6 +444,9 @@ fn write_source(out: &mut String, archive: &str, name: &PackageName, source: &Lo
         out.push_str(" },\n");
     }
     out.push_str("]\n");
+}
+
+fn write_relations(out: &mut String, title: &str, relations: &BTreeMap<String, String>) {
     if !relations.is_empty() {
         out.push_str(&format!("\n[{title}.relations]\n"));
     }

@@ -4,12 +4,14 @@
 mod api;
 mod document;
 mod engine;
+pub mod language;
 mod load;
 pub mod loader;
 pub mod lock;
 pub mod model;
 pub mod release;
 pub mod stdlib;
+pub mod syntax;
 mod text;
 
 pub use load::{load, load_from};

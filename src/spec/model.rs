@@ -1,9 +1,13 @@
 //! What a release folder says, before any name is resolved.
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use source::{Download, Facts, Remote, Source, Unpack};
+
 use super::release::Release;
-use crate::base::{Architecture, Digest, PackageName, ReleasePath, Span, Tree};
+use crate::base::{Architecture, Digest, PackageName, ReleasePath, Span};
 
 /// A release as its specs describe it.
 #[derive(Debug, Clone)]
@@ -14,6 +18,12 @@ pub struct Spec {
     pub packages: Vec<Package>,
     /// The stdlib modules that the specs used (`debian`, `script`, …).
     pub stdlib: BTreeSet<String>,
+    /// What evaluation asked for that the lock has to pin, beside archives and what is taken from
+    /// them.
+    pub remotes: Vec<Located<Remote>>,
+    /// Those of them that the lock which was evaluated with does not pin. The packages of a spec
+    /// that needed one to go on are missing.
+    pub unpinned: Vec<Located<Remote>>,
 }
 
 /// A value and where it was written.
@@ -56,6 +66,9 @@ pub struct Package {
     pub maintainer: Option<String>,
     /// What is built.
     pub source: Located<Source>,
+    /// Other sources, by the path in the source folder that they are put at: the files of a
+    /// folder below it, a single file as it.
+    pub extra: BTreeMap<String, Located<Source>>,
     /// Patches of the release, applied in this order.
     pub patches: Vec<Located<Patch>>,
     /// The date of everything built, where neither `changes` nor the source has one: `2026-11-22`,
@@ -119,25 +132,6 @@ impl std::fmt::Display for Patch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.path)
     }
-}
-
-/// Where a package's source comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A folder of the release, hashed when the spec was evaluated.
-    Dir {
-        /// The folder.
-        path: ReleasePath,
-        /// Its files.
-        tree: Tree,
-        /// The text of its `debian/control` and `debian/changelog`, where it has them.
-        packaging: Option<PackagingText>,
-    },
-    /// A source package of the root's pinned archive.
-    Archive {
-        /// Its name there.
-        name: PackageName,
-    },
 }
 
 /// The texts of a `debian/` folder that say what is built.

@@ -61,8 +61,12 @@ impl Text {
     /// The place of the word, string or sign at a line and column, both counted from 1.
     pub fn token(&self, line: u32, column: u32) -> Span {
         let column = column.max(1);
-        let rest = self.line(line).chars().skip(column as usize - 1);
-        let length = token_length(rest.collect::<Vec<_>>().as_slice());
+        let (text, before) = (self.line(line), column as usize - 1);
+        let rest = match text.is_ascii() {
+            true => text.get(before..),
+            false => text.char_indices().nth(before).map(|(at, _)| &text[at..]),
+        };
+        let length = rest.map_or(0, token_length);
         Span { file: self.file.clone(), line, column, length: length as u32 }
     }
 
@@ -74,25 +78,30 @@ impl Text {
 
 /// How many characters the token at the start of `rest` has: a quoted string, a name (with the
 /// modules before it), or one sign.
-fn token_length(rest: &[char]) -> usize {
+fn token_length(rest: &str) -> usize {
     let word = |character: &char| character.is_alphanumeric() || *character == '_';
-    match rest {
-        [] => 0,
-        [quote @ ('"' | '`' | '\''), string @ ..] => {
+    let mut characters = rest.chars();
+    match characters.next() {
+        None => 0,
+        Some(quote @ ('"' | '`' | '\'')) => {
             let mut escaped = false;
-            for (index, character) in string.iter().enumerate() {
-                match character {
-                    _ if escaped => escaped = false,
-                    '\\' if *quote != '`' => escaped = true,
-                    character if character == quote => return index + 2,
-                    _ => {}
+            let end = characters.clone().position(|character| match character {
+                _ if std::mem::take(&mut escaped) => false,
+                '\\' if quote != '`' => {
+                    escaped = true;
+                    false
                 }
-            }
-            rest.len()
+                character => character == quote,
+            });
+            end.map_or_else(|| rest.chars().count(), |end| end + 2)
         }
-        ['#', '{', ..] | ['$', '{', ..] => 2,
-        [first, ..] if word(first) => rest.iter().take_while(|c| word(c)).count(),
-        _ => 1,
+        Some('#' | '$') if characters.next() == Some('{') => 2,
+        Some(first) if first.is_ascii_digit() => {
+            let number = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+            rest.chars().take_while(number).count()
+        }
+        Some(first) if word(&first) => rest.chars().take_while(word).count(),
+        Some(_) => 1,
     }
 }
 

@@ -45,6 +45,9 @@ pub enum Error {
         /// On what.
         path: HostPath,
     },
+    /// Something else has the store's name.
+    #[error("`{0}` is no folder, so it cannot be the store: name another with `--store DIR`")]
+    NoFolder(HostPath),
     /// SQLite refused.
     #[error("cannot {operation} in `{path}`")]
     Database {

@@ -129,6 +129,15 @@ impl Store {
         Ok(known.map(|()| path))
     }
 
+    /// Forgets the unpacked tree of a package file: the next one kept takes its place. Roots that
+    /// were made of it have their own names of its files.
+    pub fn forget_unpacked(&self, sha256: &Sha256) -> Result<()> {
+        self.write("forget an unpacked package", |transaction| {
+            let sql = "DELETE FROM unpacked WHERE sha256 = ?1";
+            transaction.execute(sql, [sha256.as_bytes()]).map(drop)
+        })
+    }
+
     /// Keeps a staged tree as the unpacked one of a package file; durable when this returns.
     pub fn commit_unpacked(&self, sha256: &Sha256, staged: StagedLayer) -> Result<HostPath> {
         self.commit_many_unpacked(vec![(*sha256, staged)])?;

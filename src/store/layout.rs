@@ -22,6 +22,9 @@ const FOLDERS: [&str; 8] =
 /// Makes sure that `root` is a store of this layout, creating it in a new or empty folder.
 pub(super) fn prepare(root: &HostPath) -> Result<()> {
     if !root.as_path().is_dir() {
+        if root.as_path().exists() {
+            return Err(Error::NoFolder(root.clone()));
+        }
         let mut folder = DirBuilder::new();
         folder.recursive(true).mode(0o700).create(root).map_err(system("create", root))?;
     }

@@ -143,12 +143,38 @@ pub fn verify(in_release: &[u8], keyring: &[u8], at: Timestamp) -> Result<Verifi
     Ok(Verified { text, signers, ignored: faults })
 }
 
+/// Whether `keyring` has a key at all, before anything is held against it.
+///
+/// # Errors
+/// [`Refusal::Keyring`] says what it is instead.
+pub fn check_keyring(keyring: &[u8], at: Timestamp) -> Result<(), Refusal> {
+    Keyring::parse(keyring, at).map(drop).map_err(Refusal::Keyring)
+}
+
 /// The text of a clear-signed file, whoever signed it: for files whose digest is known already.
 ///
 /// # Errors
 /// [`Refusal`] where the frame is not well-formed, or text stands outside of it.
 pub fn signed_text(file: &[u8]) -> Result<String, Refusal> {
     cleartext::split(file).map(|parts| parts.text)
+}
+
+/// A key of a keyring, as its owner names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyName {
+    /// Fingerprint of the primary key, in upper-case hex.
+    pub fingerprint: String,
+    /// A user id that its owner certified.
+    pub user: Option<String>,
+}
+
+/// The primary keys of a keyring, in its order, whatever has become of them.
+///
+/// # Errors
+/// [`Refusal::Keyring`] where no key can be read.
+pub fn keys(keyring: &[u8], at: Timestamp) -> Result<Vec<KeyName>, Refusal> {
+    let keyring = Keyring::parse(keyring, at).map_err(Refusal::Keyring)?;
+    Ok(keyring.primaries())
 }
 
 fn parse_signatures(packets: &[u8]) -> Result<Vec<Signature>, Refusal> {

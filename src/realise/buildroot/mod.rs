@@ -6,6 +6,7 @@
 //! have a preinst and configures all of them, in the sandbox; what it wrote is merged in, and what
 //! differs from run to run is taken out.
 
+mod blame;
 mod configure;
 mod database;
 mod error;
@@ -190,7 +191,11 @@ impl Maker<'_> {
 
     fn unpack(&self, package: &RootPackage) -> Result<(Unpacked, Option<StagedLayer>), Error> {
         if let Some(path) = self.store.unpacked(&package.package.sha256)? {
-            return Ok((Unpacked::load(path)?, None));
+            match Unpacked::load(path) {
+                Ok(unpacked) if unpacked.is_whole() => return Ok((unpacked, None)),
+                // What is not whole is made again, and takes the place of the rest.
+                Ok(_) | Err(_) => self.store.forget_unpacked(&package.package.sha256)?,
+            }
         }
         let deb = self.store.open_sound(&package.object)?;
         let staged = self.store.stage_layer()?;

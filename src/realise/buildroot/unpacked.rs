@@ -19,6 +19,9 @@ use crate::base::{Digest, HostPath};
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Contents {
     pub(super) items: Vec<Item>,
+    /// The names of its control members.
+    #[serde(default)]
+    pub(super) control: Vec<String>,
 }
 
 /// One path of a package.
@@ -76,6 +79,24 @@ impl Unpacked {
         }
     }
 
+    /// Whether everything that was unpacked is still there, as far as a look at each file tells:
+    /// a tree that somebody deleted a part of would make another root without a word.
+    pub(super) fn is_whole(&self) -> bool {
+        let control = self.path.join("control");
+        let is_file = |path: &HostPath, expected: Option<u64>| {
+            fs::symlink_metadata(path).is_ok_and(|there| {
+                there.is_file() && expected.is_none_or(|size| there.len() == size)
+            })
+        };
+        let mut members = self.contents.control.iter();
+        !self.contents.control.is_empty()
+            && members.all(|name| is_file(&control.join(name), None))
+            && self.contents.items.iter().all(|item| match item.what {
+                What::File { size, .. } => is_file(&self.file(&item.path), Some(size)),
+                What::Directory | What::Link(_) => true,
+            })
+    }
+
     /// Where a file of the package is on the host.
     pub(super) fn file(&self, path: &str) -> HostPath {
         self.path.join("files").join(path)
@@ -127,7 +148,8 @@ pub(super) fn unpack(deb: File, into: &HostPath, owner: Owner) -> Result<Unpacke
         items.push(Item { path: entry.path.clone(), mode, time, what });
         Ok::<_, Error>(())
     })?;
-    let contents = Contents { items };
+    let control = control.members().map(|(name, _)| name.to_owned()).collect();
+    let contents = Contents { items, control };
     let bytes = serde_json::to_vec(&contents).expect("contents have string keys only");
     let path = into.join(CONTENTS);
     fs::write(&path, bytes).map_err(system("write", &path))?;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::Host;
 use super::field::{Field, Value};
-use crate::base::{Architecture, Diagnostic, Span, nearest};
+use crate::base::{Architecture, Diagnostic, PackageName, Span, nearest};
 use crate::spec::document::list;
 use crate::spec::model::{Builder, Located, Package, Packaging, Source};
 use crate::spec::release::Release;
@@ -40,7 +41,11 @@ impl Draft {
         let span = field.span.clone();
         let can_grow = matches!(
             field.value,
-            Value::Texts(_) | Value::Table(_) | Value::Binaries(_) | Value::Patches(_)
+            Value::Texts(_)
+                | Value::Table(_)
+                | Value::Binaries(_)
+                | Value::Sources(_)
+                | Value::Patches(_)
         );
         let old = match self.fields.entry(name) {
             Entry::Vacant(entry) if can_grow => {
@@ -53,6 +58,7 @@ impl Draft {
         match (old, field.value) {
             (Some(Value::Texts(old)), Value::Texts(new)) => old.extend(new),
             (Some(Value::Table(old)), Value::Table(new)) => old.extend(new),
+            (Some(Value::Sources(old)), Value::Sources(new)) => old.extend(new),
             (Some(Value::Binaries(old)), Value::Binaries(new)) => old.extend(new),
             (Some(Value::Patches(old)), Value::Patches(new)) => old.extend(new),
             _ => {
@@ -82,14 +88,18 @@ impl Draft {
             Value::Patches(patches) => patches.len(),
             Value::Changes(changes) => changes.text.len() / 1024,
             Value::Builder(builder) => builder.script.len() / 1024,
-            Value::Source(Source::Dir { tree, .. }) => tree.entries().len() / 100,
-            Value::Source(Source::Archive { .. }) | Value::Resources(_) => 0,
+            Value::Source(source) => weight_of(source),
+            Value::Sources(sources) => {
+                sources.values().map(|source| 1 + weight_of(&source.value)).sum()
+            }
+            Value::Resources(_) => 0,
         };
         self.fields.values().map(|field| 1 + weight(field)).sum()
     }
 
     /// The package, if all that it needs is there.
-    pub fn finish(mut self, release: &Release, errors: &mut Vec<Diagnostic>) -> Option<Package> {
+    pub fn finish(mut self, host: &Host, errors: &mut Vec<Diagnostic>) -> Option<Package> {
+        let release = &*host.world.release;
         if self.broken {
             return None;
         }
@@ -120,10 +130,27 @@ impl Draft {
         });
         let root = self.fields.get("root").map(|field| field.span.clone());
         let root = self.text("root").map(|value| Located { value, span: root });
+        let extra = self.take("extra", |value| match value {
+            Value::Sources(sources) => Some(sources),
+            _ => None,
+        });
+        let (name, version) = (name?, self.text("version"));
+        let mut settle = |source| settled(source, &name, version.as_deref(), host, errors);
+        let source = settle(source?);
+        let extra: Option<BTreeMap<String, Located<Source>>> = extra
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(path, source)| Some((path, settle(source)?)))
+            .collect();
+        let mut build = build;
+        if let Some(Builder { packaging: Packaging::Other(other), .. }) = &mut build {
+            let span = spans.get("build").cloned();
+            *other = Box::new(settle(Located { value: Source::clone(other), span })?.value);
+        }
         let package = Package {
-            name: name?,
+            name,
             span: self.span.clone(),
-            version: self.text("version"),
+            version,
             revision: self.text("revision"),
             suffix: self.text("suffix"),
             changes: self.take("changes", |value| match value {
@@ -137,6 +164,7 @@ impl Draft {
             section: self.text("section"),
             maintainer: self.text("maintainer"),
             source: source?,
+            extra: extra?,
             patches: self
                 .take("patches", |value| match value {
                     Value::Patches(patches) => Some(patches),
@@ -217,6 +245,39 @@ impl Draft {
             Some(Located { value: item.value.parse().ok()?, span: item.span })
         };
         self.texts(name).into_iter().filter_map(parsed).collect()
+    }
+}
+
+/// The source as this package uses it: its addresses complete, and pinned where it is.
+fn settled(
+    source: Located<Source>,
+    name: &PackageName,
+    version: Option<&str>,
+    host: &Host,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<Located<Source>> {
+    let Located { value, span } = source;
+    let value = match value.filled(name, version) {
+        Ok(value) => value.pinned_by(&host.world.pins),
+        Err(problem) => {
+            errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
+            return None;
+        }
+    };
+    if let (Some(remote), Some(span)) = (value.remote(), &span) {
+        host.ask(remote, span);
+    }
+    Some(Located { value, span })
+}
+
+fn weight_of(source: &Source) -> usize {
+    match source {
+        Source::Dir { tree, .. } => tree.entries().len() / 100,
+        Source::Archive { .. }
+        | Source::Git { .. }
+        | Source::Tarball(_)
+        | Source::Fetched(_)
+        | Source::File { .. } => 0,
     }
 }
 

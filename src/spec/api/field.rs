@@ -33,6 +33,7 @@ pub(in crate::spec) enum Value {
     Texts(Vec<Located<String>>),
     Table(BTreeMap<String, String>),
     Source(Source),
+    Sources(BTreeMap<String, Located<Source>>),
     Builder(Builder),
     Binaries(Vec<Binary>),
     Patches(Vec<Located<Patch>>),
@@ -47,6 +48,7 @@ enum Kind {
     Texts(Rule),
     Environment,
     Source,
+    Sources,
     Builder,
     Binaries,
     Changes,
@@ -69,6 +71,7 @@ const FIELDS: [(&str, Kind); 24] = [
     ("section", Kind::Text(section)),
     ("maintainer", Kind::Text(person)),
     ("source", Kind::Source),
+    ("extra", Kind::Sources),
     ("patches", Kind::Texts(release_path)),
     ("root", Kind::Text(label)),
     ("architectures", Kind::Texts(architecture)),
@@ -80,11 +83,27 @@ const FIELDS: [(&str, Kind); 24] = [
     ("without_tests", Kind::Text(line)),
     ("resources", Kind::Resources),
     ("date", Kind::Text(date)),
-    // Known so that they are refused honestly.
-    ("extra", Kind::Source),
 ];
 
-const LATER: [&str; 1] = ["extra"];
+/// The fields that a package may have, and what the value of each is.
+pub(in crate::spec) fn fields() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FIELDS.iter().map(|(name, kind)| (*name, kind.described()))
+}
+
+impl Kind {
+    fn described(self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Texts(_) => "a list of strings",
+            Self::Environment => "a map of strings",
+            Self::Source => "a source",
+            Self::Sources => "a map of sources",
+            Self::Builder => "a way of building",
+            Self::Binaries => "a list of maps",
+            Self::Changes | Self::Resources => "a map",
+        }
+    }
+}
 
 /// Reads the fields of a map, in the order of their names. What is wrong goes to `errors`, and
 /// that field is left out.
@@ -100,11 +119,6 @@ pub(in crate::spec) fn read_all(
             errors.push(unknown_key(&key, shape, "a package", &names()));
             continue;
         };
-        if LATER.contains(&name) {
-            let message = format!("the field `{name}` is not supported by this version");
-            errors.push(Diagnostic::new("unsupported", message).at(shape.key(name), ""));
-            continue;
-        }
         let at = shape.value(name);
         if let Some(value) = read(kind, name, value, &at, errors) {
             found.push((name, Field { span: at.span, value }));
@@ -114,7 +128,7 @@ pub(in crate::spec) fn read_all(
 }
 
 fn names() -> Vec<&'static str> {
-    FIELDS.iter().map(|(name, _)| *name).filter(|name| !LATER.contains(name)).collect()
+    FIELDS.iter().map(|(name, _)| *name).collect()
 }
 
 fn unknown_key(key: &str, shape: &Shape, owner: &str, known: &[&str]) -> Diagnostic {
@@ -137,17 +151,8 @@ fn read(
         Kind::Text(rule) => text(name, &value, at, rule, errors).map(Value::Text),
         Kind::Texts(rule) => texts(name, value, at, rule, errors).map(Value::Texts),
         Kind::Environment => table(name, value, at, environment, errors).map(Value::Table),
-        Kind::Source => match value.clone().try_cast::<Source>() {
-            Some(source) => Some(Value::Source(source)),
-            None => {
-                let hint = match value.read_lock::<ImmutableString>() {
-                    Some(path) => format!("write `dir(\"{}\")` for a folder of the release", *path),
-                    None => "`dir(\"…\")` and `archive(\"…\")` are sources".to_owned(),
-                };
-                errors.push(wrong_type(name, "a source", &value, at).hint(hint));
-                None
-            }
-        },
+        Kind::Source => source(name, &value, at, errors).map(Value::Source),
+        Kind::Sources => sources(name, value, at, errors).map(Value::Sources),
         Kind::Builder => match value.clone().try_cast::<Builder>() {
             Some(builder) => Some(Value::Builder(builder)),
             None => {
@@ -160,6 +165,43 @@ fn read(
         Kind::Changes => changes(value, at, errors).map(Value::Changes),
         Kind::Resources => resources(value, at, errors).map(Value::Resources),
     }
+}
+
+fn source(name: &str, value: &Dynamic, at: &Shape, errors: &mut Vec<Diagnostic>) -> Option<Source> {
+    let source = value.clone().try_cast::<Source>();
+    if source.is_none() {
+        let hint = match value.read_lock::<ImmutableString>() {
+            Some(url) if url.contains("://") => {
+                format!("write `tarball(\"{}\")`, `git(\"{0}\", \"…\")` or `file(\"{0}\")`", *url)
+            }
+            Some(path) => format!("write `dir(\"{}\")` for a folder of the release", *path),
+            None => "`dir`, `git`, `tarball`, `file` and `archive` make sources".to_owned(),
+        };
+        errors.push(wrong_type(name, "a source", value, at).hint(hint));
+    }
+    source
+}
+
+fn sources(
+    name: &str,
+    value: Dynamic,
+    at: &Shape,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<BTreeMap<String, Located<Source>>> {
+    let mut found = BTreeMap::new();
+    for (path, value) in map(name, value, at, errors)? {
+        let path = path.to_string();
+        if let Err(problem) = source_path(&path) {
+            let message = format!("`{name}`: {problem}");
+            errors.push(Diagnostic::new("bad-value", message).at(at.key(&path), ""));
+            continue;
+        }
+        let at = at.value(&path);
+        if let Some(value) = source(&format!("{name}.{path}"), &value, &at, errors) {
+            found.insert(path, Located { value, span: Some(at.span) });
+        }
+    }
+    Some(found)
 }
 
 fn wrong_type(name: &str, expected: &str, value: &Dynamic, at: &Shape) -> Diagnostic {
@@ -177,9 +219,12 @@ fn text(
     let Some(text) = value.read_lock::<ImmutableString>() else {
         let error = wrong_type(name, "a string", value, at);
         let is_version = matches!(name, "version" | "revision" | "suffix");
-        errors.push(match is_version && (value.is_int() || value.is_float()) {
-            true => error.hint("write it in double quotes, so that every digit is kept"),
-            false => error,
+        errors.push(match name {
+            _ if is_version && (value.is_int() || value.is_float()) => {
+                error.hint("write it in double quotes, so that every digit is kept")
+            }
+            "without_tests" => error.hint("it says why: `without_tests: \"they need a network\"`"),
+            _ => error,
         });
         return None;
     };

@@ -1,5 +1,3 @@
-use std::sync::{Arc, PoisonError};
-
 use rhai::{Array, Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
 
 use super::draft::Draft;
@@ -13,7 +11,6 @@ type Answer<T> = Result<T, Box<EvalAltResult>>;
 /// Teaches `engine` the functions of the language.
 pub(in crate::spec) fn register(engine: &mut Engine, host: &Host) {
     engine.register_type_with_name::<Draft>("package");
-    engine.register_type_with_name::<Source>("source");
     engine.register_type_with_name::<Builder>("builder");
 
     let this = host.clone();
@@ -39,18 +36,11 @@ pub(in crate::spec) fn register(engine: &mut Engine, host: &Host) {
         },
     );
     let this = host.clone();
-    engine.register_fn("dir", move |context: NativeCallContext, path: Dynamic| {
-        this.dir(&context, &path)
-    });
-    let this = host.clone();
-    engine.register_fn("archive", move |context: NativeCallContext, name: Dynamic| {
-        this.archive(&context, &name)
-    });
-    let this = host.clone();
     engine.register_fn("recipe", move |context: NativeCallContext, fields: Dynamic| {
         this.recipe(&context, fields)
     });
     super::text::register(engine);
+    super::source::register(engine, host);
     engine.register_fn("dedent", dedent);
     engine.register_fn("kind_of", |value: Dynamic| ImmutableString::from(kind_of(&value)));
 }
@@ -158,74 +148,6 @@ impl Host {
         state.used.insert(builder.name.clone());
         state.builder = Some(builder.clone());
         Ok(builder)
-    }
-
-    fn archive(&self, context: &NativeCallContext<'_>, name: &Dynamic) -> Answer<Source> {
-        let span = self.site(context).first();
-        let name = self.source_name(name, "archive", &span).ok_or_else(noted)?;
-        Ok(Source::Archive { name })
-    }
-
-    /// A source package's name, or a noted error.
-    fn source_name(
-        &self,
-        name: &Dynamic,
-        function: &str,
-        span: &Span,
-    ) -> Option<crate::base::PackageName> {
-        let error = match name.read_lock::<ImmutableString>() {
-            None => {
-                let message = format!("`{function}` takes names, not {}", kind_of(name));
-                Diagnostic::new("wrong-type", message)
-            }
-            Some(text) => match text.parse() {
-                Ok(name) => return Some(name),
-                Err(error) => Diagnostic::new("bad-value", error.to_string()),
-            },
-        };
-        self.note(error.at(span.clone(), ""));
-        None
-    }
-
-    fn dir(&self, context: &NativeCallContext<'_>, path: &Dynamic) -> Answer<Source> {
-        let span = self.site(context).first();
-        let path: ReleasePath = match path.read_lock::<ImmutableString>().map(|text| text.parse()) {
-            Some(Ok(path)) => path,
-            Some(Err(error)) => {
-                let error = Diagnostic::new("bad-path", format!("{error}"));
-                self.note(error.at(span, "every path is relative to the release folder"));
-                return Err(noted());
-            }
-            None => {
-                let message = format!("`dir` takes a path, not {}", kind_of(path));
-                self.note(Diagnostic::new("wrong-type", message).at(span, ""));
-                return Err(noted());
-            }
-        };
-        let dir = {
-            // Held while hashing, so that no folder is hashed twice.
-            let mut dirs = self.world.dirs.lock().unwrap_or_else(PoisonError::into_inner);
-            let hash = || {
-                let dir = self.world.loader.dir(&path).map_err(|error| error.to_string());
-                Arc::new(dir)
-            };
-            Arc::clone(dirs.entry(path.clone()).or_insert_with(hash))
-        };
-        match &*dir {
-            Ok(dir) if dir.tree.entries().is_empty() => {
-                let message = format!("`{path}` has no files");
-                self.note(Diagnostic::new("bad-path", message).at(span, ""));
-                Err(noted())
-            }
-            Ok(dir) => {
-                let (tree, packaging) = (dir.tree.clone(), dir.packaging.clone());
-                Ok(Source::Dir { path, tree, packaging })
-            }
-            Err(error) => {
-                self.note(Diagnostic::new("unreadable", error.clone()).at(span, ""));
-                Err(noted())
-            }
-        }
     }
 
     fn recipe(&self, context: &NativeCallContext<'_>, fields: Dynamic) -> Answer<Builder> {

@@ -1,45 +1,64 @@
 //! Where the arguments of calls were written. The engine tells a function only where it was
 //! called; places of keys and list items come from the syntax tree.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
+use rhai::{AST, ASTNode, Expr, FnCallExpr, Ident, ImmutableString, Position, Stmt};
 
 use crate::base::Span;
 use crate::spec::text::Text;
 
-/// Places inside a value, as far as it was written out.
+/// Places inside a value, as far as it was written out. A clone shares them.
 #[derive(Debug, Clone)]
 pub(in crate::spec) struct Shape {
     /// Where it begins.
     pub span: Span,
-    /// Of a map: the place of each key, and its value's shape.
-    pub keys: BTreeMap<String, (Span, Shape)>,
-    /// Of a list: its items.
-    pub items: Vec<Shape>,
+    inside: Option<Arc<Inside>>,
+}
+
+/// What is in a map or a list.
+#[derive(Debug)]
+enum Inside {
+    /// The place of each key and its value's shape, sorted by key.
+    Map(Vec<(ImmutableString, Span, Shape)>),
+    List(Vec<Shape>),
 }
 
 impl Shape {
     /// A value of which only the place is known.
     pub fn plain(span: Span) -> Self {
-        Self { span, keys: BTreeMap::new(), items: Vec::new() }
+        Self { span, inside: None }
     }
 
     /// The value of `key`; where it was computed, it is at the place of the whole.
     pub fn value(&self, key: &str) -> Self {
-        self.keys
-            .get(key)
-            .map_or_else(|| Self::plain(self.span.clone()), |(_, value)| value.clone())
+        self.entry(key).map_or_else(|| Self::plain(self.span.clone()), |(.., value)| value.clone())
     }
 
     /// The place of `key`; where it was computed, that of the whole.
     pub fn key(&self, key: &str) -> Span {
-        self.keys.get(key).map_or_else(|| self.span.clone(), |(span, _)| span.clone())
+        self.entry(key).map_or(&self.span, |(_, span, _)| span).clone()
+    }
+
+    /// The place of `key`, if it was written out.
+    pub fn written(&self, key: &str) -> Option<&Span> {
+        self.entry(key).map(|(_, span, _)| span)
     }
 
     /// The item at `index`; where it was computed, it is at the place of the whole.
     pub fn item(&self, index: usize) -> Self {
-        self.items.get(index).cloned().unwrap_or_else(|| Self::plain(self.span.clone()))
+        let item = match self.inside.as_deref() {
+            Some(Inside::List(items)) => items.get(index).cloned(),
+            _ => None,
+        };
+        item.unwrap_or_else(|| Self::plain(self.span.clone()))
+    }
+
+    fn entry(&self, key: &str) -> Option<&(ImmutableString, Span, Self)> {
+        let Some(Inside::Map(entries)) = self.inside.as_deref() else { return None };
+        let index = entries.binary_search_by(|(name, ..)| name.as_str().cmp(key)).ok()?;
+        Some(&entries[index])
     }
 }
 
@@ -68,20 +87,21 @@ pub(in crate::spec) fn calls(ast: &AST, text: &Text) -> HashMap<(usize, usize), 
 }
 
 fn shape(expr: &Expr, text: &Text) -> Shape {
-    let mut shape = Shape::plain(span(expr.start_position(), text));
-    match expr {
+    let inside = match expr {
         Expr::Map(entries, _) => {
-            for (key, value) in &entries.0 {
-                let place = span(key.pos, text);
-                shape.keys.insert(key.name.to_string(), (place, self::shape(value, text)));
-            }
+            let entry = |(key, value): &(Ident, Expr)| {
+                (key.name.clone(), span(key.pos, text), shape(value, text))
+            };
+            let mut entries: Vec<_> = entries.0.iter().map(entry).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Some(Arc::new(Inside::Map(entries)))
         }
         Expr::Array(items, _) => {
-            shape.items = items.iter().map(|item| self::shape(item, text)).collect();
+            Some(Arc::new(Inside::List(items.iter().map(|item| shape(item, text)).collect())))
         }
-        _ => {}
-    }
-    shape
+        _ => None,
+    };
+    Shape { span: span(expr.start_position(), text), inside }
 }
 
 fn span(position: Position, text: &Text) -> Span {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::ignore::{self, Ignore, Kind};
-use super::{Dir, Error, Loader};
+use super::{Dir, Error, Loader, is_spec};
 use crate::base::{Digest, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
@@ -11,11 +11,7 @@ pub struct Memory(pub BTreeMap<ReleasePath, Vec<u8>>);
 
 impl Loader for Memory {
     fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
-        let is_spec = |path: &&ReleasePath| {
-            let path = path.as_str();
-            path.ends_with(".rhai") && (!path.contains('/') || path.starts_with("packages/"))
-        };
-        Ok(self.0.keys().filter(is_spec).cloned().collect())
+        Ok(self.0.keys().filter(|path| is_spec(path)).cloned().collect())
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {

@@ -63,14 +63,61 @@ fn source() -> impl Strategy<Value = LockedSource> {
     )
 }
 
+/// A moment as locks have it.
+fn date() -> impl Strategy<Value = String> {
+    (0i64..4_000_000_000)
+        .prop_map(|second| jiff::Timestamp::from_second(second).expect("in range").to_string())
+}
+
+fn packaging() -> impl Strategy<Value = LockedPackaging> {
+    source().prop_flat_map(|LockedSource { binaries, relations, .. }| {
+        (name(), text(), date()).prop_map(move |(source, version, date)| LockedPackaging {
+            source,
+            version,
+            date,
+            binaries: binaries.clone(),
+            relations: relations.clone(),
+        })
+    })
+}
+
+fn git() -> impl Strategy<Value = Arc<LockedGit>> {
+    let commit = || "[0-9a-f]{40}";
+    let entry = (commit(), date(), text(), text())
+        .prop_map(|(commit, date, author, subject)| LockedCommit { commit, date, author, subject });
+    let history = (text(), 0..u64::MAX / 2, prop::collection::vec(entry, 0..3))
+        .prop_map(|(tag, commits, log)| LockedHistory { tag, commits, log });
+    let tree = any::<[u8; 32]>().prop_map(crate::base::Digest::from_bytes);
+    let whole = (commit(), date(), tree, prop::option::of(history), prop::option::of(packaging()));
+    whole.prop_map(|(commit, date, tree, history, packaging)| {
+        Arc::new(LockedGit { commit, date, tree, history, packaging })
+    })
+}
+
+fn download() -> impl Strategy<Value = Arc<LockedDownload>> {
+    let format = prop::sample::select(vec![Format::TarXz, Format::Zip, Format::Tar]);
+    let whole = (any::<u64>(), sha256(), prop::option::of(format), prop::option::of(packaging()));
+    whole.prop_map(|(size, sha256, format, packaging)| {
+        Arc::new(LockedDownload { size, sha256, format, packaging })
+    })
+}
+
 fn lock() -> impl Strategy<Value = Lock> {
     let label = || "[a-z0-9][a-z0-9.-]{0,6}";
     (
         prop::collection::btree_map(label(), archive(), 0..3),
         prop::collection::btree_map((label(), name()), source(), 0..3),
+        prop::collection::btree_map((text(), text()), git(), 0..3),
+        prop::collection::btree_map(text(), download(), 0..3),
         prop::collection::btree_map(label(), sha256(), 0..3),
     )
-        .prop_map(|(archives, sources, stdlib)| Lock { archives, sources, stdlib })
+        .prop_map(|(archives, sources, git, downloads, stdlib)| Lock {
+            archives,
+            sources,
+            git,
+            downloads,
+            stdlib,
+        })
 }
 
 proptest! {
