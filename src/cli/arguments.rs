@@ -104,6 +104,13 @@ pub enum Command {
     /// Print the graph of a release
     #[command(after_help = "Example:\n  perestroika eval specs/demo --tree")]
     Eval(Eval),
+    /// Lay out spec files: white space alone changes, never what they mean
+    #[command(after_help = "Examples:\n  \
+                            perestroika fmt\n  \
+                            perestroika fmt --check specs/demo packages/nova.rhai\n\n\
+                            What its author broke over several lines stays broken; what is wider\n\
+                            than 100 columns gets broken. Comments and strings stay as they are.")]
+    Fmt(Fmt),
     /// Help an editor with spec files: a language server on standard input and output
     #[command(after_help = "Example, in Neovim:\n  \
                             vim.lsp.start({ name = \"perestroika\", cmd = { \"perestroika\", \"lsp\" } })\n\n\
@@ -205,6 +212,16 @@ pub struct Eval {
     /// With --tree: what is needed by what
     #[arg(long, requires = "tree")]
     pub invert: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Fmt {
+    /// Files, or folders with all their `*.rhai` [default: the nearest release]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write nothing; show what would change, and fail if anything would
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

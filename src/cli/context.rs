@@ -145,7 +145,7 @@ impl Release {
     pub fn check_pins(&self) -> Result<(), Failure> {
         let missing: Vec<String> = pin::check(&self.folder, &self.spec, self.lock.as_ref())
             .iter()
-            .filter(|stale| matches!(stale, Stale::Missing(_) | Stale::Absent))
+            .filter(|stale| matches!(stale, Stale::Missing(_) | Stale::Moved(_) | Stale::Absent))
             .map(ToString::to_string)
             .collect();
         if missing.is_empty() {

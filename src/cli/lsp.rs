@@ -23,14 +23,15 @@ use lsp_types::notification::{
     DidChangeTextDocument, DidChangeWatchedFiles, DidCloseTextDocument, DidOpenTextDocument,
     DidSaveTextDocument, Notification as _, PublishDiagnostics,
 };
-use lsp_types::request::{Completion, GotoDefinition, HoverRequest, Request as _};
+use lsp_types::request::{Completion, Formatting, GotoDefinition, HoverRequest, Request as _};
 use lsp_types::{
     CompletionOptions, CompletionParams, CompletionResponse, DidChangeTextDocumentParams,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, GotoDefinitionParams,
-    GotoDefinitionResponse, Hover, HoverContents, HoverParams, HoverProviderCapability,
-    InitializeParams, Location, MarkupContent, MarkupKind, OneOf, ServerCapabilities,
-    TextDocumentContentChangeEvent, TextDocumentPositionParams, TextDocumentSyncCapability,
-    TextDocumentSyncKind, TextDocumentSyncOptions, TextDocumentSyncSaveOptions, Uri,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams,
+    GotoDefinitionParams, GotoDefinitionResponse, Hover, HoverContents, HoverParams,
+    HoverProviderCapability, InitializeParams, Location, MarkupContent, MarkupKind, OneOf,
+    ServerCapabilities, TextDocumentContentChangeEvent, TextDocumentPositionParams,
+    TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions,
+    TextDocumentSyncSaveOptions, TextEdit, Uri,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +44,7 @@ use super::output::CommandResult;
 use crate::base::{HostPath, ReleasePath};
 use crate::spec::loader::{Folder, Loader as _, MAX_TEXT};
 use crate::spec::release;
+use crate::spec::syntax::layout;
 use cursor::Cursor;
 use view::View;
 use worker::{Hints, Job, Known, Open};
@@ -112,6 +114,7 @@ fn capabilities() -> ServerCapabilities {
         }),
         hover_provider: Some(HoverProviderCapability::Simple(true)),
         definition_provider: Some(OneOf::Left(true)),
+        document_formatting_provider: Some(OneOf::Left(true)),
         ..ServerCapabilities::default()
     }
 }
@@ -190,8 +193,28 @@ impl Server {
                 });
                 written(found)
             }
+            Formatting::METHOD => {
+                let params: DocumentFormattingParams = read(params)?;
+                written(self.laid_out(&params.text_document.uri))
+            }
             other => Err((ErrorCode::MethodNotFound, format!("`{other}` is not supported"))),
         }
+    }
+
+    /// What the layout changes in an open spec; nothing where it does not parse.
+    fn laid_out(&self, uri: &Uri) -> Option<Vec<TextEdit>> {
+        let path = position::file(uri)?;
+        let text = &self.documents.get(&path)?.text;
+        let spec = path.extension().is_some_and(|extension| extension == "rhai");
+        if !spec || text.len() as u64 > MAX_TEXT {
+            return None;
+        }
+        let name = path.file_name()?.to_str()?.parse().ok()?;
+        let laid_out = layout(&name, text).ok()?;
+        if laid_out == *text {
+            return Some(Vec::new());
+        }
+        Some(vec![TextEdit::new(position::range(text, 0..text.len()), laid_out)])
     }
 
     /// Answers a question about a place in an open file; nothing where it is not open.

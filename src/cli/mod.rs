@@ -11,6 +11,7 @@ mod context;
 mod doctor;
 mod eval;
 mod failure;
+mod fmt;
 mod forecast;
 mod hint;
 mod init;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),
         Command::Doctor => doctor::run(&arguments.global, &output),

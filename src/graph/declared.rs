@@ -15,13 +15,15 @@ use crate::archive::deb::version::Version;
 use crate::base::{Architecture, Diagnostic, PackageName, Span};
 use crate::spec::Spec;
 use crate::spec::lock::{LockedPackaging, LockedSource};
-use crate::spec::model::{Binary, Changes, Package, Packaging, PackagingText, Source};
+use crate::spec::model::{Binary, Changes, Package, Packaging, PackagingText, Portability, Source};
 
 /// A binary package that a source builds, and the virtual ones it stands for.
 #[derive(Debug, Clone)]
 pub struct Offered {
     pub name: PackageName,
     pub provides: Vec<PackageName>,
+    /// Whether it is of no architecture, so that it is built once for all of them.
+    pub all: bool,
 }
 
 /// What a source's packaging, its own or generated, says.
@@ -52,7 +54,8 @@ pub fn archive_packaging(
             continue;
         }
         let provides = provided(&binary.provides)?;
-        binaries.push(Offered { name: binary.name.clone(), provides });
+        let all = is_all(&binary.architecture, architecture);
+        binaries.push(Offered { name: binary.name.clone(), provides, all });
     }
     Ok(Declared {
         version: locked.version.parse().map_err(|error| format!("{error}"))?,
@@ -80,7 +83,8 @@ pub fn locked_packaging(
             && restriction_holds(&binary.profiles, architecture, profiles)?
         {
             let provides = provided(&binary.provides)?;
-            binaries.push(Offered { name: binary.name.clone(), provides });
+            let all = is_all(&binary.architecture, architecture);
+            binaries.push(Offered { name: binary.name.clone(), provides, all });
         }
     }
     Ok(Declared {
@@ -135,6 +139,7 @@ pub fn own_packaging(
             name: name.parse().map_err(|error| in_control(format!("{error}")))?,
             provides: provided(paragraph.get("Provides").unwrap_or_default())
                 .map_err(&in_control)?,
+            all: is_all(field, architecture),
         });
     }
     Ok(Declared { version: entry.version, relations, binaries })
@@ -184,7 +189,9 @@ pub fn generated_packaging(
         check_relations(package, binary)?;
         let provides = binary.relations.get("provides").map(|items| items.join(", "));
         let provides = provided(&provides.unwrap_or_default()).unwrap_or_default();
-        Ok(Offered { name: binary.name.clone(), provides })
+        let portability = binary.architecture.unwrap_or(package.build.architecture);
+        let all = portability == Portability::All;
+        Ok(Offered { name: binary.name.clone(), provides, all })
     };
     let binaries = packaging::binaries(package).iter().map(offered).collect::<Result<_, _>>()?;
     Ok(Declared { version: parsed, relations: BTreeMap::new(), binaries })
@@ -343,6 +350,12 @@ fn provided(text: &str) -> Result<Vec<PackageName>, String> {
         text.split(',').map(str::trim).filter(|item| !item.contains("${")).collect();
     let provides: Dependencies = known.join(", ").parse().map_err(|error| format!("{error}"))?;
     Ok(provides.0.into_iter().flat_map(|item| item.0).map(|relation| relation.name).collect())
+}
+
+/// Whether a package with this `Architecture` field, which a build for `architecture` makes, is one
+/// of no architecture.
+fn is_all(field: &str, architecture: &Architecture) -> bool {
+    !architectures_hold(field, architecture)
 }
 
 /// Whether a build for `architecture` makes a package with this `Architecture` field (Debian

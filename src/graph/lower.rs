@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::derivation::{self, Derivation, RootIndex};
-use super::draft::Draft;
+use super::draft::{Draft, Makes};
 use super::source::Lowered;
 use super::{Graph, Node, Origin, PackageOrigin, edges};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model;
+use crate::spec::model::{self, Extended, Package};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -18,17 +18,20 @@ use crate::spec::release::Root;
 /// Everything that is wrong with the packages, all at once: missing pins, fields that packaging
 /// needs, contradictions between spec and packaging, cycles.
 pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
-    let architecture = architecture(spec).map_err(|error| vec![error])?;
-    let (roots, mut errors) = partition(
-        spec.release
-            .roots
-            .iter()
-            .map(|(name, root)| Ok((name.as_str(), lower_root(name, root, lock, architecture)?))),
-    );
-    let roots: BTreeMap<&str, Node> = roots.into_iter().collect();
+    let architectures = &spec.release.architectures;
+    let all_roots = spec.release.roots.iter().flat_map(|(name, root)| {
+        architectures.iter().map(move |architecture| (name, root, architecture))
+    });
+    let (roots, mut errors) = partition(all_roots.map(|(name, root, architecture)| {
+        Ok(((name.as_str(), architecture), lower_root(name, root, lock, architecture)?))
+    }));
+    let roots: BTreeMap<(&str, &Architecture), Node> = roots.into_iter().collect();
     let (drafts, wrong) = partition(
-        spec.packages.iter().map(|package| Draft::new(package, spec, lock, architecture)),
+        spec.packages
+            .iter()
+            .map(|package| builds(package, spec, lock).map_err(|error| package.told(error))),
     );
+    let drafts: Vec<Draft<'_>> = drafts.into_iter().flatten().collect();
     errors.extend(wrong);
     errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
         |module| {
@@ -36,6 +39,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
                 .hint("`perestroika lock` pins it")
         },
     ));
+    errors.extend(moved(spec, lock));
     // What was drafted already said which of its own sources is missing.
     errors.extend(
         spec.unpinned
@@ -66,7 +70,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
     let mut ids: BTreeMap<usize, DerivationId> = BTreeMap::new();
     for index in edges.order {
         let draft = &drafts[index];
-        let root = add(roots[draft.root].clone());
+        let root = add(roots[&(draft.root, draft.architecture)].clone());
         let mut source = |lowered: &Lowered| {
             let Lowered { derivation, origin } = lowered.clone();
             add(node(Derivation::Source(derivation), origin))
@@ -78,7 +82,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         };
         let mut dependencies: Vec<_> = edges.needs[index].iter().map(|need| ids[need]).collect();
         dependencies.sort_unstable();
-        ids.insert(index, add(lower_package(draft, architecture, root, sources, dependencies)));
+        ids.insert(index, add(lower_package(draft, root, sources, dependencies)));
     }
     let mut packages: Vec<_> = ids.into_values().collect();
     packages.sort_unstable();
@@ -92,6 +96,22 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         Origin::Release,
     ));
     Ok(Graph::new(ordered.iter().filter_map(|id| nodes.remove(id)).collect()))
+}
+
+/// What of the releases that are extended is not in the state that is pinned: what was locked
+/// together is evaluated together.
+fn moved(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
+    let wrong = |extended: &Extended| {
+        let Extended { folder, span, digest, lock: _ } = extended;
+        let (message, label) = match lock.extends.get(folder) {
+            Some(pinned) if pinned == digest => return None,
+            Some(_) => (format!("`{folder}` has changed since it was pinned"), "its specs or lock"),
+            None => (format!("the extended release `{folder}` is not pinned"), ""),
+        };
+        let error = Diagnostic::new("stale-lock", message).at(span.clone(), label);
+        Some(error.hint("`perestroika lock` takes it over as it is now"))
+    };
+    spec.extends.iter().filter_map(wrong).collect()
 }
 
 fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {
@@ -110,15 +130,29 @@ fn node(derivation: Derivation, origin: Origin) -> Node {
     Node { id: derivation.id(), derivation, origin }
 }
 
-fn architecture(spec: &Spec) -> Result<&Architecture, Diagnostic> {
-    match spec.release.architectures.as_slice() {
-        [one] => Ok(one),
-        _ => Err(Diagnostic::new(
-            "unsupported",
-            "this version builds releases of exactly one architecture",
-        )
-        .hint("release.toml: `architectures = [\"amd64\"]`")),
+/// The builds of a package: one for each of its architectures that it makes anything for. The
+/// first also makes the packages of no architecture.
+fn builds<'a>(
+    package: &'a Package,
+    spec: &'a Spec,
+    lock: &Lock,
+) -> Result<Vec<Draft<'a>>, Diagnostic> {
+    let wanted = |architecture: &&Architecture| {
+        package.architectures.is_empty() || package.architectures.contains(architecture)
+    };
+    let mut drafts = Vec::new();
+    for architecture in spec.release.architectures.iter().filter(wanted) {
+        let makes = if drafts.is_empty() { Makes::Everything } else { Makes::OfArchitecture };
+        let package = package.for_architecture(architecture);
+        drafts.push(Draft::new(package, spec, lock, architecture, makes)?);
     }
+    // A build that makes nothing is one only where it is all there is: then it says so.
+    if drafts.iter().any(|draft| !draft.binaries.is_empty()) {
+        drafts.retain(|draft| !draft.binaries.is_empty());
+    } else {
+        drafts.truncate(1);
+    }
+    Ok(drafts)
 }
 
 fn lower_root(
@@ -171,7 +205,6 @@ struct Sources {
 
 fn lower_package(
     draft: &Draft<'_>,
-    architecture: &Architecture,
     root: DerivationId,
     Sources { own, packaging, extra }: Sources,
     dependencies: Vec<DerivationId>,
@@ -183,7 +216,7 @@ fn lower_package(
     let derivation = derivation::Package {
         name: package.name.clone(),
         version: draft.version.clone(),
-        architecture: architecture.clone(),
+        architecture: draft.architecture.clone(),
         source: own,
         packaging,
         patches: package.patches.iter().map(|patch| lower_patch(&patch.value)).collect(),
@@ -200,7 +233,7 @@ fn lower_package(
         binaries: draft.binaries.iter().map(|binary| binary.name.clone()).collect(),
         files: draft.files.clone(),
         changelog: draft.changelog.clone(),
-        script: package.build.script.clone(),
+        script: draft.script.to_owned(),
         environment: draft.environment.clone(),
         profiles: draft.profiles.iter().cloned().collect(),
         outputs: package.build.outputs.clone(),

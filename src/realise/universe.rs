@@ -10,7 +10,7 @@ use super::world::World;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::{self, BinaryPackage};
 use crate::archive::deb::solver::{self, Universe};
-use crate::base::{DerivationId, Digest, Json, PackageName};
+use crate::base::{Architecture, DerivationId, Digest, Json, PackageName};
 use crate::graph::derivation::{Derivation, Package, Root, RootIndex};
 use crate::graph::{Graph, Origin};
 
@@ -172,7 +172,10 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
                     file: output.file.clone(),
                     reason: error.to_string(),
                 })?;
-        if !is_kept_out(package, &binary.name) {
+        // A closure may have builds for other architectures, for their packages of none.
+        let fits = binary.architecture == package.architecture
+            || binary.architecture == Architecture::all();
+        if fits && !is_kept_out(package, &binary.name) {
             found.push(Arc::new(binary));
         }
     }

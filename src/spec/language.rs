@@ -267,6 +267,7 @@ const NATIVES: &[(&str, &str)] = &[
         "dir(path)",
         "A folder of the release as a source. It is hashed whenever a spec is evaluated.",
     ),
+    ("prev(name)", "The package of that name in the layer below: what an overlay changes."),
     ("archive(name)", "A source package of the pinned archive as a source."),
     (
         "recipe(fields)",
@@ -278,6 +279,10 @@ const NATIVES: &[(&str, &str)] = &[
 
 const METHODS: &[(&str, &str)] = &[
     ("with(fields)", "The package with these fields in place of what they were."),
+    (
+        "on(architecture, fields)",
+        "The package with these fields in place of what they were, on one architecture only.",
+    ),
     ("add(fields)", "The package with more in its lists and maps: `.add(#{ patches: [\"…\"] })`."),
 ];
 

@@ -4,6 +4,7 @@
 mod api;
 mod document;
 mod engine;
+mod extends;
 pub mod language;
 mod load;
 pub mod loader;

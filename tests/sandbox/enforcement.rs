@@ -1,6 +1,9 @@
 //! Whether limits are enforced as demanded: by a control group, or by whatever can be had.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use crate::modes;
@@ -92,4 +95,46 @@ fn with_version_1_a_user_is_told_which_folders_to_hand_over() {
             assert!(error.contains(words), "{words}: {error}");
         }
     });
+}
+
+/// The release, the store and the configuration are the user's own; nothing is fetched, as the
+/// refusal comes before anything else.
+#[test]
+fn a_build_is_refused_where_the_flag_or_the_configuration_demands_what_is_not_there() {
+    if !first_version() {
+        let name = "enforcement::a_build_is_refused";
+        return modes::left_out(name, "version 1 is not mounted");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("for everybody");
+    let program = modes::reachable(&modes::program(), folder.path());
+    let single = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/single");
+    let copied = Command::new("cp").arg("-R").args([single, at("single")]).status();
+    assert!(copied.expect("coreutils").success());
+    fs::create_dir_all(at("strict/perestroika")).expect("a folder");
+    fs::create_dir(at("none")).expect("a folder");
+    fs::write(at("strict/perestroika/config.toml"), "require_limits = \"cgroup\"\n")
+        .expect("a file");
+    for (configuration, flags) in
+        [("none", &["--require-limits", "cgroup"][..]), ("strict", &[][..])]
+    {
+        let user = modes::become_user();
+        let output = Command::new(user[0])
+            .args(&user[1..])
+            .arg(&program)
+            .arg("--store")
+            .args([at("store"), "build".into(), at("single")])
+            .arg("--offline")
+            .args(flags)
+            .env("XDG_CONFIG_HOME", at(configuration))
+            .env_remove("XDG_RUNTIME_DIR")
+            .output()
+            .expect("util-linux");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("a control group must hold builds to their limits"), "{said}");
+        assert!(said.contains("`chown "), "{said}");
+        assert!(!at("single/out").exists());
+    }
 }

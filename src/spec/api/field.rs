@@ -424,8 +424,16 @@ pub(in crate::spec) fn builder(
     at: &Shape,
     errors: &mut Vec<Diagnostic>,
 ) -> Builder {
-    const KEYS: [&str; 7] =
-        ["packaging", "needs", "files", "script", "outputs", "depends", "architecture"];
+    const KEYS: [&str; 8] = [
+        "packaging",
+        "needs",
+        "files",
+        "script",
+        "script_any",
+        "outputs",
+        "depends",
+        "architecture",
+    ];
     let mut builder = Builder {
         name: module.to_owned(),
         packaging: Packaging::Generated,
@@ -434,6 +442,7 @@ pub(in crate::spec) fn builder(
         architecture: Portability::Any,
         files: BTreeMap::new(),
         script: String::new(),
+        script_any: None,
         outputs: Vec::new(),
     };
     let Some(mut entries) = Entries::new("recipe", value, at, &KEYS, errors) else {
@@ -452,9 +461,16 @@ pub(in crate::spec) fn builder(
     if let Some((name, value, at)) = entries.take("files") {
         builder.files = table(&name, value, &at, source_path, errors).unwrap_or_default();
     }
-    builder.script = entries
-        .text("script", plain, errors)
-        .unwrap_or_else(|| "dpkg-buildpackage -us -uc -b\n".to_owned());
+    match entries.text("script", plain, errors) {
+        Some(script) => {
+            builder.script = script;
+            builder.script_any = entries.text("script_any", plain, errors);
+        }
+        None => {
+            builder.script = "dpkg-buildpackage -us -uc -b\n".to_owned();
+            builder.script_any = Some("dpkg-buildpackage -us -uc -B\n".to_owned());
+        }
+    }
     builder.outputs = entries.texts("outputs", file_pattern, errors);
     if builder.outputs.is_empty() {
         builder.outputs = vec!["*.deb".to_owned(), "*.udeb".to_owned()];

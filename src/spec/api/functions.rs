@@ -39,6 +39,7 @@ pub(in crate::spec) fn register(engine: &mut Engine, host: &Host) {
     engine.register_fn("recipe", move |context: NativeCallContext, fields: Dynamic| {
         this.recipe(&context, fields)
     });
+    super::layer::register(engine, host);
     super::text::register(engine);
     super::source::register(engine, host);
     engine.register_fn("dedent", dedent);
@@ -64,7 +65,7 @@ impl Host {
     }
 
     /// Checks the fields of a map and puts them into `draft`.
-    fn apply(
+    pub(super) fn apply(
         &self,
         site: Site,
         name: &str,
@@ -93,7 +94,7 @@ impl Host {
             }
             how(&mut draft, name, field, &mut errors);
         }
-        self.state().errors.append(&mut errors);
+        self.state().errors.extend(errors.into_iter().map(|error| draft.told(error)));
         self.weigh(draft.weight(), &site.span)?;
         Ok(draft)
     }
@@ -169,7 +170,7 @@ impl Host {
     }
 }
 
-type Apply = fn(&mut Draft, &'static str, field::Field, &mut Vec<Diagnostic>);
+pub(super) type Apply = fn(&mut Draft, &'static str, field::Field, &mut Vec<Diagnostic>);
 
 /// `debian` for `stdlib/debian.rhai`.
 fn module_name(file: &ReleasePath) -> String {

@@ -4,7 +4,7 @@
 use rhai::EvalAltResult;
 
 use super::Host;
-use crate::base::{Diagnostic, Digest, ReleasePath, Span};
+use crate::base::{Diagnostic, Digest, ReleaseFolder, ReleasePath, Span};
 use crate::spec::model::{Located, Patch, Patched};
 
 /// The largest patch, in bytes.
@@ -25,7 +25,7 @@ impl Host {
         let mut good = true;
         for Located { value: path, span } in paths {
             let span = span.unwrap_or_else(|| whole.clone());
-            match self.named(&path) {
+            match self.named(&span.file.folder(), &path) {
                 Ok(patches) => found.extend(
                     patches.into_iter().map(|value| Located { value, span: Some(span.clone()) }),
                 ),
@@ -39,15 +39,19 @@ impl Host {
         Ok(good.then_some(found))
     }
 
-    fn named(&self, path: &str) -> Result<Vec<Patch>, Diagnostic> {
-        let bad_path = |path: &str| Diagnostic::new("bad-path", format!("`{path}` is no path"));
-        let file: ReleasePath = path.parse().map_err(|_| bad_path(path))?;
+    fn named(&self, release: &ReleaseFolder, path: &str) -> Result<Vec<Patch>, Diagnostic> {
+        let below = |path: &str| match path.parse::<ReleasePath>() {
+            Ok(path) => Ok(release.path(&path)),
+            Err(error) => Err(Diagnostic::new("bad-path", error.to_string())),
+        };
+        let file = below(path)?;
         let loader = &self.world.loader;
         let alone = match loader.read(&file, MAX_PATCH) {
             Ok(bytes) => return Ok(vec![patch(file, None, &bytes)?]),
             Err(error) => Diagnostic::new("unreadable", error.to_string()),
         };
-        let series: ReleasePath = format!("{path}/series").parse().map_err(|_| bad_path(path))?;
+        let path = path.trim_end_matches('/');
+        let series = below(&format!("{path}/series"))?;
         let Ok(text) = loader.read(&series, crate::spec::loader::MAX_TEXT) else {
             return Err(alone
                 .hint("it is a patch, or a folder with a `series` that names patches beside it"));
@@ -67,8 +71,7 @@ impl Host {
                 let message = format!("`{series}` names more than {MAX_SERIES} patches");
                 return Err(Diagnostic::new("limit", message));
             }
-            let file = format!("{path}/{name}");
-            let file: ReleasePath = file.parse().map_err(|_| bad_path(&file))?;
+            let file = below(&format!("{path}/{name}"))?;
             let bytes = loader
                 .read(&file, MAX_PATCH)
                 .map_err(|error| Diagnostic::new("unreadable", error.to_string()))?;

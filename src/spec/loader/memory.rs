@@ -1,17 +1,29 @@
 use std::collections::BTreeMap;
 
 use super::ignore::{self, Ignore, Kind};
-use super::{Dir, Error, Loader, is_spec};
-use crate::base::{Digest, ReleasePath, Tree, TreeEntry, TreeKind};
+use super::{Dir, Error, Loader, is_module, is_spec};
+use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
-/// A release that is nowhere but in memory: file contents by path.
+/// A release, and those that it extends, that are nowhere but in memory: file contents by path.
 #[derive(Debug, Clone, Default)]
 pub struct Memory(pub BTreeMap<ReleasePath, Vec<u8>>);
 
+impl Memory {
+    /// The files of a folder that are `wanted`.
+    fn texts(&self, folder: &ReleaseFolder, wanted: fn(&ReleasePath) -> bool) -> Vec<ReleasePath> {
+        let counts = |path: &&ReleasePath| wanted(path) && path.folder() == *folder;
+        self.0.keys().filter(counts).cloned().collect()
+    }
+}
+
 impl Loader for Memory {
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
-        Ok(self.0.keys().filter(|path| is_spec(path)).cloned().collect())
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        Ok(self.texts(folder, is_spec))
+    }
+
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        Ok(self.texts(folder, is_module))
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {

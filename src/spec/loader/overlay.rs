@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Dir, Error, Folder, Loader, is_spec};
-use crate::base::ReleasePath;
+use super::{Dir, Error, Folder, Loader, is_module, is_spec};
+use crate::base::{ReleaseFolder, ReleasePath};
 
 /// A release folder as an editor sees it: texts that are not saved count in place of the files.
 #[derive(Debug, Clone)]
@@ -21,15 +21,29 @@ impl Overlay {
     pub fn new(below: Folder, texts: BTreeMap<ReleasePath, Arc<str>>, dirs: Dirs) -> Self {
         Self { below, texts, dirs }
     }
+
+    /// `found` with the texts of a folder that are `wanted`.
+    fn with_texts(
+        &self,
+        mut found: Vec<ReleasePath>,
+        folder: &ReleaseFolder,
+        wanted: fn(&ReleasePath) -> bool,
+    ) -> Vec<ReleasePath> {
+        let counts = |path: &&ReleasePath| wanted(path) && path.folder() == *folder;
+        found.extend(self.texts.keys().filter(counts).cloned());
+        found.sort();
+        found.dedup();
+        found
+    }
 }
 
 impl Loader for Overlay {
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
-        let mut found = self.below.specs()?;
-        found.extend(self.texts.keys().filter(|path| is_spec(path)).cloned());
-        found.sort();
-        found.dedup();
-        Ok(found)
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        Ok(self.with_texts(self.below.specs(folder)?, folder, is_spec))
+    }
+
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        Ok(self.with_texts(self.below.modules(folder)?, folder, is_module))
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {

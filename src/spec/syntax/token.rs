@@ -157,6 +157,10 @@ impl Lexer<'_> {
                 self.skip(|c| c.is_alphanumeric() || c == '_');
                 Kind::Word
             }
+            '!' if is_not_in(rest) => {
+                self.at += 3;
+                Kind::Sign
+            }
             c if c.is_ascii_punctuation() => {
                 let sign = SIGNS.iter().find(|sign| rest.starts_with(**sign));
                 self.at += sign.map_or(1, |sign| sign.len());
@@ -318,6 +322,12 @@ impl Lexer<'_> {
             }
         }
     }
+}
+
+/// Whether the operator `!in` comes next.
+fn is_not_in(rest: &str) -> bool {
+    let behind = rest.strip_prefix("!in").map(|rest| rest.chars().next());
+    behind.is_some_and(|next| !next.is_some_and(|c| c.is_alphanumeric() || c == '_'))
 }
 
 /// Whether `#"` comes next, with as many `#` as anyone would write.
