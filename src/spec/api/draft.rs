@@ -200,7 +200,7 @@ impl Draft {
         let mut build = build;
         if let Some(Builder { packaging: Packaging::Other(other), .. }) = &mut build {
             let span = spans.get("build").cloned();
-            *other = Box::new(settle(Located { value: Source::clone(other), span })?.value);
+            **other = settle(Located { value: Source::clone(other), span })?.value;
         }
         let package = Package {
             name,
