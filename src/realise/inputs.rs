@@ -1,24 +1,31 @@
 //! The folder a build finds its inputs in: script, source, injected files.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::error::{Error, Result};
+use super::sources;
 use super::world::World;
-use crate::base::{Digest, HostPath, ReleasePath, Tree, TreeKind};
+use crate::base::{HostPath, ReleasePath};
 use crate::fetch::PoolFile;
 use crate::graph::derivation::{Package, Source};
 use crate::graph::{Node, Origin};
+
+/// A source, and where it comes from.
+pub type Placed<'a> = (&'a Node, &'a Source);
 
 /// What a build is made of.
 pub struct Inputs<'a> {
     pub package: &'a Package,
     /// The package's source.
-    pub source: (&'a Node, &'a Source),
+    pub source: Placed<'a>,
     /// The source whose `debian/` folder is laid over it.
-    pub packaging: Option<(&'a Node, &'a Source)>,
+    pub packaging: Option<Placed<'a>>,
+    /// Other sources, by the path they are put at.
+    pub extra: BTreeMap<&'a str, Placed<'a>>,
     /// Where each patch of the package lies in the release.
     pub patches: &'a [ReleasePath],
     pub script: &'a str,
@@ -27,7 +34,7 @@ pub struct Inputs<'a> {
 /// Fills the empty folder `to` with what [`super::script`] expects. Everything in it is a copy: a
 /// build that could write to it would not reach the store's objects.
 pub fn prepare(world: &World<'_>, inputs: &Inputs<'_>, to: &HostPath) -> Result<()> {
-    let Inputs { package, source, packaging, patches, script } = inputs;
+    let Inputs { package, source, packaging, extra, patches, script } = inputs;
     write(&to.join("build"), script.as_bytes())?;
     if !package.changelog.is_empty() {
         write(&to.join("changelog"), package.changelog.as_bytes())?;
@@ -43,37 +50,27 @@ pub fn prepare(world: &World<'_>, inputs: &Inputs<'_>, to: &HostPath) -> Result<
         }
     }
     for (patch, path) in package.patches.iter().zip(*patches) {
-        let bytes = read(&world.folder.join(path.as_str()), &patch.digest)?;
+        let bytes = sources::read_file(&world.folder.join(path.as_str()), &patch.digest)?;
         let target = to.join("patches").join(&patch.name);
         make_parent(&target)?;
         write(&target, &bytes)?;
         // The action names it by its digest: whoever reads that finds it here.
         world.store.put(&bytes)?;
     }
-    if let Some((node, packaging)) = packaging {
-        place(world, node, packaging, &to.join("packaging"))?;
+    place(world, *source, &to.join("source"))?;
+    sources::place_pristine(world, source.1, &to.join("upstream"))?;
+    if let Some(packaging) = packaging {
+        place(world, *packaging, &to.join("packaging"))?;
     }
-    place(world, source.0, source.1, &to.join("source"))
+    for (index, source) in extra.values().enumerate() {
+        place(world, *source, &to.join("extra").join(index.to_string()))?;
+    }
+    Ok(())
 }
 
-/// Puts the files of a source into a new folder.
-fn place(world: &World<'_>, node: &Node, source: &Source, folder: &HostPath) -> Result<()> {
+fn place(world: &World<'_>, (node, source): Placed<'_>, folder: &HostPath) -> Result<()> {
     make_folder(folder)?;
-    match (source, &node.origin) {
-        (Source::Debian { files, .. }, Origin::Archive { archive, .. }) => {
-            let wanted = wanted(node, source);
-            let objects =
-                world.upstream.files(world.store, archive, &wanted, &|_| {}, world.cancel)?;
-            for (file, object) in files.iter().zip(objects) {
-                copy_object(world, &object, &folder.join(&file.name))?;
-            }
-            Ok(())
-        }
-        (Source::Tree { .. }, Origin::Dir { path, tree }) => {
-            copy_tree(tree, &world.folder.join(path.as_str()), folder)
-        }
-        _ => Err(Error::Unpinned { what: format!("source {}", node.id) }),
-    }
+    sources::place(world, node, source, folder)
 }
 
 /// The files of its archive's pool that a source consists of.
@@ -89,64 +86,24 @@ pub fn wanted(node: &Node, source: &Source) -> Vec<PoolFile> {
         .collect()
 }
 
-/// Copies the files of `tree` and checks each against its digest while it is copied: what was
-/// evaluated is what is built, whatever happens to the folder meanwhile.
-fn copy_tree(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
-    for entry in tree.entries() {
-        let target = to.join(&entry.path);
-        make_parent(&target)?;
-        let (digest, mode) = match &entry.kind {
-            TreeKind::File(digest) => (digest, 0o644),
-            TreeKind::Executable(digest) => (digest, 0o755),
-            TreeKind::Link(link) => {
-                symlink(link, &target).map_err(at("create", &target))?;
-                continue;
-            }
-        };
-        write(&target, &read(&from.join(&entry.path), digest)?)?;
-        set_mode(&target, mode)?;
-    }
-    Ok(())
-}
-
-/// The bytes of a file of the release, which are still those that were evaluated.
-fn read(path: &HostPath, expected: &Digest) -> Result<Vec<u8>> {
-    if !fs::symlink_metadata(path).is_ok_and(|there| there.is_file()) {
-        return Err(Error::SourceGone { path: path.to_string() });
-    }
-    let bytes = fs::read(path).map_err(at("read", path))?;
-    let actual = Digest::of(&bytes);
-    if actual != *expected {
-        return Err(Error::SourceMoved { path: path.to_string(), expected: *expected, actual });
-    }
-    Ok(bytes)
-}
-
-fn copy_object(world: &World<'_>, digest: &Digest, to: &HostPath) -> Result<()> {
-    let mut from = world.store.open_sound(digest)?;
-    let mut file = File::create(to).map_err(at("create", to))?;
-    std::io::copy(&mut from, &mut file).map_err(at("write", to))?;
-    set_mode(to, 0o644)
-}
-
-fn make_parent(path: &HostPath) -> Result<()> {
+pub(super) fn make_parent(path: &HostPath) -> Result<()> {
     match path.as_path().parent() {
         Some(parent) => make_folder(&HostPath::new(parent)),
         None => Ok(()),
     }
 }
 
-fn make_folder(path: &HostPath) -> Result<()> {
+pub(super) fn make_folder(path: &HostPath) -> Result<()> {
     fs::create_dir_all(path).map_err(at("create", path))
 }
 
-fn write(path: &HostPath, bytes: &[u8]) -> Result<()> {
+pub(super) fn write(path: &HostPath, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(at("create", path))?;
     file.write_all(bytes).map_err(at("write", path))?;
     set_mode(path, 0o644)
 }
 
-fn set_mode(path: &HostPath, mode: u32) -> Result<()> {
+pub(super) fn set_mode(path: &HostPath, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("change mode of", path))
 }
 

@@ -18,6 +18,7 @@ mod package;
 pub mod record;
 mod request;
 mod script;
+mod sources;
 pub mod universe;
 pub mod upstream;
 pub mod world;
