@@ -9,7 +9,7 @@ use super::{Graph, Node, Origin, PackageOrigin, edges};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model::{Extended, Package};
+use crate::spec::model::{self, Extended, Package};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -75,11 +75,14 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
             let Lowered { derivation, origin } = lowered.clone();
             add(node(Derivation::Source(derivation), origin))
         };
-        let extra = draft.extra.iter().map(|(path, one)| (path.clone(), source(one))).collect();
-        let source = source(&draft.source);
+        let sources = Sources {
+            extra: draft.extra.iter().map(|(path, one)| (path.clone(), source(one))).collect(),
+            packaging: draft.packaging.as_ref().map(&mut source),
+            own: source(&draft.source),
+        };
         let mut dependencies: Vec<_> = edges.needs[index].iter().map(|need| ids[need]).collect();
         dependencies.sort_unstable();
-        ids.insert(index, add(lower_package(draft, root, (source, extra), dependencies)));
+        ids.insert(index, add(lower_package(draft, root, sources, dependencies)));
     }
     let mut packages: Vec<_> = ids.into_values().collect();
     packages.sort_unstable();
@@ -193,10 +196,17 @@ fn lower_root(
     Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
 }
 
+/// The nodes of a package's sources.
+struct Sources {
+    own: DerivationId,
+    packaging: Option<DerivationId>,
+    extra: BTreeMap<String, DerivationId>,
+}
+
 fn lower_package(
     draft: &Draft<'_>,
     root: DerivationId,
-    (source, extra): (DerivationId, BTreeMap<String, DerivationId>),
+    Sources { own, packaging, extra }: Sources,
     dependencies: Vec<DerivationId>,
 ) -> Node {
     let package = draft.package;
@@ -207,7 +217,9 @@ fn lower_package(
         name: package.name.clone(),
         version: draft.version.clone(),
         architecture: draft.architecture.clone(),
-        source,
+        source: own,
+        packaging,
+        patches: package.patches.iter().map(|patch| lower_patch(&patch.value)).collect(),
         extra,
         root,
         dependencies,
@@ -236,7 +248,19 @@ fn lower_package(
             .map(|binary| (binary.name.clone(), binary.provides.clone()))
             .collect(),
         resources: package.resources.clone(),
+        patches: package.patches.iter().map(|patch| patch.value.path.clone()).collect(),
         without_tests: package.without_tests.clone(),
     };
     node(Derivation::Package(Box::new(derivation)), Origin::Package(origin))
+}
+
+fn lower_patch(patch: &model::Patch) -> derivation::Patch {
+    derivation::Patch {
+        name: patch.name.clone(),
+        digest: patch.digest,
+        to: match patch.to {
+            model::Patched::Source => derivation::Patched::Source,
+            model::Patched::Packaging => derivation::Patched::Packaging,
+        },
+    }
 }
