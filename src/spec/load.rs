@@ -259,13 +259,9 @@ fn pins(lock: Option<&Lock>, extends: &[Extended]) -> Lock {
 
 /// What the lock does not pin, each once.
 fn unpinned(remotes: &[Located<Remote>], pins: &Lock) -> Vec<Located<Remote>> {
-    let mut missing: Vec<Located<Remote>> = Vec::new();
-    for remote in remotes.iter().filter(|remote| !remote.value.is_pinned(pins)) {
-        if !missing.iter().any(|known| known.value == remote.value) {
-            missing.push(remote.clone());
-        }
-    }
-    missing
+    let mut known = BTreeSet::new();
+    let missing = remotes.iter().filter(|remote| !remote.value.is_pinned(pins));
+    missing.filter(|remote| known.insert(&remote.value)).cloned().collect()
 }
 
 fn twice(first: &Package, second: &Package) -> Diagnostic {

@@ -63,7 +63,7 @@ pub struct Download {
 }
 
 /// A source outside of the release, which the lock pins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remote {
     /// A commit of a git repository.
     Git {
