@@ -48,7 +48,7 @@ pub(super) fn above(
     loader: Arc<dyn Loader>,
     lock: Option<&Lock>,
     specs: Specs,
-) -> Result<(World, Vec<(String, ReleasePath, String)>), Vec<Diagnostic>> {
+) -> Result<(World, Vec<Module>), Vec<Diagnostic>> {
     let (mut stack, _) = evaluated(loader, lock, specs, Top::Expression)?;
     if !stack.errors.is_empty() {
         return Err(stack.errors);
@@ -56,6 +56,9 @@ pub(super) fn above(
     let modules = std::mem::take(&mut stack.modules);
     Ok((stack.world(false), modules))
 }
+
+/// A stdlib module: its name, file and text.
+type Module = (String, ReleasePath, String);
 
 /// Which specs are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
