@@ -1,6 +1,6 @@
 //! `build`: a release, or some of its packages and what they need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::hint;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
-use crate::base::HostPath;
+use crate::base::{Architecture, DerivationId, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
 use crate::realise::driver::{self, Options, Report};
@@ -59,6 +59,9 @@ fn build(
     let graph = release.graph().map_err(early)?;
     release.check_pins().map_err(early)?;
     let wanted = select(&graph, names).map_err(early)?;
+    if !arguments.dry_run {
+        check_architectures(&graph, &wanted).map_err(early)?;
+    }
     let mut machine = Machine::open(&release, global).map_err(early)?;
     if !arguments.dry_run {
         let config = Config::load().map_err(early)?;
@@ -138,6 +141,26 @@ fn build(
         None => Ok(told.document()),
         Some(failure) => Err((told.document(), failure)),
     }
+}
+
+/// Refuses what this machine could not run: neither the build root's tools nor what is built.
+fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Failure> {
+    let all = wanted.iter().flat_map(|id| graph.closure(*id).into_iter().chain([*id]));
+    let packages = all.filter_map(|id| graph.node(id)?.derivation.package());
+    let foreign = packages.filter(|package| !machine::runs(&package.architecture));
+    let mut names: BTreeMap<&Architecture, BTreeSet<&str>> = BTreeMap::new();
+    for package in foreign {
+        names.entry(&package.architecture).or_default().insert(package.name.as_str());
+    }
+    let failures = names.into_iter().map(|(architecture, names)| {
+        let message = format!("this machine cannot run programs of architecture `{architecture}`");
+        let count = report::count(names.len(), "package");
+        let first = names.first().copied().unwrap_or_default();
+        Failure::new(Kind::Machine, "architecture", message)
+            .because(format!("{count} would be built for it: `{first}` first"))
+            .hint("build on a machine of that architecture; `architectures` in release.toml says what a release is built for")
+    });
+    failures.reduce(Failure::and).map_or(Ok(()), Err)
 }
 
 fn options(arguments: &Build) -> Options {

@@ -32,9 +32,13 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
         let width = wanted.iter().map(|(_, package)| package.name.as_str().len()).max();
         for (node, package) in &wanted {
             let width = width.unwrap_or_default();
+            let architecture = match spec.architectures.as_slice() {
+                [_] => String::new(),
+                _ => format!("  {}", package.architecture),
+            };
             let _ = writeln!(
                 text,
-                "  {:width$}  {}  {}",
+                "  {:width$}  {}  {}{architecture}",
                 package.name,
                 node.id.short(),
                 package.version

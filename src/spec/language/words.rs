@@ -121,6 +121,12 @@ pub const PARTS: &[(&str, &[Part])] = &[
                 "Files put into the source folder before the build, by path there.",
             ),
             ("script", "a string", "The shell script that builds, run with `sh -e`."),
+            (
+                "script_any",
+                "a string",
+                "The same for the release's other architectures, where the packages of no \
+                 architecture are left out: `dpkg-buildpackage -B`.",
+            ),
             ("outputs", "a list of strings", "Patterns of the files it leaves: `\"*.deb\"`."),
         ],
     ),
