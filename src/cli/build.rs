@@ -122,6 +122,8 @@ fn build(
     output.summary(&told.table());
     let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
     let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
+    let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
+    let kept = recipe.map_or(Ok(()), |recipe| world.store.put_json(&recipe).map(drop));
     let registered = world.store.register_release(&BuiltRelease {
         folder: folder.clone(),
         name: spec.name.clone(),
@@ -135,7 +137,7 @@ fn build(
     let failures = [
         told.failure(),
         exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
-        registered.err().map(|error| Failure::error(Kind::Machine, "store", &error)),
+        kept.and(registered).err().map(|error| Failure::error(Kind::Machine, "store", &error)),
     ];
     match failures.into_iter().flatten().reduce(Failure::and) {
         None => Ok(told.document()),
@@ -165,8 +167,8 @@ fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Fai
 
 fn options(arguments: &Build) -> Options {
     let cores = machine::processors();
-    let jobs = arguments.jobs.map_or(cores.len().clamp(1, 2), |jobs| jobs as usize);
-    let jobs = NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN);
+    let jobs = arguments.jobs.and_then(|jobs| NonZeroUsize::new(jobs as usize));
+    let jobs = jobs.unwrap_or_else(default_jobs);
     let cores = match arguments.cores {
         Some(most) => cores.into_iter().take(most as usize).collect(),
         None => cores,
@@ -176,6 +178,11 @@ fn options(arguments: &Build) -> Options {
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         allowance: Allowance::of_machine(cores, jobs),
     }
+}
+
+/// How many packages are built at once where nothing is said.
+pub fn default_jobs() -> NonZeroUsize {
+    NonZeroUsize::new(machine::processors().len().clamp(1, 2)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What a build does without any flag.

@@ -4,11 +4,14 @@ mod add;
 mod address;
 mod arguments;
 mod build;
+mod cascade;
+mod changes;
 mod check;
 
 mod completions;
 mod config;
 mod context;
+mod diff;
 mod doctor;
 mod eval;
 mod failure;
@@ -23,7 +26,9 @@ mod output;
 mod progress;
 pub mod render;
 mod report;
+mod revision;
 mod status;
+mod why;
 
 use std::process::ExitCode;
 
@@ -50,6 +55,8 @@ pub fn main() -> ExitCode {
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Why(command) => why::run(command, &arguments.global, &output),
+        Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),

@@ -4,6 +4,7 @@
 mod api;
 mod document;
 mod engine;
+pub mod expression;
 mod extends;
 pub mod language;
 mod load;
