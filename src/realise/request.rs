@@ -54,7 +54,13 @@ impl Room {
 /// so on in this order. A tarball is at `upstream/orig.tar.xz` (and so on) too, as it came.
 pub fn script(package: &Package, source: &Source, extra: &BTreeMap<&str, &Source>) -> String {
     let folder = folder(package);
-    let mut text = String::from("set -e\n");
+    let mut text = String::new();
+    if package.architecture.as_str() == "i386" {
+        // On an x86-64 kernel `uname` would tell of that: as on the distribution's builders, it
+        // tells of what is built for.
+        text.push_str("[ \"$(uname -m)\" != x86_64 ] || exec setarch i686 /bin/sh \"$0\"\n");
+    }
+    text.push_str("set -e\n");
     match source {
         Source::Debian { dsc, .. } => {
             text.push_str(&format!(
