@@ -97,6 +97,12 @@ pub enum Command {
                             It writes below DIR only, and only if DIR is new or empty: removing \
                             DIR undoes it.")]
     Init(Init),
+    /// Write a spec for a folder or a package of the archive, and pin it
+    #[command(after_help = "Examples:\n  perestroika add zlib\n  \
+                            perestroika add specs/demo ../my-project --copy\n\n\
+                            RELEASE is a folder with a release.toml. What the source says of itself \n\
+                            and what is only a guess is told apart; nothing is overwritten.")]
+    Add(Add),
     /// Check all that can be known without building: specs, pins, names, build roots, cycles
     #[command(after_help = "Example:\n  perestroika check specs/demo libxslt\n\n\
                             Exit code: 1 if anything is wrong, 3 if something could not be checked.")]
@@ -168,6 +174,22 @@ pub enum Distribution {
     Bookworm,
     /// Debian 13
     Trixie,
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Folders of sources, or names of the archive's source packages; and a release folder
+    #[arg(value_name = "RELEASE|WHAT", required = true)]
+    pub words: Vec<String>,
+    /// What the package is called, if not as its source says
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Copy a folder that lies outside of the release to its `src/NAME`
+    #[arg(long)]
+    pub copy: bool,
+    /// Only print what would be written
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

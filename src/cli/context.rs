@@ -28,7 +28,8 @@ use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
 use crate::store::Store;
 
-/// Release folders and other words: what is `.` or `..` or contains `/` is a folder.
+/// Release folders and other words: what is `.` or `..` or contains `/` is a folder, unless it is
+/// a URL.
 pub struct Named {
     /// The release folders named, or the nearest parent with a release.toml.
     pub releases: Vec<HostPath>,
@@ -38,8 +39,10 @@ pub struct Named {
 
 /// Tells release folders from names.
 pub fn named(words: &[String]) -> Result<Named, Failure> {
-    let (folders, names): (Vec<_>, Vec<_>) =
-        words.iter().cloned().partition(|word| word == "." || word == ".." || word.contains('/'));
+    let (folders, names): (Vec<_>, Vec<_>) = words.iter().cloned().partition(|word| {
+        // A URL names a pin.
+        word == "." || word == ".." || (word.contains('/') && !word.contains("://"))
+    });
     let releases = if folders.is_empty() {
         vec![nearest()?]
     } else {

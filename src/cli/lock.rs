@@ -101,6 +101,10 @@ fn write(folder: &HostPath, locked: &Locked) -> Result<(), Failure> {
 fn failed(folder: &HostPath, error: pin::Error) -> Failure {
     match error {
         pin::Error::Input(diagnostics) => Failure::in_release(folder, diagnostics),
+        pin::Error::Unreachable(diagnostic) => {
+            let failure = Failure::in_release(folder, vec![*diagnostic]);
+            Failure { kind: Kind::Machine, ..failure }
+        }
         error => {
             let (kind, code) = match &error {
                 pin::Error::Input(_) | pin::Error::Module(_) | pin::Error::Kept { .. } => {
@@ -111,9 +115,10 @@ fn failed(folder: &HostPath, error: pin::Error) -> Failure {
                 | pin::Error::Unreliable { .. }
                 | pin::Error::Index { .. }
                 | pin::Error::Encoding { .. } => (Kind::Result, "archive"),
-                pin::Error::System { .. } | pin::Error::Fetch(_) | pin::Error::Store(_) => {
-                    (Kind::Machine, "fetch")
-                }
+                pin::Error::Unreachable(_)
+                | pin::Error::System { .. }
+                | pin::Error::Fetch(_)
+                | pin::Error::Store(_) => (Kind::Machine, "fetch"),
             };
             Failure::error(kind, code, &error)
         }

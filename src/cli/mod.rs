@@ -1,5 +1,6 @@
 //! The command line: one file per command, one place that prints.
 
+mod add;
 mod address;
 mod arguments;
 mod build;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
     let output = Output::new(&arguments.global);
     let result = match &arguments.command {
         Command::Init(command) => init::run(command, &arguments.global, &output),
+        Command::Add(command) => add::run(command, &arguments.global, &output),
         Command::Check(command) => check::run(command, &arguments.global, &output),
         Command::Eval(command) => eval::run(command, &arguments.global, &output),
         Command::Lock(command) => lock::lock(command, &arguments.global, &output),
