@@ -273,6 +273,20 @@ const NATIVES: &[(&str, &str)] = &[
         "dir(path)",
         "A folder of the release as a source. It is hashed whenever a spec is evaluated.",
     ),
+    (
+        "git(url, rev)",
+        "A branch, tag or commit of a git repository as a source; it knows `.tag`, `.commits`, \
+         `.commit`, `.date` and `.log`. The lock pins the commit.",
+    ),
+    (
+        "tarball(urls, sha256)",
+        "An archive of files as a source, from a URL or the first of a list that has it. The hash \
+         may be left out: the lock pins it.",
+    ),
+    (
+        "file(place, sha256)",
+        "One file as a source: of the release, or from a URL as `tarball` takes it.",
+    ),
     ("prev(name)", "The package of that name in the layer below: what an overlay changes."),
     ("archive(name)", "A source package of the pinned archive as a source."),
     (
