@@ -40,7 +40,13 @@ pub fn outputs(package: &Package, sources: &Sources<'_>) -> Vec<String> {
 pub fn script(package: &Package, sources: &Sources<'_>) -> String {
     let makes = makes_source_package(package, sources);
     let folder = quote(&folder(package));
-    let mut text = String::from("set -e\n");
+    let mut text = String::new();
+    if package.architecture.as_str() == "i386" {
+        // On an x86-64 kernel `uname` would tell of that: as on the distribution's builders, it
+        // tells of what is built for.
+        text.push_str("[ \"$(uname -m)\" != x86_64 ] || exec setarch i686 /bin/sh \"$0\"\n");
+    }
+    text.push_str("set -e\n");
     match sources.own {
         Source::Debian { dsc, files } => {
             let dsc = quote(&format!("{INPUTS}/source/{dsc}"));
