@@ -1,6 +1,8 @@
 //! Spec and lock in, graph out: names become edges, packages become derivations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+
+use rayon::prelude::*;
 
 use super::derivation::{self, Derivation, RootIndex};
 use super::draft::Draft;
@@ -25,9 +27,12 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
             .map(|(name, root)| Ok((name.as_str(), lower_root(name, root, lock, architecture)?))),
     );
     let roots: BTreeMap<&str, Node> = roots.into_iter().collect();
-    let (drafts, wrong) = partition(
-        spec.packages.iter().map(|package| Draft::new(package, spec, lock, architecture)),
-    );
+    let drafts: Vec<_> = spec
+        .packages
+        .par_iter()
+        .map(|package| Draft::new(package, spec, lock, architecture))
+        .collect();
+    let (drafts, wrong) = partition(drafts.into_iter());
     errors.extend(wrong);
     errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
         |module| {
@@ -52,36 +57,23 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         return Err(errors);
     }
     let edges = edges::find(&drafts)?;
+    let lowered = lower_packages(drafts, &edges, &roots, architecture);
 
-    let mut nodes: BTreeMap<DerivationId, Node> = BTreeMap::new();
-    let mut ordered: Vec<DerivationId> = Vec::new();
-    let mut add = |node: Node| {
-        let id = node.id;
-        if nodes.insert(id, node).is_none() {
-            ordered.push(id);
-        }
-        id
-    };
-    let mut ids: BTreeMap<usize, DerivationId> = BTreeMap::new();
-    for index in edges.order {
-        let draft = &drafts[index];
-        let root = add(roots[draft.root].clone());
-        let mut source = |lowered: &Lowered| {
-            let Lowered { derivation, origin } = lowered.clone();
-            add(node(Derivation::Source(derivation), origin))
-        };
-        let extra = draft.extra.iter().map(|(path, one)| (path.clone(), source(one))).collect();
-        let source = source(&draft.source);
-        let mut dependencies: Vec<_> = edges.needs[index].iter().map(|need| ids[need]).collect();
-        dependencies.sort_unstable();
-        ids.insert(
-            index,
-            add(lower_package(draft, architecture, root, (source, extra), dependencies)),
-        );
-    }
-    let mut packages: Vec<_> = ids.into_values().collect();
+    let mut packages: Vec<_> = lowered.iter().map(|(_, package)| package.id).collect();
     packages.sort_unstable();
-    add(node(
+    let mut known = HashSet::new();
+    let mut ordered = Vec::with_capacity(2 * lowered.len() + roots.len() + 1);
+    for (sources, package) in lowered {
+        if let Some(root) = package.derivation.package().and_then(|package| {
+            roots.values().find(|root| root.id == package.root && known.insert(root.id))
+        }) {
+            ordered.push(root.clone());
+        }
+        ordered.extend(sources.into_iter().filter(|source| known.insert(source.id)));
+        known.insert(package.id);
+        ordered.push(package);
+    }
+    ordered.push(node(
         Derivation::Release(derivation::Release {
             name: spec.release.name.clone(),
             version: spec.release.version.clone(),
@@ -90,7 +82,38 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         }),
         Origin::Release,
     ));
-    Ok(Graph::new(ordered.iter().filter_map(|id| nodes.remove(id)).collect()))
+    Ok(Graph::new(ordered))
+}
+
+/// The packages, each with the nodes of its sources, in an order in which each comes after
+/// those it needs. Packages that wait for the same others are named side by side.
+fn lower_packages(
+    drafts: Vec<Draft<'_>>,
+    edges: &edges::Edges,
+    roots: &BTreeMap<&str, Node>,
+    architecture: &Architecture,
+) -> Vec<(Vec<Node>, Node)> {
+    let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
+    let mut ids: Vec<Option<DerivationId>> = vec![None; drafts.len()];
+    let mut done = Vec::with_capacity(drafts.len());
+    for level in edges.levels() {
+        let level: Vec<_> =
+            level.into_iter().filter_map(|at| Some((at, drafts[at].take()?))).collect();
+        let lowered: Vec<_> = level
+            .into_par_iter()
+            .map(|(at, draft)| {
+                let mut dependencies: Vec<_> =
+                    edges.needs[at].iter().filter_map(|need| ids[*need]).collect();
+                dependencies.sort_unstable();
+                (at, lower_package(draft, architecture, roots, dependencies))
+            })
+            .collect();
+        for (at, lowered) in lowered {
+            ids[at] = Some(lowered.1.id);
+            done.push(lowered);
+        }
+    }
+    done
 }
 
 fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {
@@ -161,24 +184,31 @@ fn lower_root(
     Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
 }
 
+/// A package and the nodes of its sources.
 fn lower_package(
-    draft: &Draft<'_>,
+    draft: Draft<'_>,
     architecture: &Architecture,
-    root: DerivationId,
-    (source, extra): (DerivationId, BTreeMap<String, DerivationId>),
+    roots: &BTreeMap<&str, Node>,
     dependencies: Vec<DerivationId>,
-) -> Node {
+) -> (Vec<Node>, Node) {
     let package = draft.package;
     let mut from_seed: Vec<_> = package.from_seed.iter().map(|name| name.value.clone()).collect();
     from_seed.sort();
     from_seed.dedup();
+    let mut sources = Vec::new();
+    let mut source = |Lowered { derivation, origin }: Lowered| {
+        let source = node(Derivation::Source(derivation), origin);
+        let id = source.id;
+        sources.push(source);
+        id
+    };
     let derivation = derivation::Package {
         name: package.name.clone(),
-        version: draft.version.clone(),
+        version: draft.version,
         architecture: architecture.clone(),
-        source,
-        extra,
-        root,
+        source: source(draft.source),
+        extra: draft.extra.into_iter().map(|(path, one)| (path, source(one))).collect(),
+        root: roots[draft.root].id,
         dependencies,
         build_depends: draft
             .depends
@@ -187,20 +217,21 @@ fn lower_package(
             .map(ToString::to_string)
             .collect(),
         build_conflicts: draft.conflicts.0.iter().map(ToString::to_string).collect(),
-        binaries: draft.binaries.iter().map(|binary| binary.name.clone()).collect(),
-        files: draft.files.clone(),
-        changelog: draft.changelog.clone(),
+        binaries: draft.binaries.into_iter().map(|binary| binary.name).collect(),
+        files: draft.files,
+        changelog: draft.changelog,
         script: package.build.script.clone(),
-        environment: draft.environment.clone(),
-        profiles: draft.profiles.iter().cloned().collect(),
+        environment: draft.environment,
+        profiles: draft.profiles.into_iter().collect(),
         outputs: package.build.outputs.clone(),
         from_seed,
     };
     let origin = PackageOrigin {
         span: package.span.clone(),
-        wanted: draft.depends.clone(),
+        wanted: draft.depends,
         resources: package.resources.clone(),
         without_tests: package.without_tests.clone(),
     };
-    node(Derivation::Package(Box::new(derivation)), Origin::Package(origin))
+    let package = node(Derivation::Package(Box::new(derivation)), Origin::Package(origin));
+    (sources, package)
 }

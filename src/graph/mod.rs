@@ -9,7 +9,7 @@ pub mod names;
 mod packaging;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
@@ -26,7 +26,7 @@ use crate::spec::model::Resources;
 pub struct Graph {
     release: DerivationId,
     nodes: DiGraph<Node, ()>,
-    index: BTreeMap<DerivationId, NodeIndex>,
+    index: HashMap<DerivationId, NodeIndex>,
 }
 
 /// A derivation and what is known of it beside its identity.
@@ -120,7 +120,7 @@ impl Graph {
     /// If a node needs one that does not come before it.
     fn new(ordered: Vec<Node>) -> Self {
         let mut nodes = DiGraph::new();
-        let mut index = BTreeMap::new();
+        let mut index = HashMap::with_capacity(ordered.len());
         let mut release = None;
         for node in ordered {
             let id = node.id;

@@ -4,6 +4,8 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 pub use source::{Download, Facts, Remote, Source, Unpack};
 
 use super::release::Release;
@@ -27,7 +29,7 @@ pub struct Spec {
 }
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
@@ -36,7 +38,7 @@ pub struct Located<T> {
 }
 
 /// A package as its spec describes it: what is not said is `None` or empty.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     /// The source package's name.
     pub name: PackageName,
@@ -93,7 +95,7 @@ pub struct Package {
 }
 
 /// A changelog entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     /// `2026-11-22`, or an RFC 3339 time.
     pub date: String,
@@ -102,7 +104,7 @@ pub struct Changes {
 }
 
 /// The texts of a `debian/` folder that say what is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackagingText {
     /// `debian/control`.
     pub control: String,
@@ -111,7 +113,7 @@ pub struct PackagingText {
 }
 
 /// How a package is built: data that the stdlib returns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Builder {
     /// The stdlib module that made it.
     pub name: String,
@@ -128,7 +130,7 @@ pub struct Builder {
 }
 
 /// Whose packaging a build uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Packaging {
     /// The source's own `debian/`.
     Own,
@@ -137,7 +139,7 @@ pub enum Packaging {
 }
 
 /// A binary package of generated packaging.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binary {
     /// Its name.
     pub name: PackageName,
@@ -154,7 +156,7 @@ pub struct Binary {
 }
 
 /// Limits of a build; `None` means the tool's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Bytes of memory.
     pub memory: Option<u64>,

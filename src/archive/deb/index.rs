@@ -11,7 +11,7 @@ mod binary;
 mod source;
 
 pub use binary::{BinaryPackage, MultiArch, Priority, Relations, packages};
-pub use source::{RELATIONS, SourceBinary, SourceFile, SourcePackage, source};
+pub use source::{RELATIONS, SourceBinary, SourceFile, SourcePackage, source, sources};
 
 /// Why a text is not an index, or not a package's paragraph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

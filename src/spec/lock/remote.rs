@@ -5,13 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::document::{Reader, Table};
 use super::super::model::Located;
 use super::{LockedBinary, digest, key, parsed, string, write_string};
 use crate::base::{Diagnostic, Digest, PackageName, Sha256};
 
 /// A revision of a git repository at a moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedGit {
     /// The commit, in full hexadecimal.
     pub commit: String,
@@ -26,7 +28,7 @@ pub struct LockedGit {
 }
 
 /// What came before a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedHistory {
     /// The newest reachable tag that holds a digit; empty where there is none.
     pub tag: String,
@@ -37,7 +39,7 @@ pub struct LockedHistory {
 }
 
 /// A commit as a changelog tells of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedCommit {
     /// Its name, in full hexadecimal.
     pub commit: String,
@@ -50,7 +52,7 @@ pub struct LockedCommit {
 }
 
 /// A file from elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedDownload {
     /// Size in bytes.
     pub size: u64,
@@ -63,7 +65,7 @@ pub struct LockedDownload {
 }
 
 /// How an archive file is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Format {
     /// tar, not compressed.
     Tar,
@@ -80,7 +82,7 @@ pub enum Format {
 }
 
 /// What a `debian/` folder says, as far as the graph needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedPackaging {
     /// The source package's name.
     pub source: PackageName,

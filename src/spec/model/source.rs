@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::PackagingText;
 use crate::base::{PackageName, ReleasePath, Sha256, Tree};
 use crate::spec::lock::{Lock, LockedDownload, LockedGit};
@@ -10,7 +12,7 @@ use crate::spec::lock::{Lock, LockedDownload, LockedGit};
 /// Where a package's source comes from.
 ///
 /// Addresses of a [`super::Package`] are complete: `{name}` and `{version}` have been filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// A folder of the release, hashed when the spec was evaluated.
     Dir {
@@ -51,7 +53,7 @@ pub enum Source {
 }
 
 /// A file from elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Download {
     /// Where it is, in the order in which it is tried; never empty. The first is its name in the
     /// lock.
@@ -63,7 +65,7 @@ pub struct Download {
 }
 
 /// A source outside of the release, which the lock pins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Remote {
     /// A commit of a git repository.
     Git {
@@ -86,7 +88,7 @@ pub enum Remote {
 }
 
 /// What must be known of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Facts {
     /// Its name, its date and its files.
     Content,
@@ -95,7 +97,7 @@ pub enum Facts {
 }
 
 /// What is done with a file from elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Unpack {
     /// It is put into the source folder as it is.
     Never,
