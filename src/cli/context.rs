@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
+use super::kept::Kept;
 use super::output::Output;
 use crate::archive::deb::signature;
 use crate::base::{Diagnostic, Digest, HostPath};
@@ -20,6 +21,7 @@ use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
 use crate::sandbox::native::Native;
+use crate::spec::loader::Folder;
 use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
 use crate::spec::release::Archive;
@@ -105,7 +107,13 @@ impl Release {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&path, &error)),
         };
-        let spec = spec::load(folder, lock.as_ref()).map_err(wrong)?;
+        let loader = Arc::new(Folder::new(folder.clone()));
+        let kept = Kept::open(folder);
+        let spec = spec::load_with(loader, lock.as_ref(), kept.as_ref().map(Kept::cache));
+        if let Some(kept) = kept {
+            kept.write();
+        }
+        let spec = spec.map_err(wrong)?;
         Ok(Self { folder: folder.clone(), spec, lock })
     }
 

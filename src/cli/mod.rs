@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod failure;
 mod forecast;
+mod kept;
 mod lock;
 mod log;
 mod output;

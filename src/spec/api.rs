@@ -34,16 +34,20 @@ pub(super) const NAMES: [&str; 13] = [
 const MAX_WEIGHT: usize = 200_000;
 
 /// What all evaluating threads share.
+#[derive(Clone)]
 pub(super) struct World {
     /// How files are read.
     pub loader: Arc<dyn Loader>,
     /// release.toml.
     pub release: Arc<Release>,
     /// What the lock says of git repositories and of files from elsewhere.
-    pub pins: Lock,
+    pub pins: Arc<Lock>,
     /// Folders that were hashed already.
-    pub dirs: Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, String>>>>,
+    pub dirs: Arc<Dirs>,
 }
+
+/// Folders of releases, once they were hashed.
+pub(super) type Dirs = Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, String>>>>;
 
 /// How many items of captured variables may be copied.
 const MAX_COPIED: usize = 1_000_000;
@@ -70,6 +74,8 @@ pub(super) struct State {
     pub remotes: Vec<Located<Remote>>,
     /// Stdlib modules that made a builder.
     pub used: BTreeSet<String>,
+    /// Folders that are sources.
+    pub folders: Vec<ReleasePath>,
     /// When evaluation began.
     pub started: Instant,
     builder: Option<model::Builder>,
@@ -107,6 +113,7 @@ impl Host {
             modules: BTreeMap::new(),
             remotes: Vec::new(),
             used: BTreeSet::new(),
+            folders: Vec::new(),
             started: Instant::now(),
             builder: None,
             weight: 0,
@@ -129,6 +136,7 @@ impl Host {
         state.modules.clear();
         state.remotes.clear();
         state.used.clear();
+        state.folders.clear();
         state.builder = None;
         state.weight = 0;
         state.copied = 0;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::api::World;
+use super::cache::{Cache, Fate, Opened, Record, Recorder};
 use super::engine::{Evaluated, STACK, Session};
 use super::loader::{self, Folder, Loader};
 use super::lock::Lock;
@@ -23,6 +24,15 @@ pub fn load(folder: &HostPath, lock: Option<&Lock>) -> Result<Spec, Vec<Diagnost
 
 /// The same for a release that is read through `loader`.
 pub fn load_from(loader: Arc<dyn Loader>, lock: Option<&Lock>) -> Result<Spec, Vec<Diagnostic>> {
+    load_with(loader, lock, None)
+}
+
+/// The same, with what earlier runs left and this one leaves to later ones.
+pub fn load_with(
+    loader: Arc<dyn Loader>,
+    lock: Option<&Lock>,
+    cache: Option<&Cache>,
+) -> Result<Spec, Vec<Diagnostic>> {
     let file = super::document::top_file(release::FILE);
     let text = match loader.read(&file, loader::MAX_TEXT).map(String::from_utf8) {
         Ok(Ok(text)) => text,
@@ -50,17 +60,28 @@ pub fn load_from(loader: Arc<dyn Loader>, lock: Option<&Lock>) -> Result<Spec, V
     let world = Arc::new(World {
         loader,
         release: Arc::clone(&release),
-        pins: pins.unwrap_or_default(),
-        dirs: Mutex::default(),
+        pins: Arc::new(pins.unwrap_or_default()),
+        dirs: Arc::default(),
     });
-    let files = evaluate(&world, &modules, &specs)?;
+    let files = match cache {
+        None => evaluate(&world, &modules, &specs, None)?,
+        Some(cache) => {
+            let key = cache.key(&text, &modules, &world.pins);
+            let opened = cache.open(key, &*world.loader);
+            let record = Arc::new(opened.record());
+            let mut files = evaluate(&world, &modules, &specs, Some((&opened, &record)))?;
+            let fates = files.iter_mut().map(|file| std::mem::take(&mut file.fate)).collect();
+            opened.close(fates, &record);
+            files
+        }
+    };
     let release = Release::clone(&release);
 
     let mut errors = Vec::new();
     let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
     let mut used = std::collections::BTreeSet::new();
     let mut remotes = Vec::new();
-    for file in files {
+    for File { result: file, .. } in files {
         errors.extend(file.errors);
         remotes.extend(file.remotes);
         used.extend(file.stdlib);
@@ -156,29 +177,39 @@ fn pinned(loader: &dyn Loader, file: &str, expected: &Sha256) -> Result<String, 
         .map_err(|_| Diagnostic::new("stale-lock", format!("`{file}` is not UTF-8")).hint(hint))
 }
 
-/// Evaluates the files on as many threads as are worth it; the results come in the files' order.
+/// Evaluates the files on as many threads as are worth it, but for what is kept of them; the
+/// results come in the files' order.
 fn evaluate(
     world: &Arc<World>,
     modules: &[(String, ReleasePath, String)],
     specs: &[ReleasePath],
-) -> Result<Vec<Evaluated>, Vec<Diagnostic>> {
+    cache: Option<(&Opened<'_>, &Arc<Record>)>,
+) -> Result<Vec<File>, Vec<Diagnostic>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let threads = processors.min(specs.len().div_ceil(8)).max(1);
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, Evaluated)>> = Mutex::default();
+    let results: Mutex<Vec<(usize, File)>> = Mutex::default();
     let failed: Mutex<Option<Diagnostic>> = Mutex::default();
     let work = || {
-        let session = match Session::new(Arc::clone(world), modules) {
-            Ok(session) => session,
-            Err(error) => {
-                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                return;
-            }
-        };
+        let mut session = None;
         let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(path) = specs.get(index) else { break };
+        while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed))
+            && let Some(path) = specs.get(index)
+        {
+            if let Some((result, fate)) = cache.and_then(|(opened, _)| opened.get(path)) {
+                done.push((index, File { result, fate }));
+                continue;
+            }
+            let session = match &session {
+                Some(session) => session,
+                None => match Thread::new(world, modules, cache.map(|(_, record)| record)) {
+                    Ok(started) => session.insert(started),
+                    Err(error) => {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        return;
+                    }
+                },
+            };
             done.push((index, session.run(path)));
         }
         results.lock().unwrap_or_else(PoisonError::into_inner).append(&mut done);
@@ -200,4 +231,43 @@ fn evaluate(
         )]);
     }
     Ok(results.into_iter().map(|(_, file)| file).collect())
+}
+
+/// What a file came to, and what of it is kept.
+struct File {
+    result: Evaluated,
+    fate: Fate,
+}
+
+/// What evaluates on one thread.
+struct Thread {
+    session: Session,
+    recorder: Option<Arc<Recorder>>,
+}
+
+impl Thread {
+    fn new(
+        world: &Arc<World>,
+        modules: &[(String, ReleasePath, String)],
+        record: Option<&Arc<Record>>,
+    ) -> Result<Self, Diagnostic> {
+        let Some(record) = record else {
+            let session = Session::new(Arc::clone(world), modules)?;
+            return Ok(Self { session, recorder: None });
+        };
+        let recorder = Arc::new(Recorder::new(Arc::clone(&world.loader), Arc::clone(record)));
+        let loader: Arc<dyn Loader> = Arc::<Recorder>::clone(&recorder);
+        let world = World { loader, ..World::clone(world) };
+        let session = Session::new(Arc::new(world), modules)?;
+        Ok(Self { session, recorder: Some(recorder) })
+    }
+
+    fn run(&self, path: &ReleasePath) -> File {
+        let result = self.session.run(path);
+        let fate = match &self.recorder {
+            Some(recorder) => recorder.fate(path, &result),
+            None => Fate::Forgotten,
+        };
+        File { result, fate }
+    }
 }

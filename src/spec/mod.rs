@@ -2,6 +2,7 @@
 //! whose names are not resolved yet.
 
 mod api;
+mod cache;
 mod document;
 mod engine;
 mod load;
@@ -12,5 +13,6 @@ pub mod release;
 pub mod stdlib;
 mod text;
 
-pub use load::{load, load_from};
+pub use cache::Cache;
+pub use load::{load, load_from, load_with};
 pub use model::Spec;

@@ -35,6 +35,7 @@ pub enum Source {
         /// A branch, a tag or a commit.
         rev: String,
         /// What the lock says of it.
+        #[serde(with = "shared")]
         pinned: Option<Arc<LockedGit>>,
     },
     /// A tarball or zip file that is unpacked; a single folder at its top is left out.
@@ -61,6 +62,7 @@ pub struct Download {
     /// What the spec says it is.
     pub sha256: Option<Sha256>,
     /// What the lock says of it.
+    #[serde(with = "shared")]
     pub pinned: Option<Arc<LockedDownload>>,
 }
 
@@ -235,4 +237,24 @@ fn fill(text: &str, name: &PackageName, version: Option<&str>) -> Result<String,
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Values behind an `Arc` as if they were not.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Arc<T>>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_deref().serialize(out)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Arc<T>>, D::Error> {
+        Ok(Option::deserialize(from)?.map(Arc::new))
+    }
 }
