@@ -42,12 +42,17 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
         }
         output.text(&text);
     }
-    let packages: Vec<Value> =
-        wanted.iter().map(|(node, package)| document(&graph, node, package)).collect();
-    Ok(json!({
+    let packages: Vec<Value> = match output.wants_document() {
+        true => wanted.iter().map(|(node, package)| document(&graph, node, package)).collect(),
+        false => Vec::new(),
+    };
+    let document = json!({
         "release": release.document(&graph),
         "packages": packages,
-    }))
+    });
+    // The program ends here: giving all of it back piece by piece takes longer than reading it.
+    std::mem::forget((release, graph));
+    Ok(document)
 }
 
 struct Loaded {
