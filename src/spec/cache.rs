@@ -204,8 +204,12 @@ impl Opened<'_> {
             Kind::File => Digest::of(&self.loader.read(&input.path, MAX_SOURCE).ok()?),
             Kind::Folder => content_of(&self.loader.dir(&input.path).ok()?),
         };
-        let seen = self.cache.now;
-        (content == input.content).then(|| Input { state, seen, ..input.clone() })
+        if content != input.content {
+            return None;
+        }
+        let now = Input { state, seen: self.cache.now, ..input.clone() };
+        // What tells no more than before is not worth keeping anew.
+        Some(if now.shows_changes() { now } else { input.clone() })
     }
 
     /// Keeps what the files came to for the next run.
