@@ -260,6 +260,27 @@ fn odd_packages_are_treated_as_dpkg_would() {
         error => panic!("{error}"),
     }
 
+    // Scripts that need other ids than the one there is, and one that only believes it does.
+    let giving = "touch /var/lib/odd && chown daemon /var/lib/odd";
+    for (script, call) in [
+        (format!("{giving} && test \"$(stat -c %U /var/lib/odd)\" = daemon"), "`chown` answers"),
+        ("test \"$(setpriv --reuid=1 id -u)\" = 1".to_owned(), "`setpriv` answers"),
+    ] {
+        let error = root(&[Odd::new("odd-owner").script("postinst", &script)]).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.starts_with(
+                "package `odd-owner` could not be configured with one id: installed odd-owner \
+                 package post-installation script subprocess returned error exit status 1"
+            ),
+            "{message}"
+        );
+        let reasons = error.reasons();
+        assert!(reasons[0].starts_with(&format!("its `postinst`: {call} success")), "{reasons:?}");
+        assert!(reasons[1].starts_with("a build root has the id 0 alone"), "{reasons:?}");
+    }
+    assert!(root(&[Odd::new("odd-giver").script("postinst", giving)]).is_ok());
+
     // Another version of a package of the base: everything anew, as one layer.
     let newer = Odd::new("fakeroot").version("99").file("usr/bin/odd-fakeroot", "newer");
     let made = root(&[newer]).unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use perestroika::base::{DerivationId, Digest, HostPath, ReleasePath, Sha256};
+use perestroika::base::{DerivationId, Digest, HostPath, ReleaseFolder, ReleasePath, Sha256};
 use perestroika::graph::lower;
 use perestroika::spec::loader::{Dir, Error, Folder, Kind, Loader, Memory, State};
 use perestroika::spec::lock::{
@@ -118,8 +118,12 @@ struct Watched {
 }
 
 impl Loader for Watched {
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
-        self.inner.specs()
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        self.inner.specs(folder)
+    }
+
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        self.inner.modules(folder)
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {

@@ -2,7 +2,8 @@
 //! `fixtures/eval-err-NAME.rhai` to the rendered errors of it. A new case adds no Rust.
 //!
 //! A fixture is one spec file, or several: a line `//// PATH` begins the file PATH of the
-//! release. All share the same release.toml and sources unless they bring their own. Run with
+//! release, or of one that it extends (`../base/PATH`). All share the same release.toml and
+//! sources unless they bring their own. Run with
 //! `UPDATE=1` to write the `.expected` files anew, and read the difference.
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use perestroika::base::{HostPath, ReleasePath, Sha256};
+use perestroika::base::{HostPath, ReleaseFolder, ReleasePath, Sha256};
 use perestroika::cli::render::{self, Color};
 use perestroika::spec::loader::Memory;
 use perestroika::spec::lock::Lock;
@@ -52,12 +53,22 @@ fn fixtures(prefix: &str) -> Vec<PathBuf> {
     found
 }
 
+/// `../base/release.toml` is of an extended release, whose folder is what comes before the second
+/// `/`; everything else is of the release itself.
+fn release_path(text: &str) -> ReleasePath {
+    let Some((name, inside)) = text.strip_prefix("../").and_then(|rest| rest.split_once('/'))
+    else {
+        return text.parse().expect("a plain path");
+    };
+    let folder: ReleaseFolder = format!("../{name}").parse().expect("a folder");
+    folder.path(&inside.parse().expect("a plain path"))
+}
+
 /// The release that a fixture describes.
 fn release(text: &str) -> Memory {
     let mut files = BTreeMap::new();
     let mut put = |path: &str, content: &str| {
-        let path: ReleasePath = path.parse().expect("a plain path");
-        files.insert(path, content.as_bytes().to_vec());
+        files.insert(release_path(path), content.as_bytes().to_vec());
     };
     put("release.toml", RELEASE);
     put("src/greet/greet.c", "int main(void) { return 0; }\n");
@@ -137,8 +148,13 @@ fn describe_package(out: &mut String, package: &Package) {
     let span = &package.span;
     let source = describe_source(&package.source.value);
     let build = &package.build;
+    let below: String = package
+        .below
+        .iter()
+        .map(|span| format!(" over {}:{}:{}", span.file, span.line, span.column))
+        .collect();
     let mut lines = vec![
-        format!("{} at {}:{}:{}", package.name, span.file, span.line, span.column),
+        format!("{} at {}:{}:{}{below}", package.name, span.file, span.line, span.column),
         format!("source {source}"),
         format!("build {} {:?} needs {:?}", build.name, build.packaging, build.needs),
     ];
@@ -187,6 +203,14 @@ fn describe_package(out: &mut String, package: &Package) {
     }
     out.push_str(&lines.join("\n  "));
     out.push('\n');
+    let known = lines.join("\n  ");
+    for (architecture, other) in &package.on {
+        let mut text = String::new();
+        describe_package(&mut text, other);
+        for line in text.lines().filter(|line| !known.contains(line)) {
+            writeln!(out, "  on {architecture}: {}", line.trim_start()).expect("strings take all");
+        }
+    }
 }
 
 fn describe_source(source: &Source) -> String {

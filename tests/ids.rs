@@ -17,7 +17,14 @@ use perestroika::graph::{Derivation, Graph, Origin, lower};
 use perestroika::spec::{self, lock};
 use program::{copy_folder, here};
 
-const RELEASES: [&str; 3] = ["fixtures/ids", "specs/demo", "specs/single"];
+const RELEASES: [&str; 6] = [
+    "fixtures/ids",
+    "specs/customers/a",
+    "specs/customers/b",
+    "specs/customers/base",
+    "specs/demo",
+    "specs/single",
+];
 
 const HEAD: &str = "\
 # Ids that must never change; tests/ids.rs compares them.

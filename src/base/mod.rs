@@ -15,5 +15,5 @@ pub use diagnostic::{Diagnostic, Place, Span};
 pub use digest::{ActionId, DerivationId, Digest, DigestError, Sha256, Sha256Hasher};
 pub use json::Json;
 pub use name::{Architecture, NameError, PackageName, nearest};
-pub use path::{GuestPath, HostPath, PathError, ReleasePath};
+pub use path::{GuestPath, HostPath, PathError, ReleaseFolder, ReleasePath};
 pub use tree::{Tree, TreeEntry, TreeError, TreeKind};

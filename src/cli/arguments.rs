@@ -70,6 +70,14 @@ pub enum ProgressKind {
     None,
 }
 
+/// What must hold builds to their limits; so it is called in the user's config.toml too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequiredLimits {
+    /// A control group
+    Cgroup,
+}
+
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
@@ -84,9 +92,32 @@ pub enum Colour {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a release that builds, in a new folder: keyring, first package, pins
+    #[command(after_help = "Example:\n  perestroika init my-release --archive trixie\n\n\
+                            It writes below DIR only, and only if DIR is new or empty: removing \
+                            DIR undoes it.")]
+    Init(Init),
+    /// Check all that can be known without building: specs, pins, names, build roots, cycles
+    #[command(after_help = "Example:\n  perestroika check specs/demo libxslt\n\n\
+                            Exit code: 1 if anything is wrong, 3 if something could not be checked.")]
+    Check(Check),
     /// Print the graph of a release
     #[command(after_help = "Example:\n  perestroika eval specs/demo --tree")]
     Eval(Eval),
+    /// Lay out spec files: white space alone changes, never what they mean
+    #[command(after_help = "Examples:\n  \
+                            perestroika fmt\n  \
+                            perestroika fmt --check specs/demo packages/nova.rhai\n\n\
+                            What its author broke over several lines stays broken; what is wider\n\
+                            than 100 columns gets broken. Comments and strings stay as they are.")]
+    Fmt(Fmt),
+    /// Help an editor with spec files: a language server on standard input and output
+    #[command(after_help = "Example, in Neovim:\n  \
+                            vim.lsp.start({ name = \"perestroika\", cmd = { \"perestroika\", \"lsp\" } })\n\n\
+                            It tells what is wrong while you type, completes fields, functions and\n\
+                            package names, and finds documentation and definitions. Names of the\n\
+                            archive come from the store, never from the network.")]
+    Lsp,
     /// Pin what is new: archives, sources, stdlib; never moves a pin
     #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
     Lock(Lock),
@@ -101,7 +132,9 @@ pub enum Command {
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
-    #[command(after_help = "Example:\n  perestroika status specs/demo")]
+    #[command(after_help = "Example:\n  perestroika status specs/demo\n\n\
+                            Exit code: 0 if every package is built as the release is now; 1 if one \n\
+                            is stale, its last build failed, or its builds differ.")]
     Status(Status),
     /// List the attempts at building, or print the log of a package's build
     #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
@@ -109,6 +142,56 @@ pub enum Command {
     /// Check whether this machine can build in isolation, and say what to change if not
     #[command(after_help = "Example:\n  perestroika doctor")]
     Doctor,
+    /// Print the completions of a shell, to be read by it
+    #[command(after_help = "Example:\n  perestroika completions bash \\\n    \
+                            > ~/.local/share/bash-completion/completions/perestroika")]
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder of the new release; its name becomes the release's
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// The distribution it is built on
+    #[arg(long, value_enum, default_value_t = Distribution::Bookworm, value_name = "NAME")]
+    pub archive: Distribution,
+    /// Only print what would be written
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// The distributions whose archives the embedded keyring can verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Distribution {
+    /// Debian 12
+    Bookworm,
+    /// Debian 13
+    Trixie,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub words: Words,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// The shells whose completions can be printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
 }
 
 /// A release folder and names of packages, in any order.
@@ -129,6 +212,16 @@ pub struct Eval {
     /// With --tree: what is needed by what
     #[arg(long, requires = "tree")]
     pub invert: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Fmt {
+    /// Files, or folders with all their `*.rhai` [default: the nearest release]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write nothing; show what would change, and fail if anything would
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -166,6 +259,9 @@ pub struct Build {
     /// Where packages are copied to [default: RELEASE/out]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Build nothing unless the kernel's control groups hold builds to their limits
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub require_limits: Option<RequiredLimits>,
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,

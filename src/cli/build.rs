@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::arguments::{Build, Global};
+use super::config::Config;
 use super::context::{Machine, Named, Release, named};
 use super::eval::select;
 use super::failure::{Failure, Kind};
+use super::hint;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
@@ -57,7 +59,12 @@ fn build(
     let graph = release.graph().map_err(early)?;
     release.check_pins().map_err(early)?;
     let wanted = select(&graph, names).map_err(early)?;
-    let machine = Machine::open(&release, global).map_err(early)?;
+    let mut machine = Machine::open(&release, global).map_err(early)?;
+    if !arguments.dry_run {
+        let config = Config::load().map_err(early)?;
+        let enforcement = config.enforcement(arguments.require_limits);
+        machine = machine.enforcing(enforcement).map_err(early)?;
+    }
     let world = machine.world();
     let options = options(arguments);
     let machine_failed =
@@ -99,11 +106,13 @@ fn build(
         None => folder.join("out"),
     };
     let comparisons = report::compare(&world, &graph, &snapshots, &report, output);
+    let hints = hint::hints(&release, &graph, &world, &report, output);
     let told = Told {
         release: &release,
         graph: &graph,
         report: &report,
         comparisons: &comparisons,
+        hints: &hints,
         manifest: digest,
         out: &out,
     };

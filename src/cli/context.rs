@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use etcetera::BaseStrategy as _;
 use serde_json::{Value, json};
 
+use super::address::addressed;
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
 use super::kept::Kept;
@@ -20,6 +21,7 @@ use crate::pin::{self, Stale};
 use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
+use crate::sandbox::Enforcement;
 use crate::sandbox::native::Native;
 use crate::spec::loader::Folder;
 use crate::spec::lock::{self, Lock};
@@ -100,9 +102,9 @@ impl Release {
         let lock = match std::fs::read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => Some(lock::parse(&text).map_err(wrong)?),
             Ok(Err(_)) => {
-                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8")).hint(
-                    "only `perestroika lock` and `update` write it: bring the old one back",
-                ));
+                let hint = "only `perestroika lock` and `update` write it: bring the old one back";
+                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8"))
+                    .hint(addressed(hint, folder)));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(unreadable(&path, &error)),
@@ -151,7 +153,7 @@ impl Release {
     pub fn check_pins(&self) -> Result<(), Failure> {
         let missing: Vec<String> = pin::check(&self.folder, &self.spec, self.lock.as_ref())
             .iter()
-            .filter(|stale| matches!(stale, Stale::Missing(_) | Stale::Absent))
+            .filter(|stale| matches!(stale, Stale::Missing(_) | Stale::Moved(_) | Stale::Absent))
             .map(ToString::to_string)
             .collect();
         if missing.is_empty() {
@@ -159,7 +161,7 @@ impl Release {
         }
         let failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
         let failure = missing.into_iter().fold(failure, Failure::because);
-        Err(failure.hint("`perestroika lock` pins what is missing"))
+        Err(failure.hint(addressed("`perestroika lock` pins what is missing", &self.folder)))
     }
 
     /// Checks the names of build dependencies against the pinned archives, as far as their
@@ -236,6 +238,17 @@ impl Machine {
             folder: release.folder.clone(),
             cancel: cancel_on_interrupt()?,
         })
+    }
+
+    /// The same machine, whose sandbox runs nothing unless limits are enforced like this. Fails
+    /// if they cannot be.
+    pub fn enforcing(self, enforcement: Enforcement) -> Result<Self, Failure> {
+        let executor = self.executor.enforcing(enforcement);
+        executor.check_limits().map_err(|error| {
+            Failure::error(Kind::Machine, "limits", &error)
+                .hint("`perestroika doctor` looks again; `require_limits` demands it")
+        })?;
+        Ok(Self { executor, ..self })
     }
 
     /// All of it, as builds want it.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::arguments::Global;
+use super::config::Config;
 use super::context::open_store;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
@@ -13,10 +14,11 @@ use crate::sandbox::doctor;
 pub fn run(global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
     let store = open_store(global).map_err(wrong)?;
+    let config = Config::load().map_err(wrong)?;
     let program = std::env::current_exe()
         .map(HostPath::new)
         .map_err(|error| wrong(Failure::error(Kind::Machine, "program", &error)))?;
-    let findings = doctor::probe(&program, store.root());
+    let findings = doctor::probe(&program, store.root(), config.enforcement(None));
     for finding in &findings {
         let mark = if finding.ok { "ok  " } else { "FAIL" };
         output.text(&format!("{mark}  {}: {}\n", finding.name, finding.detail));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::address::addressed;
 use crate::base::{Diagnostic, HostPath};
 
 /// Why a command did not succeed.
@@ -86,7 +87,12 @@ impl Failure {
     pub fn in_release(folder: &HostPath, diagnostics: Vec<Diagnostic>) -> Self {
         let problems = diagnostics
             .into_iter()
-            .map(|diagnostic| Problem::InRelease { folder: folder.clone(), diagnostic })
+            .map(|mut diagnostic| {
+                for hint in &mut diagnostic.hints {
+                    *hint = addressed(hint, folder);
+                }
+                Problem::InRelease { folder: folder.clone(), diagnostic }
+            })
             .collect();
         Self { kind: Kind::Input, problems }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::address::addressed;
 use super::arguments::{Global, Lock, Update};
 use super::context::{Release, cancel_on_interrupt, client, mirrors, named_one, open_store};
 use super::failure::{Failure, Kind};
@@ -26,9 +27,15 @@ pub fn lock(arguments: &Lock, global: &Global, output: &Output) -> CommandResult
     if arguments.check {
         return check(&release, output);
     }
-    let locked = make(&release, Moves::Nothing, global, output).map_err(wrong)?;
-    write(&release.folder, &locked).map_err(wrong)?;
+    let locked = pin(&release, global, output).map_err(wrong)?;
     Ok(tell(&locked, output, "nothing to pin: release.lock is as it should be"))
+}
+
+/// Pins what is not pinned yet, and writes that down.
+pub fn pin(release: &Release, global: &Global, output: &Output) -> Result<Locked, Failure> {
+    let locked = make(release, Moves::Nothing, global, output)?;
+    write(&release.folder, &locked)?;
+    Ok(locked)
 }
 
 /// Moves pins.
@@ -56,7 +63,8 @@ fn check(release: &Release, output: &Output) -> CommandResult {
     for line in &lines {
         failure = failure.because(line);
     }
-    Err((document, failure.hint("`perestroika lock` pins what is missing and drops the rest")))
+    let hint = "`perestroika lock` pins what is missing and drops the rest";
+    Err((document, failure.hint(addressed(hint, &release.folder))))
 }
 
 fn make(

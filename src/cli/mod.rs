@@ -1,15 +1,24 @@
 //! The command line: one file per command, one place that prints.
 
+mod address;
 mod arguments;
 mod build;
+mod check;
+
+mod completions;
+mod config;
 mod context;
 mod doctor;
 mod eval;
 mod failure;
+mod fmt;
 mod forecast;
+mod hint;
+mod init;
 mod kept;
 mod lock;
 mod log;
+mod lsp;
 mod output;
 mod progress;
 pub mod render;
@@ -32,12 +41,17 @@ pub fn main() -> ExitCode {
     };
     let output = Output::new(&arguments.global);
     let result = match &arguments.command {
+        Command::Init(command) => init::run(command, &arguments.global, &output),
+        Command::Check(command) => check::run(command, &arguments.global, &output),
         Command::Eval(command) => eval::run(command, &arguments.global, &output),
         Command::Lock(command) => lock::lock(command, &arguments.global, &output),
         Command::Update(command) => lock::update(command, &arguments.global, &output),
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Fmt(command) => fmt::run(command, &output),
+        Command::Completions(command) => Ok(completions::run(command, &output)),
+        Command::Lsp => lsp::run(&arguments.global),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
     output.finish(result)

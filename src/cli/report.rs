@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::address::{shown, slashed};
 use super::context::Release;
 use super::failure::{Failure, Kind, Problem};
+use super::hint::Hints;
 use super::output::Output;
 use super::progress::duration;
 use crate::base::{Digest, HostPath};
@@ -65,6 +67,8 @@ pub struct Told<'a> {
     pub report: &'a Report,
     /// How the outputs compare.
     pub comparisons: &'a Comparisons,
+    /// What may help those that failed.
+    pub hints: &'a Hints,
     /// The name of all that was built; none if not everything was.
     pub manifest: Option<Digest>,
     /// Where the packages were copied to.
@@ -166,7 +170,8 @@ impl Told<'_> {
         let Reported { name, version, .. } = package;
         let mut messages = vec![format!("{name} {version} failed: {}", failed.cause)];
         messages.extend(failed.reasons.iter().cloned());
-        let mut hints: Vec<String> = failed.hint.map(str::to_owned).into_iter().collect();
+        let mut hints = self.hints.get(&package.derivation).cloned().unwrap_or_default();
+        hints.extend(failed.hint.map(str::to_owned));
         if !failed.tail.is_empty() {
             let last = &failed.tail[failed.tail.len().saturating_sub(TAIL)..];
             messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));
@@ -262,20 +267,4 @@ fn kind_of(fault: Fault) -> Kind {
 /// `1 package`, `2 packages`.
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// A path as short as it can be written from here.
-fn shown(path: &HostPath) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.as_path().strip_prefix(&here).unwrap_or(path.as_path()).display().to_string()
-}
-
-/// A folder so written that the command line takes it for one.
-fn slashed(folder: &HostPath) -> String {
-    let short = shown(folder);
-    match short.as_str() {
-        "" => ".".to_owned(),
-        short if short.contains('/') => short.to_owned(),
-        short => format!("./{short}"),
-    }
 }

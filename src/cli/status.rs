@@ -20,14 +20,24 @@ pub fn run(arguments: &Status, global: &Global, output: &Output) -> CommandResul
     let wrong = |failure| (Value::Null, failure);
     let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
     let mut documents = Vec::new();
+    let mut behind = Vec::new();
     for folder in &releases {
         let release = Release::load(folder).map_err(wrong)?;
-        documents.push(one(&release, &names, global, output).map_err(wrong)?);
+        let document = one(&release, &names, global, output).map_err(wrong)?;
+        let of = |package: &&Value| package["status"] != "built";
+        let packages = document["packages"].as_array();
+        behind.push(packages.map_or(0, |packages| packages.iter().filter(of).count()));
+        documents.push(document);
     }
-    Ok(match documents.len() {
+    let document = match documents.len() {
         1 => documents.remove(0),
         _ => json!({ "releases": documents }),
-    })
+    };
+    if behind.iter().all(|count| *count == 0) {
+        return Ok(document);
+    }
+    // The screen has said it: the exit code alone is left to tell.
+    Err((document, Failure { kind: Kind::Result, problems: Vec::new() }))
 }
 
 fn one(

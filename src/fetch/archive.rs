@@ -1,6 +1,6 @@
 //! The files of a Debian archive: a suite's signed Release file, its indexes, its pool.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -78,23 +78,71 @@ pub fn index(
     if client.network() == Network::Offline {
         return Err(Error::Offline(format!("dists/{suite}/{path}")));
     }
-    let offered = [Coding::Xz, Coding::Gzip, Coding::Plain].into_iter().find_map(|coding| {
+    let fetched = fetch_index(client, mirrors, index, cancel)?;
+    unpack(store, &fetched, expected)
+}
+
+/// An index as a mirror has it: the bytes that the Release file names.
+struct Fetched {
+    url: Url,
+    coding: Coding,
+    bytes: Vec<u8>,
+}
+
+/// How an index is offered: compression, path below the suite, size and digest.
+type Offer = (Coding, String, u64, Sha256);
+
+fn offer(release: &ReleaseFile, path: &str) -> Option<Offer> {
+    [Coding::Xz, Coding::Gzip, Coding::Plain].into_iter().find_map(|coding| {
         let name = format!("{path}{}", coding.suffix());
         release.files.get(&name).map(|(size, sha256)| (coding, name, *size, *sha256))
-    });
-    let Some((coding, name, size, sha256)) = offered else {
+    })
+}
+
+fn fetch_index(
+    client: &Client,
+    mirrors: &Mirrors,
+    index: &Index<'_>,
+    cancel: &AtomicBool,
+) -> Result<Fetched> {
+    let Index { suite, path, release, .. } = *index;
+    let Some((coding, name, size, sha256)) = offer(release, path) else {
         return Err(Error::NoIndex { suite: suite.to_owned(), path: path.to_owned() });
     };
     let mut failure = None;
     for mirror in mirrors.urls(client, cancel)? {
         let from = Mirror { client, mirror, index, cancel };
         match from.compressed(&name, size, sha256) {
-            Ok((url, bytes)) => return unpack(store, &url, coding, &bytes, expected),
+            Ok((url, bytes)) => return Ok(Fetched { url, coding, bytes }),
             Err(error @ (Error::Cancelled | Error::Store(_))) => return Err(error),
             Err(error) => failure = worse(failure, error),
         }
     }
     Err(failure.expect("there is at least one mirror"))
+}
+
+/// The digest of an index as it would be fetched, compressed; none if the suite has none such.
+pub fn index_digest(release: &ReleaseFile, path: &str) -> Option<Sha256> {
+    offer(release, path).map(|(_, _, _, sha256)| sha256)
+}
+
+/// Has `consume` read an index that is not kept: some are too large for what is needed of them.
+/// The compressed bytes are checked before they are unpacked, which stops at the size that the
+/// Release file states, or else at a gibibyte.
+pub fn read_index<T>(
+    client: &Client,
+    mirrors: &Mirrors,
+    index: &Index<'_>,
+    cancel: &AtomicBool,
+    consume: impl FnOnce(&mut dyn BufRead) -> std::io::Result<T>,
+) -> Result<T> {
+    if client.network() == Network::Offline {
+        return Err(Error::Offline(format!("dists/{}/{}", index.suite, index.path)));
+    }
+    let fetched = fetch_index(client, mirrors, index, cancel)?;
+    let limit = index.release.files.get(index.path).map_or(MAX_INDEX, |(size, _)| *size);
+    let mut reader = BufReader::with_capacity(1 << 16, fetched.reader().take(limit.min(MAX_INDEX)));
+    consume(&mut reader).map_err(|source| Error::Unpack { url: fetched.url.clone(), source })
 }
 
 /// Of two failures at two mirrors the one that says more: anything says more than absence.
@@ -195,19 +243,20 @@ impl Coding {
     }
 }
 
-fn unpack(
-    store: &Store,
-    url: &Url,
-    coding: Coding,
-    bytes: &[u8],
-    expected: Option<(Sha256, u64)>,
-) -> Result<Object> {
+impl Fetched {
+    /// Its text.
+    fn reader(&self) -> Box<dyn Read + '_> {
+        match self.coding {
+            Coding::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(&*self.bytes)),
+            Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(&*self.bytes)),
+            Coding::Plain => Box::new(&*self.bytes),
+        }
+    }
+}
+
+fn unpack(store: &Store, fetched: &Fetched, expected: Option<(Sha256, u64)>) -> Result<Object> {
+    let (url, reader) = (&fetched.url, fetched.reader());
     let limit = expected.map_or(MAX_INDEX, |(_, size)| size);
-    let reader: Box<dyn Read + '_> = match coding {
-        Coding::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(bytes)),
-        Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        Coding::Plain => Box::new(bytes),
-    };
     // One byte more, so that the store sees that there is too much.
     let put = store.put_file(reader.take(limit.saturating_add(1)), expected);
     use crate::store::Error as Refused;

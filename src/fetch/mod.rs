@@ -11,7 +11,9 @@ mod client;
 mod error;
 mod mirrors;
 
-pub use archive::{Index, PoolFile, Progress, Stage, in_release, index, pool, pool_many};
+pub use archive::{
+    Index, PoolFile, Progress, Stage, in_release, index, index_digest, pool, pool_many, read_index,
+};
 pub use client::{Client, Network, Patience};
 pub use error::{Error, Moved, Result};
 pub use mirrors::{Mirrors, Places, Search, Url};

@@ -22,6 +22,8 @@ use crate::spec::model::{Changes, Package, PackagingText, Source};
 pub struct Offered {
     pub name: PackageName,
     pub provides: Vec<PackageName>,
+    /// Whether it is of no architecture, so that it is built once for all of them.
+    pub all: bool,
 }
 
 /// What a source's packaging, its own or generated, says.
@@ -52,7 +54,8 @@ pub fn archive_packaging(
             continue;
         }
         let provides = provided(&binary.provides)?;
-        binaries.push(Offered { name: binary.name.clone(), provides });
+        let all = is_all(&binary.architecture, architecture);
+        binaries.push(Offered { name: binary.name.clone(), provides, all });
     }
     Ok(Declared {
         version: locked.version.parse().map_err(|error| format!("{error}"))?,
@@ -80,7 +83,8 @@ pub fn locked_packaging(
             && restriction_holds(&binary.profiles, architecture, profiles)?
         {
             let provides = provided(&binary.provides)?;
-            binaries.push(Offered { name: binary.name.clone(), provides });
+            let all = is_all(&binary.architecture, architecture);
+            binaries.push(Offered { name: binary.name.clone(), provides, all });
         }
     }
     Ok(Declared {
@@ -135,6 +139,7 @@ pub fn own_packaging(
             name: name.parse().map_err(|error| in_control(format!("{error}")))?,
             provides: provided(paragraph.get("Provides").unwrap_or_default())
                 .map_err(&in_control)?,
+            all: is_all(field, architecture),
         });
     }
     Ok(Declared { version: entry.version, relations, binaries })
@@ -180,7 +185,7 @@ pub fn generated_packaging(
     Ok(Declared {
         version: parsed,
         relations: BTreeMap::new(),
-        binaries: vec![Offered { name, provides: Vec::new() }],
+        binaries: vec![Offered { name, provides: Vec::new(), all: false }],
     })
 }
 
@@ -235,6 +240,12 @@ fn provided(text: &str) -> Result<Vec<PackageName>, String> {
         text.split(',').map(str::trim).filter(|item| !item.contains("${")).collect();
     let provides: Dependencies = known.join(", ").parse().map_err(|error| format!("{error}"))?;
     Ok(provides.0.into_iter().flat_map(|item| item.0).map(|relation| relation.name).collect())
+}
+
+/// Whether a package with this `Architecture` field, which a build for `architecture` makes, is one
+/// of no architecture.
+fn is_all(field: &str, architecture: &Architecture) -> bool {
+    !architectures_hold(field, architecture)
 }
 
 /// Whether a build for `architecture` makes a package with this `Architecture` field (Debian

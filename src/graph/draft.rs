@@ -17,8 +17,18 @@ use crate::spec::lock::{Lock, LockedPackaging};
 use crate::spec::model::{Package, Packaging, PackagingText, Source};
 use crate::spec::release::Root;
 
+/// Which packages a build makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Makes {
+    /// Those of its architecture, and those of none.
+    Everything,
+    /// Those of its architecture: another build makes the others.
+    OfArchitecture,
+}
+
 /// A package whose names are known but not yet led anywhere.
 pub struct Draft<'a> {
+    pub architecture: &'a Architecture,
     pub package: &'a Package,
     pub root: &'a str,
     pub version: String,
@@ -30,6 +40,7 @@ pub struct Draft<'a> {
     pub conflicts: Dependencies,
     pub binaries: Vec<Offered>,
     pub files: BTreeMap<String, String>,
+    pub script: &'a str,
     pub changelog: String,
     pub environment: BTreeMap<String, String>,
 }
@@ -40,7 +51,8 @@ impl<'a> Draft<'a> {
         package: &'a Package,
         spec: &'a Spec,
         lock: &Lock,
-        architecture: &Architecture,
+        architecture: &'a Architecture,
+        makes: Makes,
     ) -> Result<Self, Diagnostic> {
         refuse_unsupported(package)?;
         let (root_name, root) = choose_root(package, spec)?;
@@ -129,6 +141,10 @@ impl<'a> Draft<'a> {
                 .hint("add `suffix: \"+demo1\"`"));
             }
         }
+        if makes == Makes::OfArchitecture {
+            declared.binaries.retain(|binary| !binary.all);
+            declared.relations.retain(|field, _| !field.ends_with("-Indep"));
+        }
         declared.binaries.sort_by(|a, b| a.name.cmp(&b.name));
         let depends = wanted(package, &declared, architecture, &profiles)?;
         let conflicts = CONFLICTS
@@ -141,6 +157,7 @@ impl<'a> Draft<'a> {
             .flat_map(|list| list.reduce(architecture, &profiles).0)
             .collect();
         Ok(Self {
+            architecture,
             package,
             root: root_name,
             version,
@@ -151,19 +168,38 @@ impl<'a> Draft<'a> {
             conflicts: Dependencies(conflicts),
             binaries: declared.binaries,
             files,
+            script: script(package, architecture, makes)?,
             changelog: changelog_text,
             environment,
         })
     }
 }
 
+fn script<'a>(
+    package: &'a Package,
+    architecture: &Architecture,
+    makes: Makes,
+) -> Result<&'a str, Diagnostic> {
+    let builder = &package.build;
+    match (makes, &builder.script_any) {
+        (Makes::Everything, _) => Ok(&builder.script),
+        (Makes::OfArchitecture, Some(script)) => Ok(script),
+        (Makes::OfArchitecture, None) => {
+            let message = format!("`{}` builds for the first architecture only", builder.name);
+            Err(Diagnostic::new("unsupported", message)
+                .at(package.fields.get("build").cloned(), format!("not for `{architecture}`"))
+                .hint(format!(
+                    "a `recipe` with `script_any` does, and `architectures` limits `{}`",
+                    package.name
+                )))
+        }
+    }
+}
+
 /// Fields of the language that this version cannot honour are refused, never ignored.
 fn refuse_unsupported(package: &Package) -> Result<(), Diagnostic> {
-    let unsupported = [
-        ("patches", !package.patches.is_empty()),
-        ("architectures", !package.architectures.is_empty()),
-        ("binaries", !package.binaries.is_empty()),
-    ];
+    let unsupported =
+        [("patches", !package.patches.is_empty()), ("binaries", !package.binaries.is_empty())];
     match unsupported.iter().find(|(_, used)| *used) {
         None => Ok(()),
         Some((field, _)) => Err(Diagnostic::new(

@@ -2,15 +2,17 @@
 //!
 //! An edge P → Q arises when the first alternative of a build dependency of P that any package
 //! of the release offers is Q's. Nothing else makes an edge: what archive packages need among
-//! themselves is the archive's affair.
+//! themselves is the archive's affair. A build for one architecture is offered what is built for
+//! it, and what is of no architecture, wherever that was built.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use super::declared::Offered;
 use super::draft::Draft;
-use crate::base::{Diagnostic, PackageName, Span};
+use crate::base::{Architecture, Diagnostic, PackageName, Span};
 
 /// For each draft, the places of those it needs; and an order in which each comes after them.
 pub struct Edges {
@@ -44,9 +46,15 @@ struct Reason<'a> {
 
 /// The edges between `drafts`.
 pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
-    let offers = offers(drafts)?;
+    let architectures: BTreeSet<&Architecture> =
+        drafts.iter().map(|draft| draft.architecture).collect();
+    let mut by_architecture = BTreeMap::new();
+    for architecture in architectures {
+        by_architecture.insert(architecture, offers(drafts, architecture)?);
+    }
     let mut reasons = Vec::new();
     for (from, draft) in drafts.iter().enumerate() {
+        let offers = &by_architecture[draft.architecture];
         let seed: BTreeSet<_> = draft.package.from_seed.iter().map(|name| &name.value).collect();
         for wanted in &draft.depends {
             for alternatives in &wanted.depends.0 {
@@ -55,7 +63,7 @@ pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
                         .get(&relation.name)?
                         .iter()
                         .copied()
-                        .filter(|maker| *maker != from)
+                        .filter(|maker| drafts[*maker].package.name != draft.package.name)
                         .collect();
                     let taken = !makers.is_empty() && !seed.contains(&relation.name);
                     taken.then_some((&relation.name, makers))
@@ -96,15 +104,19 @@ pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
     Ok(Edges { needs, order: components.into_iter().flatten().map(|place| graph[place]).collect() })
 }
 
-/// Who offers each name: as a package of that name, or else by `Provides`.
+/// Who offers each name to builds for `architecture`: as a package of that name, or else by
+/// `Provides`.
 fn offers<'a>(
     drafts: &'a [Draft<'_>],
+    architecture: &Architecture,
 ) -> Result<HashMap<&'a PackageName, BTreeSet<usize>>, Vec<Diagnostic>> {
     let mut real: HashMap<&PackageName, usize> = HashMap::new();
     let mut offers: HashMap<&PackageName, BTreeSet<usize>> = HashMap::new();
     let mut twice = Vec::new();
+    let installable =
+        |draft: &&Draft<'_>, binary: &&Offered| binary.all || draft.architecture == architecture;
     for (index, draft) in drafts.iter().enumerate() {
-        for binary in &draft.binaries {
+        for binary in draft.binaries.iter().filter(|binary| installable(&draft, binary)) {
             if let Some(other) = real.insert(&binary.name, index) {
                 twice.push(
                     Diagnostic::new(
@@ -124,7 +136,7 @@ fn offers<'a>(
         return Err(twice);
     }
     for (index, draft) in drafts.iter().enumerate() {
-        for binary in &draft.binaries {
+        for binary in draft.binaries.iter().filter(|binary| installable(&draft, binary)) {
             offers.entry(&binary.name).or_default().insert(index);
             for name in binary.provides.iter().filter(|name| !real.contains_key(*name)) {
                 offers.entry(name).or_default().insert(index);

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 use rayon::prelude::*;
 
 use super::derivation::{self, Derivation, RootIndex};
-use super::draft::Draft;
+use super::draft::{Draft, Makes};
 use super::source::Lowered;
 use super::{Graph, Node, Origin, PackageOrigin, edges};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
+use crate::spec::model::{Extended, Package};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -19,20 +20,21 @@ use crate::spec::release::Root;
 /// Everything that is wrong with the packages, all at once: missing pins, fields that packaging
 /// needs, contradictions between spec and packaging, cycles.
 pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
-    let architecture = architecture(spec).map_err(|error| vec![error])?;
-    let (roots, mut errors) = partition(
-        spec.release
-            .roots
-            .iter()
-            .map(|(name, root)| Ok((name.as_str(), lower_root(name, root, lock, architecture)?))),
-    );
-    let roots: BTreeMap<&str, Node> = roots.into_iter().collect();
+    let architectures = &spec.release.architectures;
+    let all_roots = spec.release.roots.iter().flat_map(|(name, root)| {
+        architectures.iter().map(move |architecture| (name, root, architecture))
+    });
+    let (roots, mut errors) = partition(all_roots.map(|(name, root, architecture)| {
+        Ok(((name.as_str(), architecture), lower_root(name, root, lock, architecture)?))
+    }));
+    let roots: BTreeMap<(&str, &Architecture), Node> = roots.into_iter().collect();
     let drafts: Vec<_> = spec
         .packages
         .par_iter()
-        .map(|package| Draft::new(package, spec, lock, architecture))
+        .map(|package| builds(package, spec, lock).map_err(|error| package.told(error)))
         .collect();
     let (drafts, wrong) = partition(drafts.into_iter());
+    let drafts: Vec<Draft<'_>> = drafts.into_iter().flatten().collect();
     errors.extend(wrong);
     errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
         |module| {
@@ -40,6 +42,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
                 .hint("`perestroika lock` pins it")
         },
     ));
+    errors.extend(moved(spec, lock));
     // What was drafted already said which of its own sources is missing.
     errors.extend(
         spec.unpinned
@@ -57,7 +60,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         return Err(errors);
     }
     let edges = edges::find(&drafts)?;
-    let lowered = lower_packages(drafts, &edges, &roots, architecture);
+    let lowered = lower_packages(drafts, &edges, &roots);
 
     let mut packages: Vec<_> = lowered.iter().map(|(_, package)| package.id).collect();
     packages.sort_unstable();
@@ -90,8 +93,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
 fn lower_packages(
     drafts: Vec<Draft<'_>>,
     edges: &edges::Edges,
-    roots: &BTreeMap<&str, Node>,
-    architecture: &Architecture,
+    roots: &BTreeMap<(&str, &Architecture), Node>,
 ) -> Vec<(Vec<Node>, Node)> {
     let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
     let mut ids: Vec<Option<DerivationId>> = vec![None; drafts.len()];
@@ -105,7 +107,7 @@ fn lower_packages(
                 let mut dependencies: Vec<_> =
                     edges.needs[at].iter().filter_map(|need| ids[*need]).collect();
                 dependencies.sort_unstable();
-                (at, lower_package(draft, architecture, roots, dependencies))
+                (at, lower_package(draft, roots, dependencies))
             })
             .collect();
         for (at, lowered) in lowered {
@@ -114,6 +116,22 @@ fn lower_packages(
         }
     }
     done
+}
+
+/// What of the releases that are extended is not in the state that is pinned: what was locked
+/// together is evaluated together.
+fn moved(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
+    let wrong = |extended: &Extended| {
+        let Extended { folder, span, digest, lock: _ } = extended;
+        let (message, label) = match lock.extends.get(folder) {
+            Some(pinned) if pinned == digest => return None,
+            Some(_) => (format!("`{folder}` has changed since it was pinned"), "its specs or lock"),
+            None => (format!("the extended release `{folder}` is not pinned"), ""),
+        };
+        let error = Diagnostic::new("stale-lock", message).at(span.clone(), label);
+        Some(error.hint("`perestroika lock` takes it over as it is now"))
+    };
+    spec.extends.iter().filter_map(wrong).collect()
 }
 
 fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {
@@ -132,15 +150,29 @@ fn node(derivation: Derivation, origin: Origin) -> Node {
     Node { id: derivation.id(), derivation, origin }
 }
 
-fn architecture(spec: &Spec) -> Result<&Architecture, Diagnostic> {
-    match spec.release.architectures.as_slice() {
-        [one] => Ok(one),
-        _ => Err(Diagnostic::new(
-            "unsupported",
-            "this version builds releases of exactly one architecture",
-        )
-        .hint("release.toml: `architectures = [\"amd64\"]`")),
+/// The builds of a package: one for each of its architectures that it makes anything for. The
+/// first also makes the packages of no architecture.
+fn builds<'a>(
+    package: &'a Package,
+    spec: &'a Spec,
+    lock: &Lock,
+) -> Result<Vec<Draft<'a>>, Diagnostic> {
+    let wanted = |architecture: &&Architecture| {
+        package.architectures.is_empty() || package.architectures.contains(architecture)
+    };
+    let mut drafts = Vec::new();
+    for architecture in spec.release.architectures.iter().filter(wanted) {
+        let makes = if drafts.is_empty() { Makes::Everything } else { Makes::OfArchitecture };
+        let package = package.for_architecture(architecture);
+        drafts.push(Draft::new(package, spec, lock, architecture, makes)?);
     }
+    // A build that makes nothing is one only where it is all there is: then it says so.
+    if drafts.iter().any(|draft| !draft.binaries.is_empty()) {
+        drafts.retain(|draft| !draft.binaries.is_empty());
+    } else {
+        drafts.truncate(1);
+    }
+    Ok(drafts)
 }
 
 fn lower_root(
@@ -187,8 +219,7 @@ fn lower_root(
 /// A package and the nodes of its sources.
 fn lower_package(
     draft: Draft<'_>,
-    architecture: &Architecture,
-    roots: &BTreeMap<&str, Node>,
+    roots: &BTreeMap<(&str, &Architecture), Node>,
     dependencies: Vec<DerivationId>,
 ) -> (Vec<Node>, Node) {
     let package = draft.package;
@@ -205,10 +236,10 @@ fn lower_package(
     let derivation = derivation::Package {
         name: package.name.clone(),
         version: draft.version,
-        architecture: architecture.clone(),
+        architecture: draft.architecture.clone(),
         source: source(draft.source),
         extra: draft.extra.into_iter().map(|(path, one)| (path, source(one))).collect(),
-        root: roots[draft.root].id,
+        root: roots[&(draft.root, draft.architecture)].id,
         dependencies,
         build_depends: draft
             .depends
@@ -217,10 +248,10 @@ fn lower_package(
             .map(ToString::to_string)
             .collect(),
         build_conflicts: draft.conflicts.0.iter().map(ToString::to_string).collect(),
-        binaries: draft.binaries.into_iter().map(|binary| binary.name).collect(),
+        binaries: draft.binaries.iter().map(|binary| binary.name.clone()).collect(),
         files: draft.files,
         changelog: draft.changelog,
-        script: package.build.script.clone(),
+        script: draft.script.to_owned(),
         environment: draft.environment,
         profiles: draft.profiles.into_iter().collect(),
         outputs: package.build.outputs.clone(),
@@ -229,6 +260,7 @@ fn lower_package(
     let origin = PackageOrigin {
         span: package.span.clone(),
         wanted: draft.depends,
+        provides: draft.binaries.into_iter().map(|binary| (binary.name, binary.provides)).collect(),
         resources: package.resources.clone(),
         without_tests: package.without_tests.clone(),
     };

@@ -9,7 +9,7 @@ pub mod names;
 mod packaging;
 mod source;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
@@ -18,7 +18,7 @@ pub use derivation::Derivation;
 pub use lower::lower;
 
 use crate::archive::deb::dependency::Dependencies;
-use crate::base::{DerivationId, ReleasePath, Span, Tree};
+use crate::base::{DerivationId, PackageName, ReleasePath, Span, Tree};
 use crate::spec::model::Resources;
 
 /// The derivations of a release and which needs which.
@@ -96,6 +96,9 @@ pub struct PackageOrigin {
     pub span: Span,
     /// Build dependencies by the place they were written at.
     pub wanted: Vec<Wanted>,
+    /// Virtual packages that each of its binary packages stands for, as far as its packaging
+    /// says so before it is built.
+    pub provides: BTreeMap<PackageName, Vec<PackageName>>,
     /// Limits of its build.
     pub resources: Resources,
     /// Why its tests do not run.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::base::PackageName;
+use crate::base::{PackageName, ReleaseFolder};
 use crate::spec::lock::Lock;
 
 /// Something that is pinned.
@@ -25,6 +25,8 @@ pub enum Pin {
     },
     /// A module of the stdlib.
     Stdlib(String),
+    /// A release that is extended, by its folder.
+    Extended(ReleaseFolder),
 }
 
 /// A pin that is different: made, moved, or dropped. Shown as one line.
@@ -75,6 +77,11 @@ fn pins(lock: &Lock) -> BTreeMap<Pin, Content> {
         let content = Content { shown: whole[..12].to_owned(), whole };
         pins.insert(Pin::Stdlib(module.clone()), content);
     }
+    for (folder, digest) in &lock.extends {
+        let whole = digest.to_string();
+        let content = Content { shown: whole[..12].to_owned(), whole };
+        pins.insert(Pin::Extended(folder.clone()), content);
+    }
     pins
 }
 
@@ -84,6 +91,7 @@ impl fmt::Display for Pin {
             Self::Suite { archive, suite } => write!(f, "archive `{archive}` suite `{suite}`"),
             Self::Source { archive, name } => write!(f, "source `{name}` of `{archive}`"),
             Self::Stdlib(module) => write!(f, "stdlib `{module}`"),
+            Self::Extended(folder) => write!(f, "extended release `{folder}`"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod archives;
 mod change;
 mod error;
 mod files;
+mod inherited;
 mod sources;
 mod stale;
 
@@ -28,6 +29,7 @@ pub use error::{Error, Result};
 pub use stale::{Stale, check};
 
 use files::Kept;
+use inherited::Inherited;
 
 /// What a lock is made from.
 #[derive(Debug, Clone, Copy)]
@@ -81,8 +83,9 @@ const STDLIB: &str = "stdlib";
 /// release needs beside that is pinned as its archives have it now; what it needs no more goes.
 ///
 /// New pins of an archive rest on an `InRelease` whose signature counts at `request.now`, that
-/// has not expired, is not from the future, and is not older than the pin it replaces. Nothing is
-/// written but to the store.
+/// has not expired, is not from the future, and is not older than the pin it replaces. What a
+/// release inherits from one that it extends is pinned as that one has it. Nothing is written but
+/// to the store.
 ///
 /// # Errors
 /// [`Error::Input`] where the release asks for something that is not there.
@@ -90,25 +93,45 @@ pub fn lock(request: &Request<'_>, moves: Moves<'_>) -> Result<Locked> {
     let empty = Lock::default();
     let old = request.old.unwrap_or(&empty);
     let moving = Moving::new(request, moves)?;
+    let inherited = Inherited::new(request)?;
+    if let Moves::Names(names) = moves {
+        inherited.refuse(names)?;
+    }
     let mut lock = Lock::default();
     let mut files = BTreeMap::new();
 
     for (name, archive) in &request.spec.release.archives {
-        let known = old.archives.get(name);
-        let pinned = archives::pin(request, name, archive, known, moving.archive(name))?;
+        let pinned = match inherited.archive(name, archive)? {
+            Some(known) => {
+                let there = Request { folder: inherited.folder(), ..*request };
+                archives::pin(&there, name, archive, Some(known), false)?
+            }
+            None => {
+                let known = old.archives.get(name);
+                archives::pin(request, name, archive, known, moving.archive(name))?
+            }
+        };
         files.extend(pinned.evidence);
         lock.archives.insert(name.clone(), pinned.locked);
     }
     lock.sources = sources::pin(request, &lock.archives, &files, |archive, name| {
+        if let Some(source) = inherited.source(archive, name) {
+            return Some(source.clone());
+        }
         let key = (archive.to_owned(), name.clone());
-        let stays = !moving.archive(archive) && !moving.source(name.as_str());
+        // An archive that moved in the extended release moves here too.
+        let inherits = request.spec.release.archives[archive].folder();
+        let follows = !inherits.is_own()
+            && old.archives.get(archive).is_some_and(|old| *old != lock.archives[archive]);
+        let stays = !follows && !moving.archive(archive) && !moving.source(name.as_str());
         stays.then(|| old.sources.get(&key).cloned()).flatten()
     })?;
     for module in &request.spec.stdlib {
         let known = old.stdlib.get(module).filter(|_| !moving.stdlib());
-        let text = match known {
-            Some(expected) => Kept::stdlib(request.folder, module, expected)?,
-            None => request
+        let text = match (inherited.stdlib(module)?, known) {
+            (Some(text), _) => text,
+            (None, Some(expected)) => Kept::stdlib(request.folder, module, expected)?,
+            (None, None) => request
                 .stdlib
                 .get(module)
                 .ok_or_else(|| Error::Module(module.clone()))?
@@ -118,6 +141,8 @@ pub fn lock(request: &Request<'_>, moves: Moves<'_>) -> Result<Locked> {
         lock.stdlib.insert(module.clone(), Sha256::of(&text));
         files.insert(files::stdlib_path(module), text);
     }
+    let states = request.spec.extends.iter();
+    lock.extends = states.map(|extended| (extended.folder.clone(), extended.digest)).collect();
     Ok(Locked { changes: change::between(old, &lock), lock, files })
 }
 

@@ -6,9 +6,10 @@ use super::files::Kept;
 use super::{archives, sources};
 use crate::archive::deb::release::ReleaseFile;
 use crate::archive::deb::signature::signed_text;
-use crate::base::HostPath;
+use crate::base::{HostPath, ReleaseFolder};
 use crate::spec::Spec;
 use crate::spec::lock::Lock;
+use crate::spec::model::Extended;
 
 /// Something that a lock lacks, or has without need. Shown as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Stale {
     Missing(String),
     /// Something is pinned that the release does not use.
     Unused(String),
+    /// The release that is extended is not in the state that is pinned.
+    Moved(String),
     /// A pin rests on a file that is missing or another one.
     Unfounded(String),
 }
@@ -28,6 +31,7 @@ pub enum Stale {
 pub fn check(folder: &HostPath, spec: &Spec, lock: Option<&Lock>) -> Vec<Stale> {
     let Some(lock) = lock else { return vec![Stale::Absent] };
     let mut stale = Vec::new();
+    check_extended(spec, lock, &mut stale);
     check_archives(folder, spec, lock, &mut stale);
     let wanted = sources::wanted(spec);
     let title = |(archive, name): &(String, _)| format!("source `{name}` of archive `{archive}`");
@@ -47,6 +51,32 @@ pub fn check(folder: &HostPath, spec: &Spec, lock: Option<&Lock>) -> Vec<Stale> 
     let unused = lock.stdlib.keys().filter(|module| !spec.stdlib.contains(*module));
     stale.extend(unused.map(|module| Stale::Unused(format!("stdlib `{module}`"))));
     stale
+}
+
+fn check_extended(spec: &Spec, lock: &Lock, stale: &mut Vec<Stale>) {
+    for Extended { folder, digest, .. } in &spec.extends {
+        match lock.extends.get(folder) {
+            None => stale.push(Stale::Missing(format!("extended release `{folder}`"))),
+            Some(pinned) if pinned != digest => stale.push(Stale::Moved(folder.to_string())),
+            Some(_) => {}
+        }
+    }
+    let extended =
+        |folder: &ReleaseFolder| spec.extends.iter().any(|extended| extended.folder == *folder);
+    let unused = lock.extends.keys().filter(|folder| !extended(folder));
+    stale.extend(unused.map(|folder| Stale::Unused(format!("extended release `{folder}`"))));
+    let Some(Extended { folder, lock: Some(base), .. }) = spec.extends.first() else { return };
+    let inherited = spec.release.archives.iter().filter(|(_, archive)| !archive.folder().is_own());
+    for (name, _) in inherited {
+        let releases = |lock: &Lock| -> Option<Vec<_>> {
+            let suites = &lock.archives.get(name)?.suites;
+            Some(suites.iter().map(|suite| (suite.suite.clone(), suite.release)).collect())
+        };
+        if releases(base) != releases(lock) {
+            let what = format!("archive `{name}` is not pinned as `{folder}` has it");
+            stale.push(Stale::Unfounded(what));
+        }
+    }
 }
 
 fn check_archives(folder: &HostPath, spec: &Spec, lock: &Lock, stale: &mut Vec<Stale>) {
@@ -103,6 +133,9 @@ impl fmt::Display for Stale {
         match self {
             Self::Absent => write!(f, "there is no release.lock"),
             Self::Missing(what) => write!(f, "not pinned: {what}"),
+            Self::Moved(folder) => {
+                write!(f, "the extended release `{folder}` has changed since it was pinned")
+            }
             Self::Unused(what) => write!(f, "pinned without need: {what}"),
             Self::Unfounded(what) => write!(f, "{what}"),
         }

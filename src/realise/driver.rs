@@ -14,6 +14,7 @@ use super::event::{Event, Failure, Fault, Finished};
 use super::machine::Allowance;
 use super::package::{self, Done, Job};
 use super::record::Record;
+use super::request;
 use super::universe::Snapshots;
 use super::world::World;
 use crate::base::{ActionId, DerivationId, PackageName};
@@ -243,8 +244,24 @@ impl<'a> Run<'a> {
             package: entry.package,
             closure,
             allowance: self.options.allowance.clone(),
+            promised: self.promised(id),
             tell: self.tell,
         }
+    }
+
+    /// Bytes of scratch that the packages being worked on, beside this one, may use.
+    fn promised(&self, id: NodeId) -> u64 {
+        let entries = self.packages.iter().enumerate().filter(|(place, entry)| {
+            let over = entry.done.is_some() || entry.failure.is_some();
+            *place != id.0 && entry.began.is_some() && !over
+        });
+        entries
+            .filter_map(|(_, entry)| match &entry.node.origin {
+                Origin::Package(origin) => Some(&origin.resources),
+                _ => None,
+            })
+            .map(|resources| request::limits(resources, &self.options.allowance).scratch)
+            .fold(0, u64::saturating_add)
     }
 
     fn started(&mut self, id: NodeId) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::buildroot;
 use super::event::Fault;
 use crate::base::{ActionId, Digest, Sha256};
 use crate::{fetch, sandbox, store};
@@ -108,7 +109,7 @@ pub enum Error {
     Fetch(#[from] fetch::Error),
     /// The build root could not be made.
     #[error(transparent)]
-    Root(#[from] super::buildroot::Error),
+    Root(#[from] buildroot::Error),
     /// The sandbox could not be had.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
@@ -132,7 +133,9 @@ impl Error {
             | Self::Evidence { .. }
             | Self::SourceMoved { .. }
             | Self::SourceGone { .. } => Fault::Input,
-            Self::Output { .. } | Self::OtherOutputs { .. } => Fault::Package,
+            Self::Output { .. }
+            | Self::OtherOutputs { .. }
+            | Self::Root(buildroot::Error::Ids(_)) => Fault::Package,
             Self::Index { .. }
             | Self::Record { .. }
             | Self::RecordLost { .. }
@@ -159,6 +162,7 @@ impl Error {
                     .flatten()
                     .collect()
             }
+            Self::Root(error) => error.reasons(),
             Self::Snapshot(error) => error.reasons(),
             _ => Vec::new(),
         }
@@ -169,6 +173,9 @@ impl Error {
         match self {
             Self::SourceMoved { .. } | Self::SourceGone { .. } => {
                 Some("run the command again: it evaluates the folder as it is now")
+            }
+            Self::Root(buildroot::Error::Ids(_)) => {
+                Some("build without that package, or with one whose scripts do not look at owners")
             }
             Self::Snapshot(error) => error.hint(),
             _ => None,

@@ -24,6 +24,21 @@ impl Allowance {
     }
 }
 
+/// Bytes of memory that programs could take now without anything being swapped out (`MemAvailable`
+/// of proc_meminfo(5)); where that is not told, what is free.
+pub fn available_memory() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
+    told.unwrap_or_else(|| {
+        let system = rustix::system::sysinfo();
+        system.freeram.saturating_mul(system.mem_unit.into())
+    })
+}
+
+fn available(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// The processors this process may run on, by number.
 pub fn processors() -> Vec<u32> {
     let allowed = rustix::thread::sched_getaffinity(None);
@@ -35,4 +50,17 @@ pub fn processors() -> Vec<u32> {
     };
     // A kernel that does not tell has at least one.
     allowed.map_or_else(|_| vec![0], numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::available;
+
+    #[test]
+    fn available_memory_is_read_in_bytes() {
+        let text = "MemTotal:  100 kB\nMemFree:  10 kB\nMemAvailable:      42 kB\n";
+        assert_eq!(available(text), Some(42 << 10));
+        assert_eq!(available("MemTotal:  100 kB\n"), None);
+        assert_eq!(available("MemAvailable: 99999999999999999999 kB\n"), None);
+    }
 }

@@ -11,10 +11,10 @@ use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
 use super::record::Record;
-use super::request::{self, Folders};
+use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use super::{inputs, log, outputs};
+use super::{inputs, log, machine, outputs};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId};
@@ -35,6 +35,8 @@ pub struct Job<'a> {
     /// The records of everything it needs of the release, directly and indirectly.
     pub closure: Vec<Arc<Record>>,
     pub allowance: Allowance,
+    /// Bytes of scratch that the builds already running may use.
+    pub promised: u64,
     pub tell: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -138,7 +140,13 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let (source_node, source) = job.source();
     inputs::prepare(world, job.package, source_node, source, &resolved.script, &folders.inputs)
         .map_err(|error| run(&error))?;
-    let request = request::request(job.package, job.resources(), &folders, &job.allowance);
+    let request = request::request(
+        job.package,
+        job.resources(),
+        &folders,
+        &job.allowance,
+        Room { available: machine::available_memory(), promised: job.promised },
+    );
 
     job.phase(Phase::Build);
     let started = jiff::Timestamp::now().as_second();

@@ -29,6 +29,24 @@ pub struct Folders {
     pub scratch: HostPath,
 }
 
+/// The memory that there is for scratch.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Bytes of memory that can be had now.
+    pub available: u64,
+    /// Bytes of scratch that the builds already running may use in all.
+    pub promised: u64,
+}
+
+impl Room {
+    /// Whether a build with these limits can have its scratch in memory: its own limit of memory
+    /// must hold it, and so must the machine, even if the builds beside it fill all of theirs.
+    fn holds(self, limits: &Limits) -> bool {
+        limits.scratch <= limits.memory
+            && limits.scratch.saturating_add(self.promised) <= self.available
+    }
+}
+
 /// The whole shell script of a build: preparing the source folder, then the package's own
 /// script. It is part of the action: nothing is done to a source that an auditor cannot read.
 ///
@@ -111,13 +129,11 @@ pub fn request(
     resources: &Resources,
     folders: &Folders,
     allowance: &Allowance,
+    room: Room,
 ) -> Request {
     let limits = limits(resources, allowance);
-    let scratch = if limits.scratch <= limits.memory {
-        Scratch::Memory
-    } else {
-        Scratch::Disk(folders.scratch.clone())
-    };
+    let scratch =
+        if room.holds(&limits) { Scratch::Memory } else { Scratch::Disk(folders.scratch.clone()) };
     let guest = |path: &str| path.parse::<GuestPath>().expect("our own paths are plain");
     Request {
         layers: folders.layers.clone(),
@@ -189,6 +205,28 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scratch_lies_in_memory_only_where_there_is_enough_of_it() {
+        const GIB: u64 = 1 << 30;
+        let allowance = Allowance { machine_memory: 16 * GIB, memory: 8 * GIB, cores: vec![0] };
+        for (scratch, available, promised, in_memory) in [
+            (4, 12, 0, true),
+            (4, 12, 8, true),
+            (8, 8, 0, true),
+            // More than the build itself may take.
+            (9, 100, 0, false),
+            // Memory is short by itself, or because of the builds beside it.
+            (4, 3, 0, false),
+            (4, 12, 9, false),
+            (4, u64::MAX / GIB, u64::MAX / GIB, false),
+        ] {
+            let resources = Resources { scratch: Some(scratch * GIB), ..Resources::default() };
+            let room = Room { available: available * GIB, promised: promised * GIB };
+            let held = room.holds(&limits(&resources, &allowance));
+            assert_eq!(held, in_memory, "{scratch} {available} {promised}");
+        }
+    }
 
     #[test]
     fn shell_words_are_quoted() {

@@ -10,7 +10,7 @@ use super::world::World;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::{self, BinaryPackage};
 use crate::archive::deb::solver::{self, Universe};
-use crate::base::{DerivationId, Digest, Json, PackageName};
+use crate::base::{Architecture, DerivationId, Digest, Json, PackageName};
 use crate::graph::derivation::{Derivation, Package, Root, RootIndex};
 use crate::graph::{Graph, Origin};
 
@@ -28,6 +28,7 @@ pub struct Snapshot {
     pub archive: String,
     /// The packages of each index, in order of preference.
     pub indexes: Vec<Vec<Arc<BinaryPackage>>>,
+    universe: OnceLock<Universe>,
     base: OnceLock<Result<Vec<Arc<BinaryPackage>>, Arc<Error>>>,
 }
 
@@ -43,11 +44,16 @@ impl Snapshots {
 }
 
 impl Snapshot {
+    /// Everything in it, to choose from.
+    pub fn universe(&self) -> &Universe {
+        self.universe.get_or_init(|| Universe::new(self.indexes.clone()))
+    }
+
     /// The packages that every build root over this snapshot has, sorted by name.
     pub fn base(&self, root: &Root) -> Result<&[Arc<BinaryPackage>]> {
         self.base
             .get_or_init(|| {
-                solver::solve(&Universe::new(self.indexes.clone()), &base_request(root))
+                solver::solve(self.universe(), &base_request(root))
                     .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })
                     .map_err(Arc::new)
             })
@@ -74,7 +80,8 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
             .map_err(|error| damaged(format!("cannot be read: {error}")))?;
         indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
-    Ok(Snapshot { archive: archive.clone(), indexes, base: OnceLock::new() })
+    let (universe, base) = (OnceLock::new(), OnceLock::new());
+    Ok(Snapshot { archive: archive.clone(), indexes, universe, base })
 }
 
 fn base_request(root: &Root) -> solver::Request {
@@ -115,17 +122,7 @@ pub fn solve(
     package: &Package,
     closure: &[Arc<Record>],
 ) -> Result<RootLists> {
-    let universe = Universe::new(snapshot.indexes.clone()).replace(offered(package, closure)?);
-    let list = |texts: &[String]| -> Dependencies {
-        texts.join(", ").parse().expect("the graph wrote it from parsed dependencies")
-    };
-    let request = solver::Request {
-        depends: list(&package.build_depends),
-        conflicts: list(&package.build_conflicts),
-        ..base_request(root)
-    };
-    let all = solver::solve(&universe, &request)
-        .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
+    let all = choose(snapshot, root, package, offered(package, closure)?)?;
     let snapshot_base = snapshot.base(root)?;
     let in_base = |package: &BinaryPackage| {
         snapshot_base
@@ -142,6 +139,28 @@ pub fn solve(
     }
 }
 
+/// All packages of a build root to which the release offers `offered`, sorted by name.
+pub fn choose(
+    snapshot: &Snapshot,
+    root: &Root,
+    package: &Package,
+    offered: Vec<Arc<BinaryPackage>>,
+) -> Result<Vec<Arc<BinaryPackage>>> {
+    let universe = snapshot.universe().replace(offered);
+    let request = solver::Request {
+        depends: dependencies(&package.build_depends),
+        conflicts: dependencies(&package.build_conflicts),
+        ..base_request(root)
+    };
+    solver::solve(&universe, &request)
+        .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })
+}
+
+/// Dependencies of a derivation.
+pub(super) fn dependencies(texts: &[String]) -> Dependencies {
+    texts.join(", ").parse().expect("the graph wrote it from parsed dependencies")
+}
+
 /// The binary packages that a closure offers to `package`: all its outputs but debug symbols,
 /// those `from_seed`, and those of the package's own name space.
 fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryPackage>>> {
@@ -153,14 +172,19 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
                     file: output.file.clone(),
                     reason: error.to_string(),
                 })?;
-        let kept_out = |name: &PackageName| {
-            package.from_seed.contains(name) || package.binaries.contains(name)
-        };
-        if !kept_out(&binary.name) {
+        // A closure may have builds for other architectures, for their packages of none.
+        let fits = binary.architecture == package.architecture
+            || binary.architecture == Architecture::all();
+        if fits && !is_kept_out(package, &binary.name) {
             found.push(Arc::new(binary));
         }
     }
     Ok(found)
+}
+
+/// Whether the build root of `package` takes this name from the archive, whoever offers it.
+pub(super) fn is_kept_out(package: &Package, name: &PackageName) -> bool {
+    package.from_seed.contains(name) || package.binaries.contains(name)
 }
 
 /// The name of what a closure offers, for looking up resolutions.

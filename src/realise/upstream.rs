@@ -1,18 +1,34 @@
 //! What a release takes from elsewhere, as its lock pins it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
 use super::error::{Error, Result};
 use super::inputs::at;
+use crate::archive::deb::contents;
 use crate::archive::deb::release::ReleaseFile;
 use crate::base::{Digest, HostPath, Sha256};
 use crate::fetch::{self, Client, Index, Mirrors, PoolFile, Progress};
-use crate::spec::lock::Lock;
+use crate::spec::lock::{IndexKind, Lock, LockedIndex};
 
 /// How many files are fetched at once.
 const FETCHES: usize = 8;
+
+/// The kind of what is kept of Contents indexes, and the version of its rules.
+const CONTENTS: &str = "contents-1";
+
+/// Where the Contents indexes may be that belong to an index of packages: those of Debian are
+/// beside each component, older archives have one for all.
+fn contents_paths(index: &LockedIndex) -> Vec<String> {
+    let IndexKind::Packages(architecture) = &index.kind else { return Vec::new() };
+    let component = index.path.split_once("/binary-").map_or("", |(component, _)| component);
+    vec![
+        format!("{component}/Contents-{architecture}"),
+        format!("{component}/Contents-all"),
+        format!("Contents-{architecture}"),
+    ]
+}
 
 /// The upstream archives of a release.
 pub struct Upstream {
@@ -73,6 +89,46 @@ impl Upstream {
         let objects =
             fetch::pool_many(store, &self.client, mirrors, files, FETCHES, progress, cancel)?;
         Ok(objects.into_iter().map(|object| object.digest).collect())
+    }
+
+    /// What an archive's Contents indexes say of the files that builds ask for, one text for each
+    /// index; none where the archive has no such indexes. Fetched as the pinned Release files
+    /// name them, and kept in a shorter form.
+    pub fn contents(
+        &self,
+        store: &crate::store::Store,
+        archive: &str,
+        cancel: &AtomicBool,
+    ) -> Result<Vec<String>> {
+        let missing = || Error::Unpinned { what: archive.to_owned() };
+        let locked = self.lock.archives.get(archive).ok_or_else(missing)?;
+        let mirrors = self.mirrors.get(archive).ok_or_else(missing)?;
+        let mut texts = Vec::new();
+        for suite in &locked.suites {
+            let release = self.evidence(archive, &suite.suite, &suite.release)?;
+            let paths: BTreeSet<String> = suite.indexes.iter().flat_map(contents_paths).collect();
+            for path in &paths {
+                let Some(from) = fetch::index_digest(&release, path) else { continue };
+                if let Some(text) = store.derived(CONTENTS, &from)? {
+                    texts.push(text);
+                    continue;
+                }
+                let (suite, evidence) = (suite.suite.as_str(), suite.release);
+                let index = Index { suite, path, expected: None, release: &release, evidence };
+                let mut kept = Vec::new();
+                fetch::read_index(&self.client, mirrors, &index, cancel, |text| {
+                    contents::reduce(text, &mut kept)
+                })?;
+                let damaged = |_| Error::Index {
+                    path: path.clone(),
+                    reason: "is not UTF-8 where it should be".to_owned(),
+                };
+                let text = String::from_utf8(kept).map_err(damaged)?;
+                store.put_derived(CONTENTS, &from, &text)?;
+                texts.push(text);
+            }
+        }
+        Ok(texts)
     }
 
     /// The Release file kept when the archive was pinned. Its signature was checked then; that it

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::native::{self, Native};
-use super::{Error, Executor, Limits, Request, Scratch, Stage, Verdict, contract};
+use super::{Enforcement, Error, Executor, Limits, Request, Scratch, Stage, Verdict, contract};
 use crate::base::HostPath;
 
 /// A part of the isolation, as far as a machine can lack it.
@@ -28,6 +28,8 @@ pub enum Aspect {
     Network,
     /// The system call filter.
     Seccomp,
+    /// A control group around the guest.
+    ControlGroup,
     /// Resource limits that the caller may set.
     Limits,
 }
@@ -54,7 +56,7 @@ const FEW: u64 = 8;
 /// Looks at this machine: its kernel, then a trial of each guest with everything a build gets.
 /// `program` is this very program, and `scratch` an existing folder on the file system that
 /// layers will be made on.
-pub fn probe(program: &HostPath, scratch: &HostPath) -> Vec<Finding> {
+pub fn probe(program: &HostPath, scratch: &HostPath, enforcement: Enforcement) -> Vec<Finding> {
     let mut findings = vec![kernel(), user_namespaces(), container()];
     let executor = Native::new(program.clone());
     match tempfile::Builder::new().prefix(".doctor-").tempdir_in(scratch) {
@@ -70,7 +72,7 @@ pub fn probe(program: &HostPath, scratch: &HostPath) -> Vec<Finding> {
             remedy: Some(format!("make `{scratch}` writable, or name another store")),
         }),
     }
-    findings.push(limits());
+    findings.push(limits(executor, enforcement));
     findings
 }
 
@@ -82,7 +84,7 @@ pub fn remedy(aspect: Aspect) -> String {
 
 fn remedy_below(root: &Path, aspect: Aspect) -> String {
     match (aspect, switched_off(root), contained(root)) {
-        (Aspect::Limits, ..) => needed(aspect).to_owned(),
+        (Aspect::Limits | Aspect::ControlGroup, ..) => needed(aspect).to_owned(),
         (_, Some(switch), _) => switch,
         (_, None, Some(engine)) => format!("{engine}; outside of one, {}", needed(aspect)),
         (_, None, None) => needed(aspect).to_owned(),
@@ -108,6 +110,10 @@ fn needed(aspect: Aspect) -> &'static str {
              kernel's command line"
         }
         Aspect::Seccomp => "the kernel needs CONFIG_SECCOMP_FILTER",
+        Aspect::ControlGroup => {
+            "the program must be allowed to move processes of its own to groups below its own: \
+             start it with `systemd-run --user --scope -p Delegate=yes`"
+        }
         Aspect::Limits => {
             "raise the caller's hard limit, in `/etc/security/limits.conf` or, for a service, \
              with systemd's `Limit…=` settings"
@@ -289,14 +295,19 @@ fn request(folder: &HostPath, guest: Guest) -> std::io::Result<Request> {
     })
 }
 
-fn limits() -> Finding {
-    let mechanism = native::limits_mechanism();
-    Finding {
-        name: "limits",
-        ok: true,
-        detail: format!("memory by {mechanism}, contract version {}", contract::CONTRACT),
-        remedy: None,
+fn limits(executor: Native, enforcement: Enforcement) -> Finding {
+    let name = "limits";
+    if let Err(Error::Limits { because, remedy }) = executor.enforcing(enforcement).check_limits() {
+        let detail = format!("`require_limits` demands a control group: {because}");
+        return Finding { name, ok: false, detail, remedy: Some(remedy) };
     }
+    let mechanism = native::limits_mechanism();
+    let demand = match enforcement {
+        Enforcement::Best => "",
+        Enforcement::ControlGroup => ", as `require_limits` demands",
+    };
+    let detail = format!("memory by {mechanism}{demand}, contract version {}", contract::CONTRACT);
+    Finding { name, ok: true, detail, remedy: None }
 }
 
 #[cfg(test)]

@@ -23,6 +23,16 @@ pub enum Error {
         /// What to change on this machine, exactly.
         remedy: String,
     },
+    /// A control group is demanded and cannot be had here, so nothing was run.
+    #[error(
+        "a control group must hold builds to their limits, and there is none: {because}; {remedy}"
+    )]
+    Limits {
+        /// What was tried, and what came of it.
+        because: String,
+        /// What to change on this machine, exactly.
+        remedy: String,
+    },
     /// The request contradicts the guest contract or itself.
     #[error("the sandbox request is wrong: {0}")]
     Request(String),

@@ -90,6 +90,17 @@ pub struct Limits {
     pub cores: Vec<u32>,
 }
 
+/// What must hold a command to its memory and its number of processes: a demand of whoever runs
+/// the machine, not of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// The best that can be had: a control group, or else a supervisor.
+    #[default]
+    Best,
+    /// A control group; where none can be had, nothing is run.
+    ControlGroup,
+}
+
 /// Where a build's writable folders live.
 #[derive(Debug, Clone)]
 pub enum Scratch {

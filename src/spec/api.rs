@@ -3,6 +3,7 @@
 pub(super) mod draft;
 pub(super) mod field;
 mod functions;
+pub(super) mod layer;
 pub(super) mod shape;
 mod source;
 
@@ -22,11 +23,11 @@ use super::lock::Lock;
 use super::model::{self, Located, Remote};
 use super::release::Release;
 use super::text::Text;
-use crate::base::{Diagnostic, ReleasePath, Span};
+use crate::base::{Architecture, Diagnostic, ReleaseFolder, ReleasePath, Span};
 
 /// The names that the language itself defines: no spec may define them otherwise.
-pub(super) const NAMES: [&str; 13] = [
-    "package", "rebuild", "dir", "archive", "git", "tarball", "file", "recipe", "dedent",
+pub(super) const NAMES: [&str; 14] = [
+    "package", "rebuild", "prev", "dir", "archive", "git", "tarball", "file", "recipe", "dedent",
     "kind_of", "debian", "script", "release",
 ];
 
@@ -40,14 +41,33 @@ pub(super) struct World {
     pub loader: Arc<dyn Loader>,
     /// release.toml.
     pub release: Arc<Release>,
+    /// The architectures of the release and of those that it extends.
+    pub architectures: Arc<BTreeSet<Architecture>>,
     /// What the lock says of git repositories and of files from elsewhere.
     pub pins: Arc<Lock>,
     /// Folders that were hashed already.
     pub dirs: Arc<Dirs>,
+    /// The layers below the one that is evaluated; nothing below the lowest.
+    pub below: Option<Arc<layer::Below>>,
+    /// Whether there is a layer above, which may ask for packages of this one.
+    pub above: bool,
 }
 
 /// Folders of releases, once they were hashed.
 pub(super) type Dirs = Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, String>>>>;
+
+impl World {
+    /// Refuses an architecture that the release is not built for.
+    pub fn check_architecture(&self, architecture: &Architecture) -> Result<(), Diagnostic> {
+        if self.architectures.contains(architecture) {
+            return Ok(());
+        }
+        let known: Vec<_> = self.release.architectures.iter().map(|a| a.as_str()).collect();
+        let message = format!("this release is not built for `{architecture}`");
+        let hint = format!("release.toml has {}", super::document::list(&known));
+        Err(Diagnostic::new("unknown-name", message).hint(hint))
+    }
+}
 
 /// How many items of captured variables may be copied.
 const MAX_COPIED: usize = 1_000_000;
@@ -169,6 +189,12 @@ impl Host {
         Some(text.token(line as u32, column as u32))
     }
 
+    /// The release folder that a text belongs to.
+    pub fn folder(&self, source: &str) -> ReleaseFolder {
+        let state = self.state();
+        state.sources.get(source).map(|source| source.text.file().folder()).unwrap_or_default()
+    }
+
     /// Where the running function was called.
     fn site(&self, context: &NativeCallContext<'_>) -> Site {
         let name = context.call_source().unwrap_or_default();
@@ -225,7 +251,7 @@ impl Site {
 
 /// Whether a text is one of the stdlib's.
 pub(super) fn is_stdlib(file: &ReleasePath) -> bool {
-    let file = file.as_str();
+    let file = file.inside();
     file.starts_with("stdlib/") || file.starts_with("release.lock.d/stdlib/")
 }
 

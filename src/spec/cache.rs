@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::api::World;
 use super::engine::Evaluated;
 use super::loader::{Dir, Error, Kind, Loader, State};
 use super::lock::Lock;
-use crate::base::{Digest, ReleasePath};
+use crate::base::{Digest, ReleaseFolder, ReleasePath};
 
 /// What earlier runs left, and what the next run shall find.
 #[derive(Debug)]
@@ -55,12 +56,7 @@ impl Cache {
     }
 
     /// The name of what is the same for all files of a release.
-    pub(super) fn key(
-        &self,
-        release: &str,
-        modules: &[(String, ReleasePath, String)],
-        pins: &Lock,
-    ) -> Digest {
+    pub(super) fn key(&self, world: &World, modules: &[(String, ReleasePath, String)]) -> Digest {
         let mut hasher = blake3::Hasher::new();
         let mut add = |part: &[u8]| {
             hasher.update(&(part.len() as u64).to_le_bytes());
@@ -68,11 +64,11 @@ impl Cache {
         };
         add(FORMAT);
         add(&self.program);
-        add(release.as_bytes());
+        add(format!("{:?} {:?}", world.release, world.architectures).as_bytes());
         for (name, file, text) in modules {
             [name, file.as_str(), text].iter().for_each(|part| add(part.as_bytes()));
         }
-        let Lock { git, downloads, .. } = pins;
+        let Lock { git, downloads, .. } = &*world.pins;
         for ((url, rev), pin) in git {
             [url, rev].iter().for_each(|part| add(part.as_bytes()));
             add(&encoded(&**pin));
@@ -319,9 +315,14 @@ impl Recorder {
 }
 
 impl Loader for Recorder {
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
         self.push(None);
-        self.loader.specs()
+        self.loader.specs(folder)
+    }
+
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        self.push(None);
+        self.loader.modules(folder)
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {

@@ -7,6 +7,7 @@
 mod guard;
 mod import;
 mod mistake;
+mod outline;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +19,7 @@ use rhai::packages::{
 };
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map, OptimizationLevel, Scope, Stmt, Token};
 
+pub(super) use outline::outline;
 use serde::{Deserialize, Serialize};
 
 use super::api::draft::Draft;
@@ -49,6 +51,9 @@ const MAX_MODULES: usize = 100;
 pub(super) struct Evaluated {
     /// Its packages.
     pub packages: Vec<Package>,
+    /// The same for a layer above, with those that have mistakes; none if there is no such layer.
+    #[serde(skip)]
+    pub drafts: Vec<Draft>,
     /// What is wrong with it.
     #[serde(skip)]
     pub errors: Vec<Diagnostic>,
@@ -110,13 +115,13 @@ impl Session {
     /// Evaluates a spec file.
     pub fn run(&self, path: &ReleasePath) -> Evaluated {
         self.host.begin();
-        let mut packages = Vec::new();
+        let (mut packages, mut drafts) = (Vec::new(), Vec::new());
         match read_text(&self.host, path) {
             Ok(text) => {
                 // Rhai has panics left for values it thinks impossible.
                 let outcome = catch_unwind(AssertUnwindSafe(|| self.evaluate(text)));
                 match outcome {
-                    Ok(drafts) => packages = drafts,
+                    Ok(found) => (packages, drafts) = found,
                     Err(_) => {
                         let message = format!("the evaluation of `{path}` broke off");
                         self.host.note(Diagnostic::new("internal", message).at(whole(path), ""));
@@ -128,6 +133,7 @@ impl Session {
         let mut state = self.host.state();
         Evaluated {
             packages,
+            drafts,
             errors: std::mem::take(&mut state.errors),
             folders: std::mem::take(&mut state.folders),
             stdlib: std::mem::take(&mut state.used),
@@ -135,13 +141,14 @@ impl Session {
         }
     }
 
-    fn evaluate(&self, text: Text) -> Vec<Package> {
+    fn evaluate(&self, text: Text) -> (Vec<Package>, Vec<Draft>) {
+        let nothing = (Vec::new(), Vec::new());
         let path = text.file().clone();
         let ast = match compile(&self.engine, &self.host, &self.scope, path.as_str(), text) {
             Ok(ast) => ast,
             Err(error) => {
                 self.host.note(error);
-                return Vec::new();
+                return nothing;
             }
         };
         let mut scope = self.scope.clone();
@@ -151,7 +158,7 @@ impl Session {
                 if let Some(error) = mistake::of_run(&self.host, path.as_str(), &error) {
                     self.host.note(error);
                 }
-                return Vec::new();
+                return nothing;
             }
         };
         if value.is_unit()
@@ -174,11 +181,18 @@ impl Session {
                 _ => error,
             });
         }
-        let mut errors = Vec::new();
-        let packages =
-            drafts.into_iter().filter_map(|draft| draft.finish(&self.host, &mut errors)).collect();
+        let (mut packages, mut kept, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        for draft in drafts {
+            let mut for_above = self.host.world.above.then(|| draft.clone());
+            let package = draft.finish(&self.host, &mut errors);
+            if let Some(draft) = &mut for_above {
+                draft.broken |= package.is_none();
+            }
+            packages.extend(package);
+            kept.extend(for_above);
+        }
         self.host.state().errors.append(&mut errors);
-        packages
+        (packages, kept)
     }
 }
 
@@ -276,6 +290,17 @@ fn restrict(engine: &mut Engine) {
     }
 }
 
+/// Gives back the two words that Rhai keeps for itself, without a use for them.
+#[expect(deprecated, reason = "rhai marks what may still change, not what goes away")]
+fn reserved_words(engine: &mut Engine) {
+    engine.on_parse_token(|token, _, _| match token {
+        Token::Reserved(word) if matches!(word.as_str(), "package" | "with") => {
+            Token::Identifier(word)
+        }
+        other => other,
+    });
+}
+
 /// Loads the parts of Rhai that a spec needs, cured where they are not pure or not bounded.
 #[expect(deprecated, reason = "rhai marks what may still change, not what goes away")]
 fn install(engine: &mut Engine, host: &Host) {
@@ -285,13 +310,7 @@ fn install(engine: &mut Engine, host: &Host) {
     BasicMapPackage::new().register_into_engine(engine);
     MoreStringPackage::new().register_into_engine(engine);
 
-    // Rhai keeps these two words for itself, without a use for them.
-    engine.on_parse_token(|token, _, _| match token {
-        Token::Reserved(word) if matches!(word.as_str(), "package" | "with") => {
-            Token::Identifier(word)
-        }
-        other => other,
-    });
+    reserved_words(engine);
     // A variable that a closure captured is shared, and using it in its own method call finds
     // it locked: hand out a copy instead. The copy is shared too, or else closures that hold
     // closures would double with each copy; what is copied counts.

@@ -1,20 +1,25 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::api::World;
+use super::api::layer::Below;
+use super::api::{Dirs, World};
 use super::cache::{Cache, Fate, Opened, Record, Recorder};
 use super::engine::{Evaluated, STACK, Session};
+use super::extends::{self, Link};
 use super::loader::{self, Folder, Loader};
 use super::lock::Lock;
-use super::model::{Located, Package, Remote, Spec};
-use super::release::{self, Release};
+use super::model::{Extended, Located, Package, Remote, Spec};
+use super::release::Release;
 use super::stdlib;
-use crate::base::{Diagnostic, HostPath, PackageName, ReleasePath, Sha256};
+use crate::base::{
+    Architecture, Diagnostic, HostPath, PackageName, ReleaseFolder, ReleasePath, Sha256, nearest,
+};
 
-/// Reads the release in `folder`: release.toml, and every spec file. With a lock, the stdlib
-/// modules that it pins are evaluated as `release.lock.d/stdlib/` keeps them.
+/// Reads the release in `folder`: release.toml, and every spec file, layer above layer; those of
+/// the releases that it extends are the lowest. With a lock, the stdlib modules that it pins are
+/// evaluated as `release.lock.d/stdlib/` keeps them.
 ///
 /// # Errors
 /// Everything wrong with all files together, sorted by place.
@@ -33,79 +38,196 @@ pub fn load_with(
     lock: Option<&Lock>,
     cache: Option<&Cache>,
 ) -> Result<Spec, Vec<Diagnostic>> {
-    let file = super::document::top_file(release::FILE);
-    let text = match loader.read(&file, loader::MAX_TEXT).map(String::from_utf8) {
-        Ok(Ok(text)) => text,
-        Ok(Err(_)) => {
-            return Err(vec![Diagnostic::new("unreadable", "`release.toml` is not UTF-8")]);
-        }
-        Err(error) => {
-            return Err(vec![
-                Diagnostic::new("unreadable", error.to_string())
-                    .hint("a release is a folder with a `release.toml`"),
-            ]);
-        }
-    };
     // Bad specs are reported beside a bad release.toml only if that is good enough to go on.
-    let release = release::parse(&text)?;
-    let modules = modules(&*loader, lock)?;
-    let specs =
-        loader.specs().map_err(|error| vec![Diagnostic::new("unreadable", error.to_string())])?;
-    let release = Arc::new(release);
-    let pins = lock.map(|lock| Lock {
-        git: lock.git.clone(),
-        downloads: lock.downloads.clone(),
-        ..Lock::default()
-    });
-    let world = Arc::new(World {
+    let links = extends::chain(&*loader)?;
+    let extends = extends::extended(&*loader, &links)?;
+    let modules = modules(&*loader, lock, &extends)?;
+    let mut layers = Vec::new();
+    for Link { folder, release } in &links {
+        let specs = loader.specs(folder);
+        let specs =
+            specs.map_err(|error| vec![Diagnostic::new("unreadable", error.to_string())])?;
+        if specs.is_empty() && release.extends.is_none() {
+            let message = "the release has no spec: no `*.rhai` at its top or below `packages/`";
+            return Err(vec![Diagnostic::new("no-specs", message)]);
+        }
+        layers.push(Layer::Specs(specs));
+        layers.extend(release.overlays.iter().map(Layer::Overlay));
+        layers.push(Layer::Without(&release.without));
+    }
+    let architectures = links.iter().flat_map(|link| &link.release.architectures).cloned();
+    let mut stack = Stack {
+        // What is kept are packages, not what layers above would change.
+        cache: cache.filter(|_| layers.iter().filter(|layer| !layer.is_empty()).count() == 1),
         loader,
-        release: Arc::clone(&release),
-        pins: Arc::new(pins.unwrap_or_default()),
+        modules,
+        release: Arc::new(
+            links.last().expect("a release is the last of its chain").release.clone(),
+        ),
+        architectures: Arc::new(architectures.collect()),
+        pins: Arc::new(pins(lock, &extends)),
         dirs: Arc::default(),
-    });
-    let files = match cache {
-        None => evaluate(&world, &modules, &specs, None)?,
-        Some(cache) => {
-            let key = cache.key(&text, &modules, &world.pins);
-            let opened = cache.open(key, &*world.loader);
-            let record = Arc::new(opened.record());
-            let mut files = evaluate(&world, &modules, &specs, Some((&opened, &record)))?;
-            let fates = files.iter_mut().map(|file| std::mem::take(&mut file.fate)).collect();
-            opened.close(fates, &record);
-            files
-        }
+        packages: BTreeMap::new(),
+        below: None,
+        used: BTreeSet::new(),
+        remotes: Vec::new(),
+        errors: Vec::new(),
     };
-    let release = Release::clone(&release);
-
-    let mut errors = Vec::new();
-    let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
-    let mut used = std::collections::BTreeSet::new();
-    let mut remotes = Vec::new();
-    for File { result: file, .. } in files {
-        errors.extend(file.errors);
-        remotes.extend(file.remotes);
-        used.extend(file.stdlib);
-        for package in file.packages {
-            if let Some(first) = packages.get(&package.name) {
-                errors.push(twice(first, &package));
-            } else {
-                packages.insert(package.name.clone(), package);
-            }
-        }
+    let last = layers.iter().rposition(|layer| !layer.is_empty());
+    for (index, layer) in layers.iter().enumerate() {
+        stack.put(layer, last.is_some_and(|last| index < last))?;
     }
-    if specs.is_empty() {
-        let message = "the release has no spec: no `*.rhai` at its top or below `packages/`";
-        errors.push(Diagnostic::new("no-specs", message));
-    }
+    let Stack { release, packages, pins, used, remotes, mut errors, .. } = stack;
     if errors.is_empty() {
         let packages = packages.into_values().collect();
-        let unpinned = unpinned(&remotes, &world.pins);
-        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned });
+        let unpinned = unpinned(&remotes, &pins);
+        let release = Release::clone(&release);
+        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends });
     }
     errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
     // A mistake in a module of `lib/` shows in every file that imports it.
     errors.dedup();
     Err(errors)
+}
+
+/// What changes the packages of the layers below it.
+enum Layer<'a> {
+    /// The spec files of a release.
+    Specs(Vec<ReleasePath>),
+    /// A file of `overlays`.
+    Overlay(&'a Located<ReleasePath>),
+    /// The packages that a release leaves out.
+    Without(&'a [Located<PackageName>]),
+}
+
+impl Layer<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Specs(specs) => specs.is_empty(),
+            Self::Overlay(_) => false,
+            Self::Without(names) => names.is_empty(),
+        }
+    }
+}
+
+/// The layers evaluated so far.
+struct Stack<'a> {
+    cache: Option<&'a Cache>,
+    loader: Arc<dyn Loader>,
+    modules: Vec<(String, ReleasePath, String)>,
+    release: Arc<Release>,
+    architectures: Arc<BTreeSet<Architecture>>,
+    pins: Arc<Lock>,
+    dirs: Arc<Dirs>,
+    packages: BTreeMap<PackageName, Package>,
+    /// The same for `prev`; nothing before the first layer.
+    below: Option<Arc<Below>>,
+    used: BTreeSet<String>,
+    remotes: Vec<Located<Remote>>,
+    errors: Vec<Diagnostic>,
+}
+
+impl Stack<'_> {
+    /// Puts a layer above; `above` says whether it is not the last one.
+    fn put(&mut self, layer: &Layer<'_>, above: bool) -> Result<(), Vec<Diagnostic>> {
+        match layer {
+            Layer::Without(names) => self.remove(names),
+            Layer::Specs(specs) => self.evaluate(specs, above)?,
+            Layer::Overlay(at) => {
+                // A spec that is not there has no place of its own.
+                match self.loader.read(&at.value, loader::MAX_TEXT) {
+                    Ok(_) => self.evaluate(std::slice::from_ref(&at.value), above)?,
+                    Err(error) => {
+                        let error = Diagnostic::new("unreadable", error.to_string());
+                        self.errors.push(error.at(at.span.clone(), "an overlay"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, files: &[ReleasePath], above: bool) -> Result<(), Vec<Diagnostic>> {
+        let world = Arc::new(World {
+            loader: Arc::clone(&self.loader),
+            release: Arc::clone(&self.release),
+            architectures: Arc::clone(&self.architectures),
+            pins: Arc::clone(&self.pins),
+            dirs: Arc::clone(&self.dirs),
+            below: self.below.clone(),
+            above,
+        });
+        let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
+        let (mut drafts, mut missing) = (Vec::new(), false);
+        let files = match self.cache {
+            None => evaluate(&world, &self.modules, files, None)?,
+            Some(cache) => {
+                let key = cache.key(&world, &self.modules);
+                let opened = cache.open(key, &*self.loader);
+                let record = Arc::new(opened.record());
+                let mut found = evaluate(&world, &self.modules, files, Some((&opened, &record)))?;
+                let fates = found.iter_mut().map(|file| std::mem::take(&mut file.fate)).collect();
+                opened.close(fates, &record);
+                found
+            }
+        };
+        for File { result: mut file, .. } in files {
+            self.errors.append(&mut file.errors);
+            self.used.append(&mut file.stdlib);
+            missing |= file.remotes.iter().any(|remote| !remote.value.is_pinned(&self.pins));
+            self.remotes.append(&mut file.remotes);
+            drafts.append(&mut file.drafts);
+            for package in file.packages {
+                match packages.get(&package.name) {
+                    Some(first) => self.errors.push(twice(first, &package)),
+                    None => {
+                        packages.insert(package.name.clone(), package);
+                    }
+                }
+            }
+        }
+        drop(world);
+        self.packages.append(&mut packages);
+        let mut below = self.take_below();
+        below.broken |= missing || !self.errors.is_empty();
+        below.packages.extend(drafts.into_iter().filter_map(|draft| Some((draft.name()?, draft))));
+        self.below = Some(Arc::new(below));
+        Ok(())
+    }
+
+    fn remove(&mut self, names: &[Located<PackageName>]) {
+        let mut below = self.take_below();
+        for Located { value: name, span } in names {
+            let there = self.packages.remove(name).is_some();
+            if below.packages.remove(name).is_some() || there || below.broken {
+                continue;
+            }
+            let message = format!("`without` names `{name}`, which no layer has");
+            let error = Diagnostic::new("unknown-package", message).at(span.clone(), "");
+            let known = self.packages.keys().map(PackageName::as_str);
+            self.errors.push(match nearest(name.as_str(), known) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
+        self.below = Some(Arc::new(below));
+    }
+
+    /// What is below the next layer, to be changed: no thread has it any more.
+    fn take_below(&mut self) -> Below {
+        self.below.take().map(Arc::unwrap_or_clone).unwrap_or_default()
+    }
+}
+
+/// What the lock says of sources from elsewhere; what an extended release pins is taken from it.
+fn pins(lock: Option<&Lock>, extends: &[Extended]) -> Lock {
+    let mut pins = Lock::default();
+    let base = extends.first().and_then(|extended| extended.lock.as_ref());
+    for lock in [lock, base].into_iter().flatten() {
+        pins.git.extend(lock.git.clone());
+        pins.downloads.extend(lock.downloads.clone());
+    }
+    pins
 }
 
 /// What the lock does not pin, each once.
@@ -124,26 +246,36 @@ fn twice(first: &Package, second: &Package) -> Diagnostic {
     Diagnostic::new("duplicate-package", format!("the package `{}` is there twice", first.name))
         .at(at(second), "here")
         .at(at(first), "and here")
-        .hint("a release has one package of a name")
+        .hint("a layer has one package of a name; `overlays` in release.toml are layers above")
 }
 
-/// Name, file and text of each stdlib module: the pinned copy where there is one.
+/// Name, file and text of each stdlib module: the pinned copy where there is one, else that of
+/// the nearest release that is extended.
 fn modules(
     loader: &dyn Loader,
     lock: Option<&Lock>,
+    extends: &[Extended],
 ) -> Result<Vec<(String, ReleasePath, String)>, Vec<Diagnostic>> {
-    let mut modules: BTreeMap<String, (String, String)> = stdlib::MODULES
+    let mut modules: BTreeMap<String, (ReleasePath, String)> = stdlib::MODULES
         .iter()
         .map(|(name, text)| {
-            ((*name).to_owned(), (format!("stdlib/{name}.rhai"), (*text).to_owned()))
+            let file = format!("stdlib/{name}.rhai");
+            let file = file.parse().expect("module names are plain file names");
+            ((*name).to_owned(), (file, (*text).to_owned()))
         })
         .collect();
     let mut errors = Vec::new();
-    for (name, expected) in lock.iter().flat_map(|lock| &lock.stdlib) {
+    let own = ReleaseFolder::default();
+    let extended = extends.iter().rev().filter_map(|one| Some((&one.folder, one.lock.as_ref()?)));
+    let locks = extended.chain(lock.map(|lock| (&own, lock)));
+    let pins: BTreeMap<&String, (&ReleaseFolder, &Sha256)> = locks
+        .flat_map(|(folder, lock)| lock.stdlib.iter().map(move |(name, pin)| (name, (folder, pin))))
+        .collect();
+    for (name, (folder, expected)) in pins {
         let file = format!("release.lock.d/stdlib/{name}.rhai");
-        match pinned(loader, &file, expected) {
-            Ok(text) => {
-                modules.insert(name.clone(), (file, text));
+        match pinned(loader, folder, &file, expected) {
+            Ok(found) => {
+                modules.insert(name.clone(), found);
             }
             Err(error) => errors.push(error),
         }
@@ -151,30 +283,34 @@ fn modules(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let module = |(name, (file, text)): (String, (String, String))| {
-        let file = file.parse().expect("module names are plain file names");
-        (name, file, text)
-    };
-    Ok(modules.into_iter().map(module).collect())
+    Ok(modules.into_iter().map(|(name, (file, text))| (name, file, text)).collect())
 }
 
-fn pinned(loader: &dyn Loader, file: &str, expected: &Sha256) -> Result<String, Diagnostic> {
+fn pinned(
+    loader: &dyn Loader,
+    folder: &ReleaseFolder,
+    file: &str,
+    expected: &Sha256,
+) -> Result<(ReleasePath, String), Diagnostic> {
     let hint = "`perestroika update stdlib` pins this program's own anew";
     let path: ReleasePath = file
         .parse()
         .map_err(|_| Diagnostic::new("stale-lock", format!("`{file}` is no path of a module")))?;
+    let path = folder.path(&path);
     let bytes = loader
         .read(&path, loader::MAX_TEXT)
         .map_err(|error| Diagnostic::new("stale-lock", error.to_string()).hint(hint))?;
     let found = Sha256::of(&bytes);
     if found != *expected {
         let message = format!(
-            "`{file}` is not what release.lock pins\n  expected {expected}\n  found    {found}"
+            "`{path}` is not what release.lock pins\n  expected {expected}\n  found    {found}"
         );
         return Err(Diagnostic::new("stale-lock", message).hint(hint));
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Diagnostic::new("stale-lock", format!("`{file}` is not UTF-8")).hint(hint))
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((path, text)),
+        Err(_) => Err(Diagnostic::new("stale-lock", format!("`{path}` is not UTF-8")).hint(hint)),
+    }
 }
 
 /// Evaluates the files on as many threads as are worth it, but for what is kept of them; the

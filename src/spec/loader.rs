@@ -3,16 +3,18 @@
 mod folder;
 mod ignore;
 mod memory;
+mod overlay;
 
 use std::io;
 
 pub use folder::Folder;
 pub use memory::Memory;
+pub use overlay::{Dirs, Overlay};
 
 use serde::{Deserialize, Serialize};
 
 use super::model::PackagingText;
-use crate::base::{Digest, ReleasePath, Tree};
+use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree};
 
 /// The largest spec, module or release file, in bytes.
 pub const MAX_TEXT: u64 = 256 * 1024;
@@ -20,10 +22,15 @@ pub const MAX_TEXT: u64 = 256 * 1024;
 /// The largest number of files below one `dir(…)`.
 pub const MAX_FILES: usize = 500_000;
 
-/// A release's files, wherever they are.
+/// The files of a release and of those that it extends, wherever they are.
+///
+/// A path says which of these folders it belongs to; what is not in that folder cannot be read.
 pub trait Loader: Send + Sync {
-    /// The spec files, sorted: `*.rhai` at the top of the release and below `packages/`.
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error>;
+    /// The spec files of a release folder, sorted: `*.rhai` at its top and below `packages/`.
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error>;
+
+    /// The modules of a release folder, sorted: `*.rhai` below `lib/`.
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error>;
 
     /// The bytes of a file, never more than `limit`.
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error>;
@@ -107,6 +114,18 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Whether a file of this name is a spec.
+fn is_spec(path: &ReleasePath) -> bool {
+    let path = path.inside();
+    path.ends_with(".rhai") && (!path.contains('/') || path.starts_with("packages/"))
+}
+
+/// Whether a file of this name is a module.
+fn is_module(path: &ReleasePath) -> bool {
+    let path = path.inside();
+    path.ends_with(".rhai") && path.starts_with("lib/")
 }
 
 #[cfg(test)]

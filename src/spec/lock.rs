@@ -17,7 +17,9 @@ use super::document::{Reader, Table, top_file};
 use super::model::Located;
 use super::release::is_label;
 use super::text::Text;
-use crate::base::{Architecture, Diagnostic, PackageName, ReleasePath, Sha256, Span};
+use crate::base::{
+    Architecture, Diagnostic, Digest, PackageName, ReleaseFolder, ReleasePath, Sha256, Span,
+};
 
 /// The content of release.lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Lock {
     pub downloads: BTreeMap<String, Arc<LockedDownload>>,
     /// SHA-256 of each stdlib module's text kept in `release.lock.d/stdlib/`, by module.
     pub stdlib: BTreeMap<String, Sha256>,
+    /// The state of each release that it extends, by its folder.
+    pub extends: BTreeMap<ReleaseFolder, Digest>,
 }
 
 /// An upstream archive at a moment.
@@ -122,6 +126,9 @@ pub struct LockedBinary {
 /// The file that holds it.
 pub const FILE: &str = "release.lock";
 
+/// The largest release.lock, in bytes.
+pub const MAX_SIZE: u64 = 256 << 20;
+
 /// The names of [`LockedSource::relations`].
 pub const RELATIONS: [&str; 6] = [
     "Build-Depends",
@@ -134,13 +141,21 @@ pub const RELATIONS: [&str; 6] = [
 
 const VERSION: u64 = 1;
 
-/// Reads the text of release.lock.
+/// Reads the text of the release's own release.lock.
 ///
 /// # Errors
 /// Everything that keeps it from being a lock of `version = 1`, each with its place. Paths that
 /// could leave the place they are relative to are refused, since a lock may come from anyone.
 pub fn parse(text: &str) -> Result<Lock, Vec<Diagnostic>> {
-    let text = Text::new(top_file(FILE), text.to_owned());
+    parse_in(&ReleaseFolder::default(), text)
+}
+
+/// Reads the text of the release.lock in `folder`.
+///
+/// # Errors
+/// As those of [`parse`].
+pub fn parse_in(folder: &ReleaseFolder, text: &str) -> Result<Lock, Vec<Diagnostic>> {
+    let text = Text::new(folder.path(&top_file(FILE)), text.to_owned());
     let (mut reader, mut root) = Reader::parse(&text)?;
     let at = root.span.clone();
     match reader.size(&mut root, "version") {
@@ -208,23 +223,42 @@ pub fn parse(text: &str) -> Result<Lock, Vec<Diagnostic>> {
             }
         }
     }
-    if let Some(modules) = reader.table(&mut root, "stdlib") {
-        for (Located { value: module, span }, value) in reader.entries(modules) {
-            label(&mut reader, &module, span.clone());
-            let digest = match reader.scalar(&format!("`{module}`"), &value) {
-                Some(toml::Value::String(value)) => parsed(&mut reader, Located { value, span }),
-                Some(_) => {
-                    let message = format!("`{module}` must be a digest");
-                    reader.errors.push(Diagnostic::new("wrong-type", message).at(span, ""));
-                    None
-                }
-                None => None,
-            };
-            lock.stdlib.extend(digest.map(|digest| (module, digest)));
-        }
+    for (module, digest) in digests(&mut reader, &mut root, "stdlib") {
+        label(&mut reader, &module.value, module.span);
+        lock.stdlib.insert(module.value, digest);
     }
-    reader.finish(root, &["extends"]);
+    for (folder, digest) in digests(&mut reader, &mut root, "extends") {
+        let folder = parsed(&mut reader, folder);
+        lock.extends.extend(folder.map(|folder: ReleaseFolder| (folder, digest)));
+    }
+    reader.finish(root, &[]);
     if reader.errors.is_empty() { Ok(lock) } else { Err(reader.errors) }
+}
+
+/// The entries of table `key`, each of which is a digest.
+fn digests<'i, T: FromStr<Err: Display>>(
+    reader: &mut Reader<'i>,
+    root: &mut Table<'i>,
+    key: &'static str,
+) -> Vec<(Located<String>, T)> {
+    let Some(table) = reader.table(root, key) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (name, value) in reader.entries(table) {
+        let digest = match reader.scalar(&format!("`{}`", name.value), &value) {
+            Some(toml::Value::String(value)) => {
+                parsed(reader, Located { value, span: name.span.clone() })
+            }
+            Some(_) => {
+                let message = format!("`{}` must be a digest", name.value);
+                let error = Diagnostic::new("wrong-type", message).at(name.span.clone(), "");
+                reader.errors.push(error);
+                None
+            }
+            None => None,
+        };
+        found.extend(digest.map(|digest| (name, digest)));
+    }
+    found
 }
 
 fn suite<'i>(reader: &mut Reader<'i>, mut table: Table<'i>) -> Option<LockedSuite> {
@@ -383,6 +417,12 @@ impl Lock {
         }
         for (module, sha256) in &self.stdlib {
             out.push_str(&format!("{} = \"{sha256}\"\n", key(module)));
+        }
+        if !self.extends.is_empty() {
+            out.push_str("\n[extends]\n");
+        }
+        for (folder, digest) in &self.extends {
+            out.push_str(&format!("{} = \"{digest}\"\n", key(folder.as_str())));
         }
         out
     }

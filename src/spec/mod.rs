@@ -5,12 +5,15 @@ mod api;
 mod cache;
 mod document;
 mod engine;
+mod extends;
+pub mod language;
 mod load;
 pub mod loader;
 pub mod lock;
 pub mod model;
 pub mod release;
 pub mod stdlib;
+pub mod syntax;
 mod text;
 
 pub use cache::Cache;

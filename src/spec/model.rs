@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 
 pub use source::{Download, Facts, Remote, Source, Unpack};
 
+use super::lock::Lock;
 use super::release::Release;
-use crate::base::{Architecture, PackageName, ReleasePath, Span};
+use crate::base::{
+    Architecture, Diagnostic, Digest, PackageName, ReleaseFolder, ReleasePath, Span,
+};
 
 /// A release as its specs describe it.
 #[derive(Debug, Clone)]
@@ -26,6 +29,21 @@ pub struct Spec {
     /// Those of them that the lock which was evaluated with does not pin. The packages of a spec
     /// that needed one to go on are missing.
     pub unpinned: Vec<Located<Remote>>,
+    /// The releases that it extends, nearest first.
+    pub extends: Vec<Extended>,
+}
+
+/// A release that another one extends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extended {
+    /// Its folder, from that of the release that is worked on.
+    pub folder: ReleaseFolder,
+    /// Where it is named.
+    pub span: Option<Span>,
+    /// What names the state of its specs and its lock.
+    pub digest: Digest,
+    /// What it is pinned to; nothing if it has no release.lock.
+    pub lock: Option<Lock>,
 }
 
 /// A value and where it was written.
@@ -42,8 +60,10 @@ pub struct Located<T> {
 pub struct Package {
     /// The source package's name.
     pub name: PackageName,
-    /// The call that made it: `package(…)` or `rebuild(…)`.
+    /// The call that made it: `package(…)` or `rebuild(…)`, in a higher layer `prev(…)`.
     pub span: Span,
+    /// The calls that made it in the layers below, nearest first.
+    pub below: Vec<Span>,
     /// Where each field was written, by field name.
     pub fields: BTreeMap<String, Span>,
     /// Upstream version. Of a source with its own packaging: what it must say.
@@ -75,8 +95,11 @@ pub struct Package {
     pub patches: Vec<Located<ReleasePath>>,
     /// The name of a `[root.NAME]`; the only one by default.
     pub root: Option<Located<String>>,
-    /// The architectures it is built for; all of the release's by default.
+    /// The architectures it is built for; all of the release's by default. Of an inherited
+    /// package some may be those of the extended release only.
     pub architectures: Vec<Architecture>,
+    /// What it is for one architecture, where that is different: other values of the same fields.
+    pub on: BTreeMap<Architecture, Self>,
     /// Build dependencies in the distribution's own syntax, one or more per string, in addition
     /// to those of the source's own packaging.
     pub build_depends: Vec<Located<String>>,
@@ -92,6 +115,35 @@ pub struct Package {
     pub without_tests: Option<String>,
     /// What a build may use.
     pub resources: Resources,
+}
+
+impl Package {
+    /// What it is for a build for `architecture`.
+    pub fn for_architecture(&self, architecture: &Architecture) -> &Self {
+        self.on.get(architecture).unwrap_or(self)
+    }
+
+    /// An error about it, with the places of the layers that it went through: where the error
+    /// lies first.
+    pub fn told(&self, error: Diagnostic) -> Diagnostic {
+        through_layers(error, &self.span, &self.below)
+    }
+}
+
+/// An error about a package, and where that comes from if layers changed it: where the error lies
+/// first, then the call of the layer that has it, then those of the layers below.
+pub(super) fn through_layers(mut error: Diagnostic, span: &Span, below: &[Span]) -> Diagnostic {
+    if below.is_empty() {
+        return error;
+    }
+    let layers = std::iter::once((span, "changed by this layer"));
+    let layers = layers.chain(below.iter().map(|span| (span, "the package of a layer below")));
+    for (span, label) in layers {
+        if !error.places.iter().any(|place| place.span == *span) {
+            error = error.at(span.clone(), label);
+        }
+    }
+    error
 }
 
 /// A changelog entry.
@@ -125,6 +177,9 @@ pub struct Builder {
     pub files: BTreeMap<String, String>,
     /// The shell script that builds, run in the source folder with `sh -e`.
     pub script: String,
+    /// The same for the architectures beside the first, where the packages of no architecture
+    /// are left out; without it only the first can be built for.
+    pub script_any: Option<String>,
     /// Patterns of the files it leaves, relative to the source folder's parent: `*.deb`.
     pub outputs: Vec<String>,
 }

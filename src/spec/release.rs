@@ -1,15 +1,24 @@
 //! release.toml: what a release is made of.
+//!
+//! A release that extends another one says only what is different: everything it leaves out is
+//! the other's. An archive, a root or a parameter of its own takes the place of its namesake.
 
 use std::collections::BTreeMap;
 
 use super::document::{Reader, Table, list, top_file};
 use super::model::Located;
 use super::text::Text;
-use crate::base::{Architecture, Diagnostic, PackageName, ReleasePath, nearest};
+use crate::base::{Architecture, Diagnostic, PackageName, ReleaseFolder, ReleasePath, nearest};
 
-/// The content of release.toml.
+/// The content of release.toml, over that of the release which it extends.
 #[derive(Debug, Clone)]
 pub struct Release {
+    /// The release that it extends.
+    pub extends: Option<Located<ReleaseFolder>>,
+    /// The files of its overlays, lowest first.
+    pub overlays: Vec<Located<ReleasePath>>,
+    /// Packages of the layers below that it leaves out.
+    pub without: Vec<Located<PackageName>>,
     /// Its name.
     pub name: String,
     /// Its version.
@@ -43,6 +52,13 @@ pub struct Archive {
     pub mirrors: Vec<String>,
 }
 
+impl Archive {
+    /// The release that defines it.
+    pub fn folder(&self) -> ReleaseFolder {
+        self.keyring.value.folder()
+    }
+}
+
 /// A packaging format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -62,15 +78,27 @@ pub struct Root {
 /// The file that holds it.
 pub const FILE: &str = "release.toml";
 
-/// Reads the text of release.toml.
+/// Reads the text of the release.toml of a release that extends none.
 ///
 /// # Errors
 /// Everything that is wrong with it, each with its place: unknown keys, wrong types, names that
 /// lead nowhere, keys of features that this version does not have.
 pub fn parse(text: &str) -> Result<Release, Vec<Diagnostic>> {
-    let text = Text::new(top_file(FILE), text.to_owned());
+    parse_over(&ReleaseFolder::default(), text, None)
+}
+
+/// Reads the text of the release.toml in `folder`, over the release that it extends.
+///
+/// # Errors
+/// As those of [`parse`].
+pub fn parse_over(
+    folder: &ReleaseFolder,
+    text: &str,
+    base: Option<&Release>,
+) -> Result<Release, Vec<Diagnostic>> {
+    let text = Text::new(folder.path(&top_file(FILE)), text.to_owned());
     let (mut reader, mut root) = Reader::parse(&text)?;
-    let release = read(&mut reader, &mut root);
+    let release = read(&mut reader, &mut root, folder, base);
     reader.finish(root, &["closure", "publish", "trust"]);
     match release {
         Some(release) if reader.errors.is_empty() => Ok(release),
@@ -82,7 +110,38 @@ pub fn parse(text: &str) -> Result<Release, Vec<Diagnostic>> {
     }
 }
 
-fn read<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> Option<Release> {
+/// The release that the release.toml in `folder` extends; none also if it cannot be read, which
+/// [`parse_over`] tells.
+pub(super) fn extended(folder: &ReleaseFolder, text: &str) -> Option<Located<ReleaseFolder>> {
+    let text = Text::new(folder.path(&top_file(FILE)), text.to_owned());
+    let (mut reader, mut root) = Reader::parse(&text).ok()?;
+    let mut table = reader.table(&mut root, "release")?;
+    extends(&mut reader, &mut table, folder)
+}
+
+fn extends<'i>(
+    reader: &mut Reader<'i>,
+    table: &mut Table<'i>,
+    folder: &ReleaseFolder,
+) -> Option<Located<ReleaseFolder>> {
+    let Located { value, span } = reader.string(table, "extends")?;
+    match value.parse::<ReleaseFolder>() {
+        Ok(other) => Some(Located { value: folder.join(&other), span }),
+        Err(error) => {
+            let hint = "write the way from this folder to the other: `extends = \"../base\"`";
+            let error = Diagnostic::new("bad-path", error.to_string()).at(span, "").hint(hint);
+            reader.errors.push(error);
+            None
+        }
+    }
+}
+
+fn read<'i>(
+    reader: &mut Reader<'i>,
+    root: &mut Table<'i>,
+    folder: &ReleaseFolder,
+    base: Option<&Release>,
+) -> Option<Release> {
     let Some(mut table) = reader.table(root, "release") else {
         if !root.has("release") && reader.errors.is_empty() {
             reader.missing(root, "[release]");
@@ -90,7 +149,12 @@ fn read<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> Option<Release> {
         return None;
     };
     let name = reader.required(&mut table, "name");
-    let version = reader.required(&mut table, "version");
+    let extends = extends(reader, &mut table, folder);
+    let own = |reader: &mut Reader<'i>, table: &mut Table<'i>, key| match base {
+        Some(_) => reader.string(table, key),
+        None => reader.required(table, key),
+    };
+    let version = own(reader, &mut table, "version");
     let customer = reader.string(&mut table, "customer");
     for (key, value) in [("name", &name), ("version", &version), ("customer", &customer)] {
         let Some(Located { value, span: Some(span) }) = value else { continue };
@@ -100,7 +164,7 @@ fn read<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> Option<Release> {
             reader.error("bad-value", format!("`{key}` is made of {rule}"), span.clone());
         }
     }
-    let maintainer = reader.required(&mut table, "maintainer");
+    let maintainer = own(reader, &mut table, "maintainer");
     if let Some(Located { value, span: Some(span) }) = &maintainer
         && !is_person(value)
     {
@@ -108,22 +172,39 @@ fn read<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> Option<Release> {
         let example = "write `Release team <release@example.org>`";
         reader.error_with_hint("bad-value", message, span.clone(), example);
     }
-    let architectures = architectures(reader, &mut table);
-    reader.finish(table, &["overlays", "extends", "without"]);
+    let architectures = match base {
+        Some(base) if !table.has("architectures") => base.architectures.clone(),
+        _ => architectures(reader, &mut table),
+    };
+    let overlays = overlays(reader, &mut table, folder);
+    let without = package_names(reader, &mut table, "without");
+    reader.finish(table, &[]);
 
-    let archives = named(reader, root, "archive", archive);
-    let known: Vec<&str> = archives.iter().map(|(name, _)| name.as_str()).collect();
-    let roots = named(reader, root, "root", |reader, table| chroot(reader, table, &known));
-    let parameters = parameters(reader, root);
+    let own = named(reader, root, "archive", |reader, table| archive(reader, table, folder));
+    let mut archives = base.map(|base| base.archives.clone()).unwrap_or_default();
+    let known: Vec<&str> =
+        own.iter().map(|(name, _)| name).chain(archives.keys()).map(String::as_str).collect();
+    let own_roots = named(reader, root, "root", |reader, table| chroot(reader, table, &known));
+    archives.extend(own.into_iter().filter_map(|(name, it)| Some((name, it?))));
+    let mut roots = base.map(|base| base.roots.clone()).unwrap_or_default();
+    roots.extend(own_roots.into_iter().filter_map(|(name, it)| Some((name, it?))));
+    let mut all_parameters = base.map(|base| base.parameters.clone()).unwrap_or_default();
+    all_parameters.extend(parameters(reader, root));
+    let text = |own: Option<Located<String>>, inherited: fn(&Release) -> &String| {
+        own.map(|at| at.value).or_else(|| base.map(inherited).cloned())
+    };
     Some(Release {
+        extends,
+        overlays,
+        without,
         name: name?.value,
-        version: version?.value,
-        customer: customer.map(|customer| customer.value).unwrap_or_default(),
-        maintainer: maintainer?.value,
+        version: text(version, |base| &base.version)?,
+        customer: text(customer, |base| &base.customer).unwrap_or_default(),
+        maintainer: text(maintainer, |base| &base.maintainer)?,
         architectures,
-        archives: archives.into_iter().filter_map(|(name, it)| Some((name, it?))).collect(),
-        roots: roots.into_iter().filter_map(|(name, it)| Some((name, it?))).collect(),
-        parameters,
+        archives,
+        roots,
+        parameters: all_parameters,
     })
 }
 
@@ -185,7 +266,39 @@ fn architectures<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>) -> Vec<Arch
     found
 }
 
-fn archive<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>) -> Option<Archive> {
+fn overlays<'i>(
+    reader: &mut Reader<'i>,
+    table: &mut Table<'i>,
+    folder: &ReleaseFolder,
+) -> Vec<Located<ReleasePath>> {
+    let mut found: Vec<Located<ReleasePath>> = Vec::new();
+    for Located { value, span } in reader.strings(table, "overlays") {
+        let problem = match value.parse::<ReleasePath>() {
+            Err(error) => error.to_string(),
+            Ok(path) if !path.as_str().ends_with(".rhai") => {
+                format!("`{path}` is no overlay: that is a spec, a file `*.rhai`")
+            }
+            Ok(path) if path.as_str().starts_with("packages/") || !path.as_str().contains('/') => {
+                format!("`{path}` counts as a spec already: put overlays into `overlays/`")
+            }
+            Ok(path) if found.iter().any(|known| known.value == folder.path(&path)) => {
+                format!("`{path}` is there twice")
+            }
+            Ok(path) => {
+                found.push(Located { value: folder.path(&path), span });
+                continue;
+            }
+        };
+        reader.errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
+    }
+    found
+}
+
+fn archive<'i>(
+    reader: &mut Reader<'i>,
+    table: &mut Table<'i>,
+    folder: &ReleaseFolder,
+) -> Option<Archive> {
     let format = reader.required(table, "format").and_then(|format| match format.value.as_str() {
         "deb" => Some(Format::Deb),
         "rpm" => {
@@ -224,7 +337,10 @@ fn archive<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>) -> Option<Archive
     };
     let suites = words(reader, "suites", false);
     let components = words(reader, "components", true);
-    let keyring = reader.required(table, "keyring").and_then(|keyring| path(reader, keyring));
+    let keyring = reader
+        .required(table, "keyring")
+        .and_then(|keyring| path(reader, keyring))
+        .map(|at| Located { value: folder.path(&at.value), span: at.span });
     let mut mirrors = Vec::new();
     for Located { value, span } in reader.strings(table, "mirrors") {
         if ["https://", "http://", "file:///"].iter().any(|scheme| value.starts_with(scheme))
@@ -253,8 +369,17 @@ fn chroot<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>, archives: &[&str])
         let error = Diagnostic::new("unknown-name", message).at(span.clone(), "").hint(hint);
         reader.errors.push(error);
     }
+    let packages = package_names(reader, table, "packages");
+    Some(Root { archive: archive?, packages })
+}
+
+fn package_names<'i>(
+    reader: &mut Reader<'i>,
+    table: &mut Table<'i>,
+    key: &'static str,
+) -> Vec<Located<PackageName>> {
     let mut packages: Vec<Located<PackageName>> = Vec::new();
-    for Located { value, span } in reader.strings(table, "packages") {
+    for Located { value, span } in reader.strings(table, key) {
         let problem = match value.parse::<PackageName>() {
             Err(error) => error.to_string(),
             Ok(name) if packages.iter().any(|package| package.value == name) => {
@@ -267,7 +392,7 @@ fn chroot<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>, archives: &[&str])
         };
         reader.errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
     }
-    Some(Root { archive: archive?, packages })
+    packages
 }
 
 fn parameters<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> BTreeMap<String, toml::Value> {

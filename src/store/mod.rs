@@ -7,6 +7,7 @@
 //! json/          derivations, actions, records, trees: canonical JSON, named by its BLAKE3
 //! layers/        layers of build roots         (trees, owned by the id that builds run as)
 //! unpacked/      packages, unpacked once       (likewise)
+//! derived/       what can always be made anew from pinned files, by the digest of what it is from
 //! scratch/       temporary folders, each leased by its process
 //! logs/          build logs
 //! quarantine/    what was found damaged
@@ -20,6 +21,7 @@
 mod attempts;
 mod batch;
 mod database;
+mod derived;
 mod error;
 mod layers;
 mod layout;

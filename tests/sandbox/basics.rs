@@ -3,7 +3,7 @@
 use crate::modes;
 use crate::tiny::{Tiny, run};
 use perestroika::base::HostPath;
-use perestroika::sandbox::{Receipt, Request, Verdict, doctor, native};
+use perestroika::sandbox::{Enforcement, Receipt, Request, Verdict, doctor, native};
 
 in_every_mode! {
     fn a_command_prints_and_ends_with_its_code() {
@@ -35,7 +35,7 @@ in_every_mode! {
     fn a_machine_that_runs_builds_is_found_healthy() {
         let tiny = Tiny::new();
         let program = HostPath::new(modes::program());
-        let findings = doctor::probe(&program, &tiny.make("scratch"));
+        let findings = doctor::probe(&program, &tiny.make("scratch"), Enforcement::Best);
         let ill: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
         assert!(ill.is_empty(), "{ill:#?}");
         let left = std::fs::read_dir(tiny.path("scratch")).expect("a folder").count();
@@ -75,7 +75,7 @@ fn nothing_runs_where_isolation_cannot_be_had() {
             assert!(error.contains("sysctl user.max_user_namespaces="), "{error}");
             assert_eq!(log, "");
             let program = HostPath::new(modes::program());
-            let findings = doctor::probe(&program, &tiny.make("scratch"));
+            let findings = doctor::probe(&program, &tiny.make("scratch"), Enforcement::Best);
             let remedies = findings.iter().filter(|finding| !finding.ok);
             let remedies: Vec<_> = remedies.filter_map(|found| found.remedy.as_deref()).collect();
             assert_eq!(remedies.len(), 3);

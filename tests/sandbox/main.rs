@@ -5,6 +5,7 @@ mod modes;
 
 mod basics;
 mod contract;
+mod enforcement;
 mod hostile;
 mod kills;
 mod layers;

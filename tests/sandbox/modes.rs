@@ -49,10 +49,7 @@ pub fn in_other_mode(name: &str, mode: &str, words: &[&str], test: impl FnOnce()
 
 /// Starts a test of this program once more, as an ordinary user and by these words.
 fn again(name: &str, mode: &str, words: &[&str]) {
-    let become_user: &[&str] = match rustix::process::geteuid().is_root() {
-        true => &["setpriv", USER[0], USER[1], USER[2]],
-        false => &["env"],
-    };
+    let become_user = become_user();
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))
         .expect("a folder for everybody");
@@ -75,6 +72,14 @@ fn again(name: &str, mode: &str, words: &[&str]) {
     );
 }
 
+/// The words that start a program as an ordinary user.
+pub fn become_user() -> &'static [&'static str] {
+    match rustix::process::geteuid().is_root() {
+        true => &["setpriv", USER[0], USER[1], USER[2]],
+        false => &["env"],
+    }
+}
+
 /// Says that a test was left out because nobody but root can run it.
 #[expect(clippy::print_stderr, reason = "a skip must not look like a pass")]
 pub fn root_only(name: &str) {
@@ -83,8 +88,16 @@ pub fn root_only(name: &str) {
     eprintln!("SKIPPED {name} as root: run by an ordinary user");
 }
 
+/// Says that a test was left out because this machine is not the one that it is about.
+#[expect(clippy::print_stderr, reason = "a skip must not look like a pass")]
+pub fn left_out(name: &str, why: &str) {
+    let wanted = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
+    assert!(!wanted.split(',').any(|part| part == "cgroup-v1"), "{name} was not run: {why}");
+    eprintln!("SKIPPED {name}: {why}");
+}
+
 /// A second name for a program, where everybody may go.
-fn reachable(program: &Path, folder: &Path) -> PathBuf {
+pub fn reachable(program: &Path, folder: &Path) -> PathBuf {
     let place = folder.join(program.file_name().expect("a program's name"));
     if std::fs::hard_link(program, &place).is_err() {
         std::fs::copy(program, &place).expect("a copy of the program");

@@ -9,9 +9,11 @@ use crate::base::{DigestError, NameError};
 
 mod binary;
 mod source;
+mod summary;
 
 pub use binary::{BinaryPackage, MultiArch, Priority, Relations, packages};
 pub use source::{RELATIONS, SourceBinary, SourceFile, SourcePackage, source, sources};
+pub use summary::summaries;
 
 /// Why a text is not an index, or not a package's paragraph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! Debian archives and packages.
 
 pub mod changelog;
+pub mod contents;
 pub mod control;
 pub mod dependency;
 pub mod index;

@@ -159,6 +159,24 @@ pub fn signed_text(file: &[u8]) -> Result<String, Refusal> {
     cleartext::split(file).map(|parts| parts.text)
 }
 
+/// A key of a keyring, as its owner names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyName {
+    /// Fingerprint of the primary key, in upper-case hex.
+    pub fingerprint: String,
+    /// A user id that its owner certified.
+    pub user: Option<String>,
+}
+
+/// The primary keys of a keyring, in its order, whatever has become of them.
+///
+/// # Errors
+/// [`Refusal::Keyring`] where no key can be read.
+pub fn keys(keyring: &[u8], at: Timestamp) -> Result<Vec<KeyName>, Refusal> {
+    let keyring = Keyring::parse(keyring, at).map_err(Refusal::Keyring)?;
+    Ok(keyring.primaries())
+}
+
 fn parse_signatures(packets: &[u8]) -> Result<Vec<Signature>, Refusal> {
     let mut signatures = Vec::new();
     for packet in PacketParser::new(packets) {

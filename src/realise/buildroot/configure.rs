@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::Member;
+use super::blame;
 use super::error::{Error, system};
 use super::folder::{Folder, Owner};
 use super::order::{Dependencies, Step};
@@ -16,7 +17,7 @@ use crate::sandbox::{Access, Executor, Limits, Mount, Request, Scratch, Stage, V
 use crate::store::Store;
 
 /// Where the guest finds the packages that dpkg unpacks itself, and what it runs.
-const PACKAGES: &str = "/run/packages";
+pub(super) const PACKAGES: &str = "/run/packages";
 
 /// What says that no service may be started while a root is made; it is not part of the root.
 pub(super) const POLICY: &str = "usr/sbin/policy-rc.d";
@@ -117,7 +118,7 @@ pub(super) fn run(
     let verdict = match outcome.verdict {
         Verdict::Built => return Ok(()),
         Verdict::Cancelled => return Err(Error::Cancelled),
-        Verdict::Failed(code) => blame(&log).unwrap_or_else(|| format!("dpkg ended with {code}")),
+        Verdict::Failed(code) => return Err(blame::error(log, code, halves)),
         Verdict::Signalled(signal) => format!("dpkg was ended by signal {signal}"),
         Verdict::TimedOut => "it took too long".to_owned(),
         Verdict::Silent => "nothing was printed for too long".to_owned(),
@@ -126,16 +127,6 @@ pub(super) fn run(
         Verdict::OutOfOutput => "it printed too much".to_owned(),
     };
     Err(Error::Configure { verdict, log })
-}
-
-/// The first package that dpkg complained about, with the reason, which it prints below.
-fn blame(log: &str) -> Option<String> {
-    let mut lines = log.lines();
-    let complaint = lines.find_map(|line| line.strip_prefix("dpkg: error processing "))?;
-    let words = complaint.trim_start_matches("package ").trim_start_matches("archive ");
-    let name = words.split(" (").next().unwrap_or(words).trim_end_matches(':');
-    let name = name.strip_prefix(PACKAGES).map_or(name, |name| name.trim_start_matches('/'));
-    Some(format!("`{name}`: {}", lines.next().unwrap_or_default().trim()))
 }
 
 /// Fails unless every package of the layer is installed, as dpkg itself says.
@@ -236,23 +227,4 @@ impl Write for Log<'_> {
 pub(super) fn folder(path: HostPath, owner: Owner) -> Result<HostPath, Error> {
     Folder::create(&path, owner)?;
     Ok(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blames_the_first_package_that_dpkg_could_not_handle() {
-        let log = "Setting up a (1) ...\nno way\n\
-            dpkg: error processing package a:amd64 (--configure):\n installed a package \
-            post-installation script subprocess returned error exit status 3\n\
-            dpkg: error processing package b (--configure):\n dependency problems\n";
-        let reason = "installed a package post-installation script subprocess \
-            returned error exit status 3";
-        assert_eq!(blame(log), Some(format!("`a:amd64`: {reason}")));
-        let log = "dpkg: error processing archive /run/packages/x_all.deb (--unpack):\n no\n";
-        assert_eq!(blame(log), Some("`x_all.deb`: no".to_owned()));
-        assert_eq!(blame("dpkg: cannot run"), None);
-    }
 }

@@ -43,6 +43,9 @@ pub enum Error {
         /// What it printed, the last part of it.
         log: String,
     },
+    /// A script of a package failed that needs more ids than there are.
+    #[error(transparent)]
+    Ids(Box<Ids>),
     /// A folder of dpkg's database in a lower layer cannot be understood.
     #[error("the database of the layer below is broken: {0}")]
     Database(String),
@@ -65,6 +68,47 @@ pub enum Error {
     /// The sandbox could not be had.
     #[error("the build root could not be configured in isolation")]
     Sandbox(#[from] sandbox::Error),
+}
+
+/// A package whose script failed, and what in that script needs more ids than one.
+#[derive(Debug, thiserror::Error)]
+#[error("package `{package}` could not be configured with one id: {reason}")]
+pub struct Ids {
+    /// The package.
+    pub package: String,
+    /// What dpkg says of it.
+    pub reason: String,
+    /// Which of its scripts failed: `postinst` or `preinst`.
+    pub script: String,
+    /// What that script calls that does less with one id than it says.
+    pub calls: Vec<String>,
+    /// What was printed, the last part of it.
+    pub log: String,
+}
+
+impl Ids {
+    const OFFERED: &str = "a build root has the id 0 alone while it is configured, and 1000 alone \
+        while a package is built in it: no file of it can belong to anybody else";
+}
+
+impl Error {
+    /// What is known beside the error itself: what a script called, and the last lines printed.
+    pub fn reasons(&self) -> Vec<String> {
+        const LINES: usize = 8;
+        let last = |log: &str| {
+            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+            let from = lines.len().saturating_sub(LINES);
+            lines[from..].iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()
+        };
+        match self {
+            Self::Configure { log, .. } => last(log),
+            Self::Ids(ids) => {
+                let calls = ids.calls.iter().map(|call| format!("its `{}`: {call}", ids.script));
+                calls.chain([Ids::OFFERED.to_owned()]).chain(last(&ids.log)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl From<package::Error> for Error {

@@ -6,6 +6,7 @@
 //! have a preinst and configures all of them, in the sandbox; what it wrote is merged in, and what
 //! differs from run to run is taken out.
 
+mod blame;
 mod configure;
 mod database;
 mod error;

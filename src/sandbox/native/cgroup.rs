@@ -1,9 +1,5 @@
 //! Limits by a control group, where one can be had: memory and processes, as the kernel counts
-//! them.
-//!
-//! A group is made beside or below the one that the calling program is in, if that is allowed;
-//! nothing of the program itself is moved. Format of `/proc/self/cgroup` and `mountinfo`:
-//! cgroups(7), proc_pid_mountinfo(5).
+//! them. Where it can be made is found in [`super::places`].
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -14,14 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-/// Which interface a group has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Version {
-    /// A folder per controller.
-    One,
-    /// One folder for all.
-    Two,
-}
+use super::places::{self, Groups, Place, Version};
 
 /// A control group made for one run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,31 +18,72 @@ pub struct Group {
     version: Version,
     memory: PathBuf,
     processes: PathBuf,
+    /// Bytes of memory, and how many processes.
+    limits: (u64, u32),
+}
+
+/// Why there is no control group.
+#[derive(Debug)]
+pub struct Missing {
+    /// What was tried, and what came of it.
+    pub because: String,
+    /// What to change, exactly.
+    pub remedy: String,
 }
 
 impl Group {
-    /// Makes one with these limits, or none where that is not allowed.
-    pub fn make(memory: u64, processes: u32) -> Option<Self> {
+    /// Makes one with these limits: where the program is, or else where it may move to.
+    pub fn make(memory: u64, processes: u32) -> Result<Self, Missing> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        static SWEPT: Mutex<bool> = Mutex::new(false);
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
-        for (version, memory_parent, processes_parent) in places(&own, &mounts) {
+        let groups = Groups::of_this_process();
+        let mut because = Vec::new();
+        if let Some(group) = Self::make_in(groups.places(), &name, memory, processes, &mut because)
+        {
+            return Ok(group);
+        }
+        match places::settle() {
+            Ok(()) => {
+                let places = Groups::of_this_process().places();
+                if let Some(group) = Self::make_in(places, &name, memory, processes, &mut because) {
+                    return Ok(group);
+                }
+            }
+            Err(why) => because.push(why),
+        }
+        because.extend(groups.lacks());
+        let remedy = groups.remedy(rustix::process::geteuid().as_raw());
+        Err(Missing { because: because.join("; "), remedy })
+    }
+
+    fn make_in(
+        places: Vec<Place>,
+        name: &str,
+        memory: u64,
+        processes: u32,
+        because: &mut Vec<String>,
+    ) -> Option<Self> {
+        static SWEPT: Mutex<bool> = Mutex::new(false);
+        for place in places {
             if let Ok(mut swept) = SWEPT.lock()
                 && !std::mem::replace(&mut *swept, true)
             {
-                sweep(&memory_parent);
-                sweep(&processes_parent);
+                sweep(&place.memory);
+                sweep(&place.processes);
             }
             let group = Self {
-                version,
-                memory: memory_parent.join(&name),
-                processes: processes_parent.join(&name),
+                version: place.version,
+                memory: place.memory.join(name),
+                processes: place.processes.join(name),
+                limits: (memory, processes),
             };
-            if group.set_up(memory, processes).is_ok() {
-                return Some(group);
+            match group.set_up() {
+                Ok(()) => return Some(group),
+                Err((folder, error)) => {
+                    let parent = folder.parent().unwrap_or(folder);
+                    because.push(format!("no group in `{}`: {error}", parent.display()));
+                }
             }
             group.remove();
         }
@@ -62,17 +92,33 @@ impl Group {
 
     /// Opens what the sandbox needs of it, before it gives up the right to.
     pub fn hold(&self) -> io::Result<Hold> {
-        let (events, peak) = match self.version {
-            Version::One => ("memory.oom_control", "memory.max_usage_in_bytes"),
-            Version::Two => ("memory.events", "memory.peak"),
+        let (limit, events, peak) = match self.version {
+            Version::One => {
+                ("memory.limit_in_bytes", "memory.oom_control", "memory.max_usage_in_bytes")
+            }
+            Version::Two => ("memory.max", "memory.events", "memory.peak"),
         };
-        let procs = |folder: &Path| File::options().write(true).open(folder.join("cgroup.procs"));
+        let procs = |folder: &Path| {
+            File::options().read(true).write(true).open(folder.join("cgroup.procs"))
+        };
         let mut doors = vec![procs(&self.memory)?];
         if self.processes != self.memory {
             doors.push(procs(&self.processes)?);
         }
-        let events = File::open(self.memory.join(events))?;
-        Ok(Hold { doors, events, peak: File::open(self.memory.join(peak)).ok() })
+        Ok(Hold {
+            version: self.version,
+            limits: self.limits,
+            doors,
+            memory: File::open(self.memory.join(limit))?,
+            processes: File::open(self.processes.join("pids.max"))?,
+            events: File::open(self.memory.join(events))?,
+            peak: File::open(self.memory.join(peak)).ok(),
+        })
+    }
+
+    /// Which interface it has.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Removes it, once nothing runs in it.
@@ -81,37 +127,42 @@ impl Group {
         let _gone = fs::remove_dir(&self.processes);
     }
 
-    fn set_up(&self, memory: u64, processes: u32) -> io::Result<()> {
+    fn set_up(&self) -> Result<(), (&Path, io::Error)> {
+        let (memory, processes) = self.limits;
         for folder in [&self.memory, &self.processes] {
             match fs::create_dir(folder) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err((folder, error));
+                }
                 _ => {}
             }
         }
-        let set = |folder: &Path, name: &str, value: String| {
+        let set = |folder: &'_ Path, name: &str, value: String| {
             File::options().write(true).open(folder.join(name))?.write_all(value.as_bytes())
         };
         // Process 1 of the guest counts as well.
-        set(&self.processes, "pids.max", (processes + 1).to_string())?;
-        match self.version {
+        set(&self.processes, "pids.max", (processes + 1).to_string())
+            .map_err(|error| (self.processes.as_path(), error))?;
+        let limited = match self.version {
             Version::One => {
-                set(&self.memory, "memory.limit_in_bytes", memory.to_string())?;
+                let limited = set(&self.memory, "memory.limit_in_bytes", memory.to_string());
                 // Only where swap is counted at all.
                 let _absent = set(&self.memory, "memory.memsw.limit_in_bytes", memory.to_string());
+                limited
             }
             Version::Two => {
-                set(&self.memory, "memory.max", memory.to_string())?;
-                set(&self.memory, "memory.oom.group", "1".to_owned())?;
                 let _absent = set(&self.memory, "memory.swap.max", "0".to_owned());
+                set(&self.memory, "memory.max", memory.to_string())
+                    .and_then(|()| set(&self.memory, "memory.oom.group", "1".to_owned()))
             }
-        }
-        self.hold().map(drop)
+        };
+        limited.and_then(|()| self.hold().map(drop)).map_err(|error| (self.memory.as_path(), error))
     }
 }
 
-/// The name of what limits memory, with this group or without one.
-pub fn mechanism(group: Option<&Group>) -> &'static str {
-    match group.map(|group| group.version) {
+/// The name of what limits memory: by a group of this version, or without one.
+pub fn mechanism(group: Option<Version>) -> &'static str {
+    match group {
         Some(Version::One) => "cgroup v1",
         Some(Version::Two) => "cgroup v2",
         None => "supervisor",
@@ -134,7 +185,11 @@ fn sweep(parent: &Path) {
 
 /// Open files of a group.
 pub struct Hold {
+    version: Version,
+    limits: (u64, u32),
     doors: Vec<File>,
+    memory: File,
+    processes: File,
     events: File,
     peak: Option<File>,
 }
@@ -144,6 +199,25 @@ impl Hold {
     pub fn admit(&self, process: Pid) -> io::Result<()> {
         let text = process.as_raw_nonzero().to_string();
         self.doors.iter().try_for_each(|mut door| door.write_all(text.as_bytes()))
+    }
+
+    /// Whether a process is in the group and the group has its limits, as the kernel tells.
+    pub fn confirms(&self, process: Pid) -> bool {
+        let number = process.as_raw_nonzero().to_string();
+        let inside = |door: &File| {
+            read(door).is_ok_and(|text| text.lines().any(|process| process == number))
+        };
+        let limit = |file: &File| -> Option<u64> { read(file).ok()?.trim().parse().ok() };
+        let (memory, processes) = self.limits;
+        // The kernel counts in pages, the largest of which are of 64 KiB.
+        self.doors.iter().all(inside)
+            && limit(&self.memory).is_some_and(|limit| limit <= memory && memory - limit < 1 << 16)
+            && limit(&self.processes) == Some(u64::from(processes) + 1)
+    }
+
+    /// Which interface it has.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Whether the kernel killed a process of it for want of memory.
@@ -163,76 +237,4 @@ fn read(mut file: &File) -> io::Result<String> {
     file.rewind()?;
     file.read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// Folders in which a group for memory and one for processes may be made, the best first.
-fn places(own: &str, mounts: &str) -> Vec<(Version, PathBuf, PathBuf)> {
-    let mut places = Vec::new();
-    if let Some(folder) = own_folder(own, mounts, "") {
-        // A group with processes of its own cannot hand controllers on, so the one above it.
-        for parent in folder.ancestors().take(2) {
-            let handed = fs::read_to_string(parent.join("cgroup.subtree_control"));
-            let handed = handed.unwrap_or_default();
-            let has = |name| handed.split_whitespace().any(|controller| controller == name);
-            if has("memory") && has("pids") {
-                places.push((Version::Two, parent.to_owned(), parent.to_owned()));
-            }
-        }
-    }
-    let controller = |name| own_folder(own, mounts, name);
-    if let (Some(memory), Some(processes)) = (controller("memory"), controller("pids")) {
-        places.push((Version::One, memory, processes));
-    }
-    places
-}
-
-/// Where this process's group of a controller is mounted; the empty name is version 2.
-fn own_folder(own: &str, mounts: &str, controller: &str) -> Option<PathBuf> {
-    let path = own.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let names = parts.next()?;
-        names.split(',').any(|name| name == controller).then(|| parts.next()).flatten()
-    })?;
-    mounts.lines().find_map(|line| {
-        let (place, file_system) = line.split_once(" - ")?;
-        let mut file_system = file_system.split(' ');
-        let kind = file_system.next()?;
-        let options = file_system.nth(1)?;
-        let wanted = match controller {
-            "" => kind == "cgroup2",
-            name => kind == "cgroup" && options.split(',').any(|option| option == name),
-        };
-        let mut place = place.split(' ').skip(3);
-        let (root, point) = (place.next()?, place.next()?);
-        let below = match root {
-            "/" => path,
-            root => path.strip_prefix(root)?,
-        };
-        wanted.then(|| Path::new(point).join(below.trim_start_matches('/')))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::own_folder;
-    use std::path::Path;
-
-    #[test]
-    fn a_group_is_found_where_its_controller_is_mounted() {
-        let own = "4:memory:/a/b\n3:cpu,cpuacct:/c\n0::/user.slice/x.scope\n";
-        let mounts = "\
-30 20 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
-31 20 0:27 /c /sys/fs/cgroup/cpu rw shared:1 - cgroup cgroup rw,cpu,cpuacct
-32 20 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
-";
-        for (controller, folder) in [
-            ("memory", Some("/sys/fs/cgroup/memory/a/b")),
-            ("cpu", Some("/sys/fs/cgroup/cpu/")),
-            ("", Some("/sys/fs/cgroup/unified/user.slice/x.scope")),
-            ("pids", None),
-        ] {
-            let found = own_folder(own, mounts, controller);
-            assert_eq!(found.as_deref(), folder.map(Path::new), "{controller}");
-        }
-    }
 }

@@ -75,7 +75,11 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
     let scratch = world::assemble(&order)?;
     let (mut guest, mut start) = begin(&order, output)?;
     // A group that may be made can still be closed to us; then the watch takes its place.
-    group = group.filter(|group| group.admit(guest.first).is_ok());
+    group = group.filter(|group| group.admit(guest.first).is_ok() && group.confirms(guest.first));
+    if order.strict && group.is_none() {
+        let refused: std::io::Result<()> = Err(rustix::io::Errno::ACCESS.into());
+        refused.isolating(Aspect::ControlGroup, || "move the guest to its control group".into())?;
+    }
     start.write_all(b"s").trying(|| "start the guest".into())?;
     drop(start);
     let watch = Watch::new(&order, scratch, group);

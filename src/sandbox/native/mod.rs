@@ -15,6 +15,7 @@ mod filter;
 mod guest;
 mod memory;
 mod namespace;
+mod places;
 mod run;
 mod staging;
 mod story;
@@ -28,7 +29,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use super::{Executor, Outcome, Request, Result};
+use super::{Enforcement, Error, Executor, Outcome, Request, Result};
 use crate::base::HostPath;
 use namespace::Caller;
 
@@ -39,19 +40,33 @@ pub const ARGUMENT: &str = "__sandbox";
 #[derive(Debug, Clone)]
 pub struct Native {
     program: HostPath,
+    enforcement: Enforcement,
 }
 
 impl Native {
     /// An executor that starts `program`, which must be this very program and hand
     /// [`child_main`] its arguments.
     pub fn new(program: HostPath) -> Self {
-        Self { program }
+        Self { program, enforcement: Enforcement::Best }
+    }
+
+    /// The same executor, which runs nothing unless its limits are enforced like this.
+    pub fn enforcing(self, enforcement: Enforcement) -> Self {
+        Self { enforcement, ..self }
+    }
+
+    /// Fails if limits cannot be enforced here as demanded; a run would fail with the same error.
+    pub fn check_limits(&self) -> Result<()> {
+        match self.enforcement {
+            Enforcement::Best => Ok(()),
+            Enforcement::ControlGroup => group_for_trial().map(drop).map_err(no_group),
+        }
     }
 }
 
 impl Executor for Native {
     fn run(&self, request: &Request, log: &mut dyn Write, cancel: &AtomicBool) -> Result<Outcome> {
-        run::run(&self.program, request, log, cancel)
+        run::run(&self.program, self.enforcement, request, log, cancel)
     }
 }
 
@@ -79,9 +94,16 @@ pub fn is_initial_root() -> bool {
 
 /// What would hold a guest to its memory here: `cgroup v2`, `cgroup v1` or `supervisor`.
 pub fn limits_mechanism() -> &'static str {
-    let group = cgroup::Group::make(1 << 30, 10);
-    if let Some(group) = &group {
-        group.remove();
-    }
-    cgroup::mechanism(group.as_ref())
+    cgroup::mechanism(group_for_trial().ok())
+}
+
+/// Makes a control group and removes it. Returns its version.
+fn group_for_trial() -> Result<places::Version, cgroup::Missing> {
+    let group = cgroup::Group::make(1 << 30, 10)?;
+    group.remove();
+    Ok(group.version())
+}
+
+fn no_group(cgroup::Missing { because, remedy }: cgroup::Missing) -> Error {
+    Error::Limits { because, remedy }
 }

@@ -19,11 +19,14 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::cgroup::Group;
 use super::namespace::{self, Caller};
+use super::places::Version;
 use super::story::Story;
 use super::wire::{self, Fault, Order, Packet, Report};
 use super::{ARGUMENT, cgroup, collect};
 use crate::base::HostPath;
-use crate::sandbox::{Error, Outcome, Receipt, Request, Result, Stage, Usage, contract, doctor};
+use crate::sandbox::{
+    Enforcement, Error, Outcome, Receipt, Request, Result, Stage, Usage, contract, doctor,
+};
 
 /// How often it is looked whether to stop.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Runs a request to its end.
 pub fn run(
     program: &HostPath,
+    enforcement: Enforcement,
     request: &Request,
     log: &mut dyn Write,
     cancel: &AtomicBool,
@@ -45,8 +49,12 @@ pub fn run(
         Stage::Build => None,
     };
     order.tried = file_system.is_some_and(|device| tried().contains(&device));
-    let group = Grouped(Group::make(order.memory, order.processes));
+    let group = match (Group::make(order.memory, order.processes), enforcement) {
+        (Err(missing), Enforcement::ControlGroup) => return Err(super::no_group(missing)),
+        (group, _) => Grouped(group.ok()),
+    };
     order.group = group.0.clone();
+    order.strict = enforcement == Enforcement::ControlGroup;
     let mut sandbox = Sandbox::start(program, &order)?;
     let mut story = Story::new(&request.limits, begun);
     let followed = sandbox.follow(&mut story, request, log, cancel);
@@ -58,12 +66,7 @@ pub fn run(
     let usage = Usage { wall: begun.elapsed(), cpu: end.cpu, memory: end.memory };
     let verdict = story.verdict(&end);
     tried().extend(file_system);
-    Ok(Outcome {
-        verdict,
-        usage,
-        receipt: receipt(&order, end.grouped),
-        collected: story.collected,
-    })
+    Ok(Outcome { verdict, usage, receipt: receipt(&order, end.group), collected: story.collected })
 }
 
 /// File systems that an overlay was tried on with success.
@@ -283,7 +286,7 @@ fn refusal(fault: Fault) -> Error {
     }
 }
 
-fn receipt(order: &Order, grouped: bool) -> Receipt {
+fn receipt(order: &Order, group: Option<Version>) -> Receipt {
     let id = order.guest_id();
     let host = match order.become_id {
         Some(id) => format!("root, as the unprivileged id {id}"),
@@ -293,7 +296,6 @@ fn receipt(order: &Order, grouped: bool) -> Receipt {
         Some(_) => ("disk", "counted"),
         None => ("memory", "size of the file system"),
     };
-    let group = order.group.as_ref().filter(|_| grouped);
     let memory = cgroup::mechanism(group);
     let processes = match group {
         Some(_) => format!("{memory}, RLIMIT_NPROC"),
@@ -313,6 +315,7 @@ fn receipt(order: &Order, grouped: bool) -> Receipt {
             ("seccomp", "on".to_owned()),
             ("network", "loopback".to_owned()),
             ("scratch", scratch.to_owned()),
+            ("limits required", if order.strict { "cgroup" } else { "none" }.to_owned()),
             ("memory limit", memory.to_owned()),
             ("process limit", processes),
             ("scratch limit", space.to_owned()),

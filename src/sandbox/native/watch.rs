@@ -83,7 +83,7 @@ impl Watch {
             command: None,
             stopped: None,
             full: self.full,
-            grouped: group.is_some(),
+            group: group.map(Hold::version),
             out_of_memory: group.is_some_and(Hold::ran_out),
             cpu: Duration::ZERO,
             memory: group.map_or(Some(self.largest), Hold::largest),

@@ -17,6 +17,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Group;
+use super::places::Version;
 use crate::sandbox::doctor::Aspect;
 use crate::sandbox::{Access, Request, Scratch, Stage};
 
@@ -51,6 +52,8 @@ pub struct Order {
     pub become_id: Option<u32>,
     /// A control group made for this run.
     pub group: Option<Group>,
+    /// Whether nothing may run outside of that group.
+    pub strict: bool,
 }
 
 /// One mount of a request.
@@ -98,6 +101,7 @@ impl Order {
                 .map(|collect| (collect.from.to_string(), collect.patterns.clone())),
             become_id,
             group: None,
+            strict: false,
         }
     }
 
@@ -165,8 +169,8 @@ pub struct End {
     pub stopped: Option<Stop>,
     /// Whether scratch was seen full.
     pub full: bool,
-    /// Whether the control group was in force.
-    pub grouped: bool,
+    /// The control group that was in force.
+    pub group: Option<Version>,
     /// Whether the kernel killed a process for want of memory.
     pub out_of_memory: bool,
     /// Processor time of all processes.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Host;
 use super::field::{Field, Value};
-use crate::base::{Architecture, Diagnostic, PackageName, Span, nearest};
+use crate::base::{Architecture, Diagnostic, PackageName, Place, ReleasePath, Span, nearest};
 use crate::spec::document::list;
-use crate::spec::model::{Builder, Located, Package, Packaging, Source};
+use crate::spec::model::{Builder, Located, Package, Packaging, Source, through_layers};
 use crate::spec::release::Release;
 
 /// The fields given so far.
@@ -14,20 +14,43 @@ use crate::spec::release::Release;
 pub(in crate::spec) struct Draft {
     /// The call that made it.
     pub span: Span,
+    /// The calls that made it in the layers below, nearest first.
+    pub below: Vec<Span>,
     /// Whether something wrong with it has been noted, so that nothing more is said.
     pub broken: bool,
     fields: BTreeMap<&'static str, Field>,
+    /// Fields in place of these, on one architecture.
+    on: BTreeMap<Architecture, BTreeMap<&'static str, Field>>,
 }
 
 impl Draft {
     /// A package of which nothing is known.
     pub fn new(span: Span) -> Self {
-        Self { span, broken: false, fields: BTreeMap::new() }
+        let (fields, on) = (BTreeMap::new(), BTreeMap::new());
+        Self { span, below: Vec::new(), broken: false, fields, on }
     }
 
     /// Gives a field.
     pub fn set(&mut self, name: &'static str, value: Value, span: Span) {
         self.fields.insert(name, Field { span, value });
+    }
+
+    /// Gives the fields of `other` in place of what they are on one architecture.
+    pub fn set_on(&mut self, architecture: Architecture, other: Self) {
+        self.on.entry(architecture).or_default().extend(other.fields);
+    }
+
+    /// Its name, if it has one.
+    pub fn name(&self) -> Option<PackageName> {
+        match &self.fields.get("name")?.value {
+            Value::Text(name) => name.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// An error about it, with the places of the layers that it went through.
+    pub fn told(&self, error: Diagnostic) -> Diagnostic {
+        through_layers(error, &self.span, &self.below)
     }
 
     /// Gives a field in place of what it was.
@@ -87,15 +110,47 @@ impl Draft {
             }
             Value::Resources(_) => 0,
         };
-        self.fields.values().map(|field| 1 + weight(field)).sum()
+        let on = self.on.values().flat_map(BTreeMap::values);
+        self.fields.values().chain(on).map(|field| 1 + weight(field)).sum()
     }
 
     /// The package, if all that it needs is there.
     pub fn finish(mut self, host: &Host, errors: &mut Vec<Diagnostic>) -> Option<Package> {
-        let release = &*host.world.release;
         if self.broken {
             return None;
         }
+        let (span, below) = (self.span.clone(), self.below.clone());
+        let mut found = Vec::new();
+        let on = std::mem::take(&mut self.on);
+        let others: Vec<_> = on
+            .into_iter()
+            .map(|(architecture, fields)| {
+                let mut other = self.clone();
+                other.fields.extend(fields);
+                (architecture, other)
+            })
+            .collect();
+        let mut package = self.whole(host, &mut found);
+        if let Some(package) = &mut package {
+            for (architecture, other) in others {
+                let other = other.whole(host, &mut found);
+                package.on.extend(other.map(|other| (architecture, other)));
+            }
+        }
+        let package = package.filter(|_| found.is_empty());
+        errors.extend(found.into_iter().map(|mut error| {
+            // Below this layer nothing was wrong, so the mistake is not where that place says.
+            let here = |place: &Place| place.span.file == span.file;
+            if !below.is_empty() && !error.places.first().is_some_and(here) {
+                let label = "changed by this layer".to_owned();
+                error.places.insert(0, Place { span: span.clone(), label });
+            }
+            through_layers(error, &span, &below)
+        }));
+        package
+    }
+
+    fn whole(mut self, host: &Host, errors: &mut Vec<Diagnostic>) -> Option<Package> {
         let before = errors.len();
         for (field, hint) in [
             ("name", "name: \"…\""),
@@ -138,6 +193,7 @@ impl Draft {
         let package = Package {
             name,
             span: self.span.clone(),
+            below: std::mem::take(&mut self.below),
             version,
             revision: self.text("revision"),
             suffix: self.text("suffix"),
@@ -153,9 +209,10 @@ impl Draft {
             maintainer: self.text("maintainer"),
             source: source?,
             extra: extra?,
-            patches: self.parsed("patches"),
+            patches: self.paths("patches"),
             root,
-            architectures: self.architectures(release, errors),
+            architectures: self.architectures(host, errors),
+            on: BTreeMap::new(),
             build_depends: self.texts("build_depends"),
             build: build?,
             env: self
@@ -180,22 +237,15 @@ impl Draft {
                 .unwrap_or_default(),
             fields: spans,
         };
-        check_whole(&package, release, errors);
+        check_whole(&package, &host.world.release, errors);
         (errors.len() == before).then_some(package)
     }
 
-    fn architectures(
-        &mut self,
-        release: &Release,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Vec<Architecture> {
+    fn architectures(&mut self, host: &Host, errors: &mut Vec<Diagnostic>) -> Vec<Architecture> {
         let mut found = Vec::new();
         for Located { value, span } in self.parsed::<Architecture>("architectures") {
-            if !release.architectures.contains(&value) {
-                let known: Vec<_> = release.architectures.iter().map(|a| a.as_str()).collect();
-                let message = format!("this release is not built for `{value}`");
-                let error = Diagnostic::new("unknown-name", message).at(span, "");
-                errors.push(error.hint(format!("release.toml has {}", list(&known))));
+            if let Err(error) = host.world.check_architecture(&value) {
+                errors.push(error.at(span, ""));
             }
             found.push(value);
         }
@@ -219,6 +269,17 @@ impl Draft {
             _ => None,
         });
         texts.unwrap_or_default()
+    }
+
+    /// The paths of a list, each in the release folder that its text belongs to.
+    fn paths(&mut self, name: &str) -> Vec<Located<ReleasePath>> {
+        let here = self.span.file.folder();
+        let mut paths = self.parsed::<ReleasePath>(name);
+        for Located { value, span } in &mut paths {
+            let folder = span.as_ref().map_or_else(|| here.clone(), |span| span.file.folder());
+            *value = folder.path(value);
+        }
+        paths
     }
 
     /// The items of a list whose rule has made sure that they are of this type.

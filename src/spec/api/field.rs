@@ -83,6 +83,27 @@ const FIELDS: [(&str, Kind); 24] = [
 
 const LATER: [&str; 1] = ["date"];
 
+/// The fields that a package may have, and what the value of each is.
+pub(in crate::spec) fn fields() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let known = FIELDS.iter().filter(|(name, _)| !LATER.contains(name));
+    known.map(|(name, kind)| (*name, kind.described()))
+}
+
+impl Kind {
+    fn described(self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Texts(_) => "a list of strings",
+            Self::Environment => "a map of strings",
+            Self::Source => "a source",
+            Self::Sources => "a map of sources",
+            Self::Builder => "a way of building",
+            Self::Binaries => "a list of maps",
+            Self::Changes | Self::Resources => "a map",
+        }
+    }
+}
+
 /// Reads the fields of a map, in the order of their names. What is wrong goes to `errors`, and
 /// that field is left out.
 pub(in crate::spec) fn read_all(
@@ -424,13 +445,14 @@ pub(in crate::spec) fn builder(
     at: &Shape,
     errors: &mut Vec<Diagnostic>,
 ) -> Builder {
-    const KEYS: [&str; 5] = ["packaging", "needs", "files", "script", "outputs"];
+    const KEYS: [&str; 6] = ["packaging", "needs", "files", "script", "script_any", "outputs"];
     let mut builder = Builder {
         name: module.to_owned(),
         packaging: Packaging::Own,
         needs: Vec::new(),
         files: BTreeMap::new(),
         script: String::new(),
+        script_any: None,
         outputs: Vec::new(),
     };
     let Some(mut entries) = Entries::new("recipe", value, at, &KEYS, errors) else {
@@ -444,6 +466,7 @@ pub(in crate::spec) fn builder(
         builder.files = table(&name, value, &at, source_path, errors).unwrap_or_default();
     }
     builder.script = entries.required("script", plain, errors).unwrap_or_default();
+    builder.script_any = entries.text("script_any", plain, errors);
     builder.outputs = entries.texts("outputs", file_pattern, errors);
     if builder.outputs.is_empty() && errors.is_empty() {
         let message = "`recipe` needs `outputs`: patterns of the files it leaves, such as `*.deb`";

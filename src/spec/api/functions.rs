@@ -39,6 +39,7 @@ pub(in crate::spec) fn register(engine: &mut Engine, host: &Host) {
     engine.register_fn("recipe", move |context: NativeCallContext, fields: Dynamic| {
         this.recipe(&context, fields)
     });
+    super::layer::register(engine, host);
     super::source::register(engine, host);
     engine.register_fn("dedent", dedent);
     engine.register_fn("kind_of", |value: Dynamic| ImmutableString::from(kind_of(&value)));
@@ -63,7 +64,7 @@ impl Host {
     }
 
     /// Checks the fields of a map and puts them into `draft`.
-    fn apply(
+    pub(super) fn apply(
         &self,
         site: Site,
         name: &str,
@@ -85,7 +86,7 @@ impl Host {
         for (name, field) in fields {
             how(&mut draft, name, field, &mut errors);
         }
-        self.state().errors.append(&mut errors);
+        self.state().errors.extend(errors.into_iter().map(|error| draft.told(error)));
         self.weigh(draft.weight(), &site.span)?;
         Ok(draft)
     }
@@ -161,7 +162,7 @@ impl Host {
     }
 }
 
-type Apply = fn(&mut Draft, &'static str, field::Field, &mut Vec<Diagnostic>);
+pub(super) type Apply = fn(&mut Draft, &'static str, field::Field, &mut Vec<Diagnostic>);
 
 /// `debian` for `stdlib/debian.rhai`.
 fn module_name(file: &ReleasePath) -> String {

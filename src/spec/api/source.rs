@@ -282,11 +282,12 @@ impl Host {
     }
 
     fn release_path(&self, text: &str, span: &Span) -> Answer<ReleasePath> {
-        text.parse().map_err(|error| {
+        let path: ReleasePath = text.parse().map_err(|error| {
             let error = Diagnostic::new("bad-path", format!("{error}"));
             self.note(error.at(span.clone(), "every path is relative to the release folder"));
             noted()
-        })
+        })?;
+        Ok(span.file.folder().path(&path))
     }
 
     fn dir(&self, context: &NativeCallContext<'_>, path: &Dynamic) -> Answer<Source> {

@@ -5,7 +5,7 @@ use rhai::{
 };
 
 use super::{compile, mistake, read_text};
-use crate::base::{Diagnostic, ReleasePath, Span};
+use crate::base::{Diagnostic, ReleasePath};
 use crate::spec::api::{Host, noted};
 
 /// Modules that import one another, at most.
@@ -28,13 +28,16 @@ impl Imports {
         engine: &Engine,
         global: &mut GlobalRuntimeState,
         path: &str,
-        span: Option<Span>,
+        source: &str,
+        position: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
+        let span = self.host.span(source, position);
         let refuse = |error: Diagnostic| {
             self.host.note(error.at(span.clone(), ""));
             noted()
         };
         let file = module_file(path).map_err(refuse)?;
+        let file = self.host.folder(source).path(&file);
         if let Some(module) = self.host.state().modules.get(file.as_str()) {
             return Ok(Shared::clone(module));
         }
@@ -96,8 +99,7 @@ impl ModuleResolver for Imports {
         position: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
         let mut global = engine_state(engine);
-        let span = self.host.span(source.unwrap_or_default(), position);
-        self.import(engine, &mut global, path, span)
+        self.import(engine, &mut global, path, source.unwrap_or_default(), position)
     }
 
     fn resolve_raw(
@@ -108,8 +110,8 @@ impl ModuleResolver for Imports {
         path: &str,
         position: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        let span = self.host.span(global.source().unwrap_or_default(), position);
-        self.import(engine, global, path, span)
+        let source = global.source().unwrap_or_default().to_owned();
+        self.import(engine, global, path, &source, position)
     }
 }
 

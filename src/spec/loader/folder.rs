@@ -11,15 +11,16 @@ use rustix::io::Errno;
 
 use super::ignore::{self, Ignore};
 use super::{Dir, Error, Kind, Loader, MAX_FILES, State};
-use crate::base::{Digest, HostPath, ReleasePath, Tree, TreeEntry, TreeKind};
+use crate::base::{Digest, HostPath, ReleaseFolder, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
 /// The largest `debian/control` or `debian/changelog`.
 const MAX_PACKAGING: u64 = 8 * 1024 * 1024;
 const MAX_DEPTH: usize = 256;
 
-/// A release folder on disk. Paths are opened below it and through no symbolic link, so nothing
-/// outside it can be reached, whatever else moves meanwhile.
+/// A release folder on disk, and those that it extends. Paths are opened below the folder they
+/// belong to and through no symbolic link, so nothing outside it can be reached, whatever else
+/// moves meanwhile.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: HostPath,
@@ -28,7 +29,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The release in `folder`, which itself may be reached through links.
+    /// The release in `folder`, which itself may be reached through links, as may those that it
+    /// extends.
     pub fn new(folder: HostPath) -> Self {
         Self { path: folder, top: Arc::default() }
     }
@@ -43,28 +45,38 @@ impl Folder {
         Ok(self.top.get_or_init(|| top))
     }
 
-    /// Opens what is at `path`, or at the top for the empty path.
-    fn open(&self, path: &str) -> Result<OwnedFd, Error> {
-        let top = self.top()?;
-        let below = if path.is_empty() { "." } else { path };
+    /// Opens what is at `path` in the release folder `folder`, or its top for the empty path.
+    fn open(&self, folder: &ReleaseFolder, path: &str) -> Result<OwnedFd, Error> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         // One call to the system instead of one for each part. Where it fails, for whatever
         // reason, the parts tell which of them is why; some sandboxes do not allow it at all.
-        match openat2(top, below, flags, Mode::empty(), resolve) {
-            Ok(open) => Ok(open),
-            Err(_) => self.open_parts(top, path),
+        if folder.is_own()
+            && !path.is_empty()
+            && let Ok(open) = openat2(self.top()?, path, flags, Mode::empty(), resolve)
+        {
+            return Ok(open);
         }
+        self.open_parts(folder, path)
     }
 
-    fn open_parts(&self, top: &OwnedFd, path: &str) -> Result<OwnedFd, Error> {
+    fn open_parts(&self, folder: &ReleaseFolder, path: &str) -> Result<OwnedFd, Error> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
-        let mut at = openat(top, ".", flags, Mode::empty())
-            .map_err(|error| failed(&self.path.to_string(), error))?;
+        let top = match folder.is_own() {
+            true => self.path.clone(),
+            false => self.path.join(folder.as_str()),
+        };
+        let mut at =
+            rustix::fs::open(top.as_path(), flags, Mode::empty()).map_err(|error| match error {
+                Errno::NOENT | Errno::NOTDIR if !folder.is_own() => {
+                    Error::Missing(folder.to_string())
+                }
+                error => failed(&top.to_string(), error),
+            })?;
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         for (index, part) in parts.iter().enumerate() {
-            let so_far = || parts[..=index].join("/");
+            let so_far = || folder.name(&parts[..=index].join("/"));
             let last = index + 1 == parts.len();
             at = open_part(&at, part, last).map_err(|error| match error {
                 Errno::LOOP => Error::Link(so_far()),
@@ -72,7 +84,7 @@ impl Folder {
                 // O_DIRECTORY meets a link before O_NOFOLLOW does.
                 Errno::NOTDIR => match kind_at(&at, part) {
                     Some(FileType::Symlink) => Error::Link(so_far()),
-                    _ => Error::Missing(path.to_owned()),
+                    _ => Error::Missing(folder.name(path)),
                 },
                 // What opening a socket says.
                 Errno::NXIO => {
@@ -84,21 +96,41 @@ impl Folder {
         Ok(at)
     }
 
-    /// Spec files in the folder `path`, and `depth` levels below it.
-    fn collect(&self, path: &str, depth: usize, found: &mut Vec<ReleasePath>) -> Result<(), Error> {
-        let folder = self.open(path)?;
+    /// Rhai files in the folder `path` of a release folder, and `depth` levels below it.
+    fn collect(
+        &self,
+        release: &ReleaseFolder,
+        path: &str,
+        depth: usize,
+        found: &mut Vec<ReleasePath>,
+    ) -> Result<(), Error> {
+        let folder = self.open(release, path)?;
         for (name, kind) in entries(&folder, path)? {
             let full = if path.is_empty() { name } else { format!("{path}/{name}") };
             if full.ends_with(".rhai") {
-                found.push(full.parse().map_err(|_| Error::Encoding(full.clone()))?);
+                let plain = full.parse().map_err(|_| Error::Encoding(full.clone()))?;
+                found.push(release.path(&plain));
             } else if kind == FileType::Directory && depth > 0 {
-                self.collect(&full, depth - 1, found)?;
+                self.collect(release, &full, depth - 1, found)?;
             }
             if found.len() > MAX_FILES {
                 return Err(Error::Count(path.to_owned()));
             }
         }
         Ok(())
+    }
+
+    /// The same for a folder that need not be there.
+    fn collect_all(
+        &self,
+        release: &ReleaseFolder,
+        path: &str,
+        found: &mut Vec<ReleasePath>,
+    ) -> Result<(), Error> {
+        match self.collect(release, path, 16, found) {
+            Err(Error::Missing(missing)) if missing == release.name(path) => Ok(()),
+            other => other,
+        }
     }
 }
 
@@ -107,36 +139,40 @@ impl Loader for Folder {
         let mut seen = Seen::default();
         match kind {
             Kind::File => {
-                let status = statat(self.top().ok()?, path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
-                let status = status.ok()?;
+                let top = self.top().ok().filter(|_| path.folder().is_own())?;
+                let status = statat(top, path.inside(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
                 let is_file = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
                 is_file.then(|| seen.add("", &status))?;
             }
-            Kind::Folder => self.look(path.as_str(), &mut seen).ok()?,
+            Kind::Folder => self.look(path, &mut seen).ok()?,
         }
         Some(seen.state())
     }
 
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
         let mut found = Vec::new();
-        self.collect("", 0, &mut found)?;
-        match self.collect("packages", 16, &mut found) {
-            Err(Error::Missing(path)) if path == "packages" => {}
-            other => other?,
-        }
+        self.collect(folder, "", 0, &mut found)?;
+        self.collect_all(folder, "packages", &mut found)?;
+        found.sort();
+        Ok(found)
+    }
+
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        let mut found = Vec::new();
+        self.collect_all(folder, "lib", &mut found)?;
         found.sort();
         Ok(found)
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {
-        let name = path.as_str();
-        read_file(self.open(name)?, name, limit)
+        read_file(self.open(&path.folder(), path.inside())?, path.as_str(), limit)
     }
 
     fn dir(&self, path: &ReleasePath) -> Result<Dir, Error> {
-        let name = path.as_str();
-        let top = self.open(name)?;
-        let optional = |file: &str, limit| match self.open(&format!("{name}/{file}")) {
+        let (name, folder) = (path.as_str(), path.folder());
+        let top = self.open(&folder, path.inside())?;
+        let below = |file: &str| format!("{}/{file}", path.inside());
+        let optional = |file: &str, limit| match self.open(&folder, &below(file)) {
             Ok(open) => read_file(open, &format!("{name}/{file}"), limit).map(Some),
             // A link is kept in the tree as it is, and never read.
             Err(Error::Missing(_) | Error::Link(_)) => Ok(None),
@@ -171,8 +207,9 @@ impl Loader for Folder {
 
 impl Folder {
     /// Looks at everything that [`Loader::dir`] would read.
-    fn look(&self, name: &str, seen: &mut Seen) -> Result<(), Error> {
-        let top = self.open(name)?;
+    fn look(&self, path: &ReleasePath, seen: &mut Seen) -> Result<(), Error> {
+        let (name, folder) = (path.as_str(), path.folder());
+        let top = self.open(&folder, path.inside())?;
         let mut ignore = Vec::new();
         for file in [ignore::FILE, "debian/control", "debian/changelog"] {
             match statat(&top, file, AtFlags::SYMLINK_NOFOLLOW) {
@@ -181,8 +218,8 @@ impl Folder {
                 Err(error) => return Err(failed(name, error)),
             }
             if file == ignore::FILE {
-                let path = format!("{name}/{file}");
-                ignore = read_file(self.open(&path)?, &path, super::MAX_TEXT)?;
+                let open = self.open(&folder, &format!("{}/{file}", path.inside()))?;
+                ignore = read_file(open, &format!("{name}/{file}"), super::MAX_TEXT)?;
             }
         }
         let ignore = Ignore::parse(&String::from_utf8_lossy(&ignore));

@@ -1,21 +1,29 @@
 use std::collections::BTreeMap;
 
 use super::ignore::{self, Ignore, Kind};
-use super::{Dir, Error, Loader};
-use crate::base::{Digest, ReleasePath, Tree, TreeEntry, TreeKind};
+use super::{Dir, Error, Loader, is_module, is_spec};
+use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
-/// A release that is nowhere but in memory: file contents by path.
+/// A release, and those that it extends, that are nowhere but in memory: file contents by path.
 #[derive(Debug, Clone, Default)]
 pub struct Memory(pub BTreeMap<ReleasePath, Vec<u8>>);
 
+impl Memory {
+    /// The files of a folder that are `wanted`.
+    fn texts(&self, folder: &ReleaseFolder, wanted: fn(&ReleasePath) -> bool) -> Vec<ReleasePath> {
+        let counts = |path: &&ReleasePath| wanted(path) && path.folder() == *folder;
+        self.0.keys().filter(counts).cloned().collect()
+    }
+}
+
 impl Loader for Memory {
-    fn specs(&self) -> Result<Vec<ReleasePath>, Error> {
-        let is_spec = |path: &&ReleasePath| {
-            let path = path.as_str();
-            path.ends_with(".rhai") && (!path.contains('/') || path.starts_with("packages/"))
-        };
-        Ok(self.0.keys().filter(is_spec).cloned().collect())
+    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        Ok(self.texts(folder, is_spec))
+    }
+
+    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
+        Ok(self.texts(folder, is_module))
     }
 
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use super::*;
-use crate::base::{Digest, HostPath, TreeKind};
+use crate::base::{Digest, HostPath, ReleaseFolder, TreeKind};
 
 fn write(folder: &Path, path: &str, text: &[u8]) {
     let path = folder.join(path);
@@ -85,7 +85,7 @@ fn nothing_outside_the_release_can_be_read() {
     refused(loader.read(&path("src/relative/key"), 99), "`src/relative` is a symbolic link");
     refused(loader.read(&path("src/key.rhai"), 99), "`src/key.rhai` is a symbolic link");
     symlink(&secret, folder.join("packages")).expect("a writable folder");
-    refused(loader.specs(), "`packages` is a symbolic link");
+    refused(loader.specs(&ReleaseFolder::default()), "`packages` is a symbolic link");
 }
 
 #[test]
@@ -114,13 +114,13 @@ fn what_is_no_file_of_a_source_is_refused_without_waiting() {
 fn specs_lie_at_the_top_and_below_packages() {
     let (outer, loader) = release();
     let folder = outer.path().join("release");
-    assert_eq!(loader.specs().expect("none").len(), 0);
+    assert_eq!(loader.specs(&ReleaseFolder::default()).expect("none").len(), 0);
     for spec in
         ["b.rhai", "packages/a.rhai", "packages/x/y/c.rhai", "lib/l.rhai", "overlays/o.rhai"]
     {
         write(&folder, spec, b"()");
     }
-    let specs = loader.specs().expect("three");
+    let specs = loader.specs(&ReleaseFolder::default()).expect("three");
     let names: Vec<_> = specs.iter().map(ReleasePath::as_str).collect();
     assert_eq!(names, ["b.rhai", "packages/a.rhai", "packages/x/y/c.rhai"]);
 }

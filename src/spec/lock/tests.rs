@@ -87,7 +87,7 @@ fn git() -> impl Strategy<Value = Arc<LockedGit>> {
         .prop_map(|(commit, date, author, subject)| LockedCommit { commit, date, author, subject });
     let history = (text(), 0..u64::MAX / 2, prop::collection::vec(entry, 0..3))
         .prop_map(|(tag, commits, log)| LockedHistory { tag, commits, log });
-    let tree = any::<[u8; 32]>().prop_map(crate::base::Digest::from_bytes);
+    let tree = any::<[u8; 32]>().prop_map(Digest::from_bytes);
     let whole = (commit(), date(), tree, prop::option::of(history), prop::option::of(packaging()));
     whole.prop_map(|(commit, date, tree, history, packaging)| {
         Arc::new(LockedGit { commit, date, tree, history, packaging })
@@ -117,6 +117,7 @@ fn lock() -> impl Strategy<Value = Lock> {
             git,
             downloads,
             stdlib,
+            ..Lock::default()
         })
 }
 

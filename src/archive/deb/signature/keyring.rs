@@ -15,6 +15,7 @@ use pgp::packet::{
 };
 use pgp::types::{Duration, KeyDetails, Tag};
 
+use super::KeyName;
 use super::cleartext::dearmor;
 
 /// The keys of a keyring, judged at one moment.
@@ -78,6 +79,14 @@ impl Keyring {
         let keys: Vec<Key> =
             certificates.iter().flat_map(|one| one.keys(&certificates, at)).collect();
         if keys.is_empty() { Err("it holds no key that can be read") } else { Ok(Self { keys }) }
+    }
+
+    /// The primary keys.
+    pub(super) fn primaries(&self) -> Vec<KeyName> {
+        let primary = |key: &&Key| key.fingerprint == key.primary;
+        let name =
+            |key: &Key| KeyName { fingerprint: key.fingerprint.clone(), user: key.user.clone() };
+        self.keys.iter().filter(primary).map(name).collect()
     }
 
     /// The keys that `signature` claims to be from.

@@ -182,14 +182,15 @@ fn unknown_function(signature: &str) -> (&'static str, String, Option<String>) {
         return ("wrong-type", message, hint);
     }
     let known: Vec<&str> =
-        NAMES.into_iter().filter(|name| *name != "release").chain(["with", "add"]).collect();
+        NAMES.into_iter().filter(|name| *name != "release").chain(["with", "add", "on"]).collect();
     if known.contains(&name) {
         let message = format!("`{name}` cannot be called with {arguments}");
         return ("wrong-type", message, Some(usage(name)));
     }
     let message = format!("there is no function `{name}` that takes {arguments}");
     let is_method = kinds.first() == Some(&"a package");
-    let candidates = known.iter().copied().filter(|known| is_method || *known != "add");
+    let candidates =
+        known.iter().copied().filter(|known| is_method || !matches!(*known, "add" | "on"));
     let hint = match nearest(name, candidates) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the language has {}", list(&known)),
@@ -205,6 +206,8 @@ pub(super) fn usage(name: &str) -> String {
         "add" => "package.add(#{ … })",
         "dir" => "dir(\"path\")",
         "archive" => "archive(\"name\")",
+        "prev" => "prev(\"name\")",
+        "on" => "package.on(\"arm64\", #{ … })",
         "script" => "script(#\"…\"#)",
         "debian" => "debian()",
         "recipe" => "recipe(#{ packaging, needs, files, script, outputs })",

@@ -1,0 +1,415 @@
+//! `check`: all that can be known of a release without building it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use super::address::addressed;
+use super::arguments::{Check, Global};
+use super::build::default_options;
+use super::context::{Machine, Named, Release, named};
+use super::eval::select;
+use super::failure::{Failure, Kind, Problem};
+use super::output::{CommandResult, Output};
+use super::report::count;
+use crate::base::{DerivationId, Diagnostic, HostPath, PackageName, Span};
+use crate::graph::{Graph, Origin, names};
+use crate::pin;
+use crate::realise::driver;
+use crate::realise::foresight::{Foresight, foresee};
+use crate::realise::record::Record;
+use crate::realise::universe::{Snapshot, Snapshots};
+use crate::spec::model::{Located, Package, Source};
+
+/// Checks every release that was named.
+pub fn run(arguments: &Check, global: &Global, output: &Output) -> CommandResult {
+    let wrong = |failure| (Value::Null, failure);
+    let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
+    let mut documents = Vec::new();
+    let mut failures: Option<Failure> = None;
+    for folder in &releases {
+        let mut report = Report::default();
+        let failure = check(folder, &names, &mut report, global, output).err();
+        output.text(&report.table());
+        documents.push(report.document());
+        failures = [failures, failure, report.failure()].into_iter().flatten().reduce(Failure::and);
+    }
+    let document = match documents.len() {
+        1 => documents.remove(0),
+        _ => json!({ "releases": documents }),
+    };
+    failures.map_or(Ok(document.clone()), |failure| Err((document, failure)))
+}
+
+/// What the checks found, in their order.
+#[derive(Default)]
+struct Report {
+    title: String,
+    release: Value,
+    lines: Vec<Line>,
+}
+
+/// What one check found.
+struct Line {
+    name: &'static str,
+    verdict: Verdict,
+    detail: String,
+    problems: Vec<Problem>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing is wrong.
+    Fine,
+    /// Something is.
+    Wrong,
+    /// The machine did not let us see.
+    Unchecked,
+    /// What it looks at could not be made: an earlier check says why.
+    Waits,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "ok",
+            Self::Wrong => "wrong",
+            Self::Unchecked => "unchecked",
+            Self::Waits => "waits",
+        }
+    }
+}
+
+/// The checks, in their order.
+const CHECKS: [&str; 7] =
+    ["specs", "pins", "packages", "names", "build roots", "from_seed", "versions"];
+
+impl Report {
+    /// Adds what a check found; `detail` says what was looked at.
+    fn add(&mut self, name: &'static str, detail: impl Into<String>, problems: Vec<Problem>) {
+        let verdict = if problems.is_empty() { Verdict::Fine } else { Verdict::Wrong };
+        let mut detail = detail.into();
+        if !problems.is_empty() {
+            detail = format!("{} in {detail}", count(problems.len(), "problem"));
+        }
+        self.lines.push(Line { name, verdict, detail, problems });
+    }
+
+    fn unchecked(&mut self, name: &'static str, failure: Failure) {
+        let detail = failure.summary().to_owned();
+        self.lines.push(Line {
+            name,
+            verdict: Verdict::Unchecked,
+            detail,
+            problems: failure.problems,
+        });
+    }
+
+    /// Says of every check that did not come that it waits.
+    fn rest_waits(&mut self) {
+        for name in CHECKS {
+            if !self.lines.iter().any(|line| line.name == name) {
+                let (verdict, detail) = (Verdict::Waits, "for what is wrong above".to_owned());
+                self.lines.push(Line { name, verdict, detail, problems: Vec::new() });
+            }
+        }
+    }
+
+    fn table(&self) -> String {
+        let mut text = format!("{}\n", self.title);
+        for Line { name, verdict, detail, .. } in &self.lines {
+            text.push_str(&format!("  {:9}  {name:11}  {detail}\n", verdict.word()));
+        }
+        text
+    }
+
+    fn document(&self) -> Value {
+        let line = |line: &Line| {
+            json!({
+                "check": line.name,
+                "verdict": line.verdict.word(),
+                "detail": line.detail,
+                "problems": line.problems.len(),
+            })
+        };
+        json!({
+            "release": self.release,
+            "checks": self.lines.iter().map(line).collect::<Vec<_>>(),
+        })
+    }
+
+    fn failure(self) -> Option<Failure> {
+        let kind = self.lines.iter().filter_map(|line| match line.verdict {
+            Verdict::Fine | Verdict::Waits => None,
+            Verdict::Wrong => Some(Kind::Result),
+            Verdict::Unchecked => Some(Kind::Machine),
+        });
+        let kind = kind.max()?;
+        let mut problems: Vec<Problem> = Vec::new();
+        for problem in self.lines.into_iter().flat_map(|line| line.problems) {
+            // The same obstacle may stand before several checks.
+            if !problems.iter().any(|known| format!("{known:?}") == format!("{problem:?}")) {
+                problems.push(problem);
+            }
+        }
+        Some(Failure { kind, problems })
+    }
+}
+
+/// Does all checks that can be done. An error is one of the words that were given.
+fn check(
+    folder: &HostPath,
+    names: &[String],
+    report: &mut Report,
+    global: &Global,
+    output: &Output,
+) -> Result<(), Failure> {
+    report.title = folder.to_string();
+    let release = match Release::load(folder) {
+        Ok(release) => release,
+        Err(failure) => {
+            report.add("specs", "what was read", failure.problems);
+            report.rest_waits();
+            return Ok(());
+        }
+    };
+    let spec = &release.spec;
+    report.title = format!("{} {}", spec.release.name, spec.release.version);
+    report.add("specs", count(spec.packages.len(), "package"), Vec::new());
+    let stale = stale(&release);
+    let pins_are_whole = stale.is_empty();
+    report.add("pins", pinned(&release), stale);
+    let graph = match release.graph() {
+        Ok(graph) => graph,
+        Err(mut failure) => {
+            // What is not pinned was told by the line above.
+            failure.problems.retain(|problem| pins_are_whole || !is_unpinned(problem));
+            if !failure.problems.is_empty() {
+                report.add("packages", count(spec.packages.len(), "package"), failure.problems);
+            }
+            report.rest_waits();
+            return Ok(());
+        }
+    };
+    report.title = format!("{} · {}", report.title, graph.release().short());
+    report.release = release.document(&graph);
+    report.add("packages", "fields, packaging and cycles".to_owned(), Vec::new());
+    let wanted = select(&graph, names)?;
+    let chosen: Vec<&Package> = spec
+        .packages
+        .iter()
+        .filter(|package| {
+            names.is_empty() || names.iter().any(|name| name == package.name.as_str())
+        })
+        .collect();
+    match Machine::open(&release, global) {
+        Ok(machine) => against_the_archive(&release, &graph, &wanted, &machine, report, output),
+        Err(failure) => {
+            for name in ["names", "build roots"] {
+                let (kind, code) = (failure.kind, "unchecked");
+                report.unchecked(name, Failure::new(kind, code, failure.summary()));
+            }
+        }
+    }
+    let problems = |found: Vec<Diagnostic>| Failure::in_release(folder, found).problems;
+    let seeds: usize = chosen.iter().map(|package| package.from_seed.len()).sum();
+    let idle = chosen.iter().flat_map(|package| idle_seeds(&graph, package)).collect();
+    report.add("from_seed", count(seeds, "name"), problems(idle));
+    let unnamed = chosen.iter().filter_map(|package| without_suffix(package)).collect();
+    report.add("versions", count(chosen.len(), "package"), problems(unnamed));
+    Ok(())
+}
+
+fn stale(release: &Release) -> Vec<Problem> {
+    let stale = pin::check(&release.folder, &release.spec, release.lock.as_ref());
+    let hint =
+        addressed("`perestroika lock` makes release.lock what the release needs", &release.folder);
+    stale
+        .iter()
+        .flat_map(|stale| {
+            let failure = Failure::new(Kind::Result, "stale-lock", format!("stale lock: {stale}"));
+            failure.hint(hint.clone()).problems
+        })
+        .collect()
+}
+
+fn pinned(release: &Release) -> String {
+    let Some(lock) = &release.lock else { return "release.lock".to_owned() };
+    let counts = [
+        (lock.archives.len(), "archive"),
+        (lock.sources.len(), "source"),
+        (lock.stdlib.len(), "stdlib module"),
+    ];
+    counts.map(|(number, what)| count(number, what)).join(", ")
+}
+
+fn is_unpinned(problem: &Problem) -> bool {
+    matches!(problem, Problem::InRelease { diagnostic, .. } if diagnostic.code == "unpinned")
+}
+
+/// The checks that need the pinned indexes, which are fetched where the store lacks them.
+fn against_the_archive(
+    release: &Release,
+    graph: &Graph,
+    wanted: &[DerivationId],
+    machine: &Machine,
+    report: &mut Report,
+    output: &Output,
+) {
+    let world = machine.world();
+    let unseen = |error: &dyn std::error::Error| Failure::error(Kind::Machine, "unchecked", error);
+    output.note("reading the pinned indexes…");
+    let snapshots = Snapshots::default();
+    let mut found: BTreeMap<DerivationId, Arc<Snapshot>> = BTreeMap::new();
+    for node in graph.nodes().filter(|node| matches!(node.origin, Origin::Root { .. })) {
+        match snapshots.get(&world, graph, node.id) {
+            Ok(snapshot) => {
+                found.insert(node.id, snapshot);
+            }
+            Err(error) => {
+                for name in ["names", "build roots"] {
+                    report.unchecked(name, unseen(&*error));
+                }
+                return;
+            }
+        }
+    }
+    let indexes = found.iter().map(|(id, snapshot)| (*id, &*snapshot.indexes)).collect();
+    let unknown = Failure::in_release(&release.folder, names::unknown(graph, &indexes)).problems;
+    let packages: usize = found.values().flat_map(|one| &one.indexes).map(Vec::len).sum();
+    report.add(
+        "names",
+        format!("{} of {}", dependencies(graph), count(packages, "archive package")),
+        unknown,
+    );
+
+    let survey = match driver::survey(&world, graph, wanted, &default_options()) {
+        Ok(survey) => survey,
+        Err(error) => return report.unchecked("build roots", unseen(&error)),
+    };
+    let records: BTreeMap<DerivationId, Arc<Record>> =
+        survey.into_iter().filter_map(|one| Some((one.derivation, one.there?.1))).collect();
+    let foreseen: Vec<_> = wanted
+        .par_iter()
+        .filter_map(|id| {
+            let snapshot = &found[&graph.node(*id)?.derivation.package()?.root];
+            Some((*id, foresee(graph, *id, snapshot, &records)))
+        })
+        .collect();
+    let mut unsolvable = Vec::new();
+    let mut packages = BTreeSet::new();
+    for (id, foreseen) in foreseen {
+        match foreseen {
+            Ok(Foresight::Fine(size)) => {
+                packages.insert(size);
+            }
+            Ok(Foresight::UnknownName(_)) => {}
+            Ok(Foresight::Unsolvable(because)) => unsolvable.extend(told(graph, id, &because)),
+            Err(error) => return report.unchecked("build roots", unseen(&error)),
+        }
+    }
+    let sizes = match (packages.first(), packages.last()) {
+        (Some(least), Some(most)) if least != most => format!(" of {least} to {most} packages"),
+        (Some(size), _) => format!(" of {size} packages"),
+        _ => String::new(),
+    };
+    let unsolvable = Failure::in_release(&release.folder, unsolvable).problems;
+    report.add("build roots", format!("{}{sizes}", count(wanted.len(), "root")), unsolvable);
+}
+
+/// How many build dependencies the packages have.
+fn dependencies(graph: &Graph) -> String {
+    let all: usize = graph.packages().map(|(_, package)| package.build_depends.len()).sum();
+    let word = if all == 1 { "dependency" } else { "dependencies" };
+    format!("{all} {word}")
+}
+
+/// A build root that cannot be had.
+fn told(graph: &Graph, id: DerivationId, because: &[String]) -> Option<Diagnostic> {
+    let node = graph.node(id)?;
+    let (Origin::Package(origin), Some(package)) = (&node.origin, node.derivation.package()) else {
+        return None;
+    };
+    let message = format!(
+        "no build root satisfies the build dependencies of `{}`\n  {}",
+        package.name,
+        because.join("\n  ")
+    );
+    let diagnostic = Diagnostic::new("unsolvable", message);
+    Some(diagnostic.at(origin.span.clone(), "of this package"))
+}
+
+/// Names of `from_seed` that change nothing: the release does not build them, or this package
+/// never gets them from it.
+fn idle_seeds(graph: &Graph, package: &Package) -> Vec<Diagnostic> {
+    let Some((node, _)) = graph.package(package.name.as_str()) else { return Vec::new() };
+    let Origin::Package(origin) = &node.origin else { return Vec::new() };
+    let offers = |id: DerivationId, name: &PackageName| match graph.node(id).map(|n| &n.origin) {
+        Some(Origin::Package(origin)) => origin
+            .provides
+            .iter()
+            .any(|(binary, provides)| binary == name || provides.contains(name)),
+        _ => false,
+    };
+    let asked: BTreeSet<&PackageName> = origin
+        .wanted
+        .iter()
+        .flat_map(|wanted| &wanted.depends.0)
+        .flat_map(|alternatives| &alternatives.0)
+        .map(|relation| &relation.name)
+        .collect();
+    let closure = graph.closure(node.id);
+    let mut idle = Vec::new();
+    for Located { value: name, span } in &package.from_seed {
+        let maker = graph
+            .packages()
+            .map(|(other, _)| other.id)
+            .find(|other| *other != node.id && offers(*other, name));
+        let (message, label) = match maker {
+            None => ("the release builds no", "the archive's is taken anyway"),
+            Some(maker) if !asked.contains(name) && !closure.contains(&maker) => {
+                ("nothing would bring in the release's", "no build dependency leads to it")
+            }
+            Some(_) => continue,
+        };
+        idle.push(
+            Diagnostic::new("idle-seed", format!("`from_seed` has no effect: {message} `{name}`"))
+                .at(span.clone().or_else(|| Some(package.span.clone())), label)
+                .hint("leave it out"),
+        );
+    }
+    idle
+}
+
+/// Fields that make an archive's package another than the archive's.
+const ALTERING: [&str; 7] =
+    ["patches", "extra", "build_depends", "build", "env", "binaries", "revision"];
+
+/// A package of the archive that is not as the archive has it, under the archive's version.
+fn without_suffix(package: &Package) -> Option<Diagnostic> {
+    if !matches!(package.source.value, Source::Archive { .. }) || package.suffix.is_some() {
+        return None;
+    }
+    // What `rebuild` itself says stands where the name does; `debian()` is what it says.
+    let own = package.fields.get("source");
+    let alters = |field: &str, span: &Span| {
+        Some(span) != own && !(field == "build" && package.build.name == "debian")
+    };
+    let (field, span) = ALTERING.iter().find_map(|field| {
+        let span = package.fields.get(*field)?;
+        alters(field, span).then_some((field, span))
+    })?;
+    let message = format!(
+        "`{}` is altered, but keeps the archive's version: two packages would have one name",
+        package.name
+    );
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let example = format!("`suffix: \"+demo1\", changes: #{{ date: \"{today}\", text: \"…\" }}`");
+    Some(
+        Diagnostic::new("no-suffix", message)
+            .at(span.clone(), format!("`{field}` alters it"))
+            .hint(format!("give it a version of its own: {example}")),
+    )
+}

@@ -1,0 +1,80 @@
+//! The user's config.toml, as far as it says how builds are run. Its `[mirrors]` are read where
+//! files are fetched.
+
+use std::io;
+
+use serde::Deserialize;
+
+use super::arguments::RequiredLimits;
+use super::failure::Failure;
+use crate::base::HostPath;
+use crate::fetch::Places;
+use crate::sandbox::Enforcement;
+
+/// What the user demands of every build.
+#[derive(Debug, Default, Deserialize)]
+pub struct Config {
+    #[serde(default)]
+    require_limits: Option<RequiredLimits>,
+}
+
+impl Config {
+    /// Reads `perestroika/config.toml` of the user's configuration folder; without one, nothing
+    /// is demanded.
+    pub fn load() -> Result<Self, Failure> {
+        Places::of_this_host().config.map_or_else(|| Ok(Self::default()), |path| Self::read(&path))
+    }
+
+    fn read(path: &HostPath) -> Result<Self, Failure> {
+        let wrong = |what: String| {
+            Failure::input("configuration", format!("`{path}` cannot be used: {what}"))
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().into()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(wrong(error.to_string())),
+        }
+    }
+
+    /// How limits must be enforced: as the command line or this file demands, whichever is
+    /// stricter.
+    pub fn enforcement(&self, given: Option<RequiredLimits>) -> Enforcement {
+        match given.or(self.require_limits) {
+            Some(RequiredLimits::Cgroup) => Enforcement::ControlGroup,
+            None => Enforcement::Best,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_group_is_demanded_by_the_file_or_the_command_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = HostPath::new(folder.path().join("config.toml"));
+        let read = |text: &str| {
+            std::fs::write(path.as_path(), text).expect("a file");
+            Config::read(&path)
+        };
+        let absent = Config::read(&HostPath::new("/nonexistent/config.toml")).expect("no file");
+        let mirrors = read("[mirrors]\nx = \"http://mirror.example/\"\n").expect("another setting");
+        let strict = read("require_limits = \"cgroup\"\n").expect("a demand");
+        let flag = Some(RequiredLimits::Cgroup);
+        for (config, given, wanted) in [
+            (&absent, None, Enforcement::Best),
+            (&absent, flag, Enforcement::ControlGroup),
+            (&mirrors, None, Enforcement::Best),
+            (&strict, None, Enforcement::ControlGroup),
+            (&strict, flag, Enforcement::ControlGroup),
+        ] {
+            assert_eq!(config.enforcement(given), wanted, "{config:?}");
+        }
+        let failure = read("require_limits = \"some\"\n").expect_err("no such demand");
+        let summary = failure.summary();
+        assert!(summary.contains("config.toml") && summary.contains("cgroup"), "{summary}");
+    }
+}
