@@ -4,11 +4,11 @@
 mod program;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use program::{PROGRAM, Release, Run, here, shared_store, unique};
+use program::{PROGRAM, Release, Run, copy_folder, here, shared_store, unique};
 use serde_json::Value;
 
 /// A run of the program in a folder, with the shared store.
@@ -255,4 +255,69 @@ fn a_failed_build_names_the_package_that_has_what_it_lacked() {
     let run = release.run("build", &[]).ends_with(1);
     let text = "`libxml/parser.h` is in the build root, as `/usr/include/libxml2/libxml/parser.h`";
     assert!(run.err.contains(text), "{}", run.err);
+}
+
+#[test]
+fn packages_of_the_archive_are_added_by_their_name() {
+    let release = Release::copy_of("specs/single");
+    let here = release.path("");
+    let run = run_in(&here, &["add", "xz-utls"]).ends_with(2);
+    assert!(run.err.contains("archive `bookworm` has no `xz-utls`"), "{}", run.err);
+    assert!(run.err.contains("it has `xz-utils`"), "{}", run.err);
+    let run = run_in(&here, &["add", "zlib1g-dev"]).ends_with(2);
+    assert!(run.err.contains("source package `zlib` builds it"), "{}", run.err);
+    let run = run_in(&here, &["add", "xz-utils", "-n"]).ends_with(0);
+    assert!(run.out.contains("would write packages/xz-utils.rhai"), "{}", run.out);
+    assert!(!release.path("packages").exists());
+
+    let run = run_in(&here, &["add", "xz-utils"]).ends_with(0);
+    assert!(run.out.contains("source `xz-utils` of `bookworm`: pinned to 5.4.1"), "{}", run.out);
+    let spec = fs::read_to_string(release.path("packages/xz-utils.rhai")).unwrap();
+    assert_eq!(spec, "rebuild(\"xz-utils\")\n");
+    run_in(&here, &["lock", "--check"]).ends_with(0);
+    let run = run_in(&here, &["add", "xz-utils"]).ends_with(2);
+    assert!(run.err.contains("already: packages/xz-utils.rhai:1"), "{}", run.err);
+    let run = run_in(&here, &["add"]).ends_with(2);
+    assert!(run.err.contains("required"), "{}", run.err);
+}
+
+#[test]
+fn a_folder_is_added_where_it_is_part_of_the_release() {
+    let release = Release::copy_of("specs/single");
+    let theirs = here("specs/demo/src/libgreet");
+    let word = theirs.to_str().unwrap();
+    let run = release.run("add", &[word]).ends_with(2);
+    assert!(run.err.contains("lies outside of the release"), "{}", run.err);
+    assert!(run.err.contains("help: `--copy` copies it to `"), "{}", run.err);
+    assert!(!release.path("packages").exists() && !release.path("src/libgreet").exists());
+
+    let run = release.run("add", &[word, "--copy", "--json"]).ends_with(0);
+    let document = run.json();
+    assert_eq!(document["added"][0]["name"], "libgreet");
+    let spec = fs::read_to_string(release.path("packages/libgreet.rhai")).unwrap();
+    assert_eq!(document["added"][0]["spec"], spec.as_str());
+    assert!(spec.contains("source: dir(\"src/libgreet\")") && spec.contains("debian()"), "{spec}");
+    let same =
+        Command::new("diff").arg("-r").arg(&theirs).arg(release.path("src/libgreet")).status();
+    assert!(same.unwrap().success());
+    let rules = fs::metadata(release.path("src/libgreet/debian/rules")).unwrap();
+    assert_eq!(rules.permissions().mode() & 0o777, 0o755);
+    release.run("eval", &["libgreet"]).ends_with(0);
+
+    // One that is there already needs no copy, and what is there is left as it is.
+    let run = release.run("add", &[word, "--copy"]).ends_with(2);
+    assert!(run.err.contains("is there already"), "{}", run.err);
+    copy_folder(&here("specs/demo/src/greet"), &release.path("src/greet"));
+    release.write("packages/greet.rhai", "[]\n");
+    let inside = release.path("src/greet").display().to_string();
+    let run = release.run("add", &[&inside]).ends_with(2);
+    assert!(run.err.contains("packages/greet.rhai` is there already"), "{}", run.err);
+    fs::remove_file(release.path("packages/greet.rhai")).unwrap();
+    release.run("add", &[&inside]).ends_with(0);
+
+    fs::create_dir(release.path("src/empty")).unwrap();
+    let empty = release.path("src/empty").display().to_string();
+    let run = release.run("add", &[&empty]).ends_with(2);
+    assert!(run.err.contains("no build system was recognised"), "{}", run.err);
+    assert!(!release.path("packages/empty.rhai").exists());
 }

@@ -1,3 +1,4 @@
 //! Upstream distribution archives, pure over bytes: their formats, signatures and solver.
 
 pub mod deb;
+pub mod tarball;

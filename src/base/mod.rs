@@ -5,6 +5,7 @@
 
 mod diagnostic;
 mod digest;
+mod format;
 mod name;
 mod path;
 mod tree;
@@ -13,6 +14,7 @@ pub mod json;
 
 pub use diagnostic::{Diagnostic, Place, Span};
 pub use digest::{ActionId, DerivationId, Digest, DigestError, Sha256, Sha256Hasher};
+pub use format::Format;
 pub use json::Json;
 pub use name::{Architecture, NameError, PackageName, nearest};
 pub use path::{GuestPath, HostPath, PathError, ReleaseFolder, ReleasePath};

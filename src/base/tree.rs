@@ -65,6 +65,14 @@ pub enum TreeError {
     /// A path that is absolute, not plain, or there twice.
     #[error("`{0}` cannot be in a tree: it is not a plain relative path, or is there twice")]
     Path(String),
+    /// A path that lies behind a file or a link.
+    #[error("`{path}` cannot be in a tree: `{through}` is no folder")]
+    Through {
+        /// The path.
+        path: String,
+        /// What is no folder.
+        through: String,
+    },
     /// The document is not of this format.
     #[error("not a tree document: {0}")]
     Format(&'static str),
@@ -87,7 +95,28 @@ impl Tree {
                 return Err(TreeError::Path(entry.path.clone()));
             }
         }
-        Ok(Self(Arc::new(Shared { entries, digest: OnceLock::new() })))
+        let tree = Self(Arc::new(Shared { entries, digest: OnceLock::new() }));
+        tree.check_folders()?;
+        Ok(tree)
+    }
+
+    /// Refuses what could not be written without going through a link or a file.
+    fn check_folders(&self) -> Result<(), TreeError> {
+        let mut last = "";
+        for TreeEntry { path, .. } in self.entries() {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            // Neighbours mostly share their folder.
+            if folder == last {
+                continue;
+            }
+            last = folder;
+            let parents = folder.match_indices('/').map(|(at, _)| &folder[..at]);
+            if let Some(through) = parents.chain([folder]).find(|part| self.get(part).is_some()) {
+                let (path, through) = (path.clone(), through.to_owned());
+                return Err(TreeError::Through { path, through });
+            }
+        }
+        Ok(())
     }
 
     /// The entries, sorted by path.
@@ -193,6 +222,8 @@ mod tests {
         for bad in ["../x", "/x", "a//b", "", "a/."] {
             assert!(Tree::new(vec![entry(bad, TreeKind::Link("t".into()))]).is_err(), "{bad}");
         }
+        let through = ["a", "a/b/c"].map(|path| entry(path, TreeKind::Link("t".into())));
+        assert!(Tree::new(through.into()).is_err());
         let twice = ["a", "a"].map(|path| entry(path, TreeKind::Link("t".into())));
         assert!(Tree::new(twice.into()).is_err());
     }

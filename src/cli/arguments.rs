@@ -97,12 +97,21 @@ pub enum Command {
                             It writes below DIR only, and only if DIR is new or empty: removing \
                             DIR undoes it.")]
     Init(Init),
+    /// Write a spec for a folder or a package of the archive, and pin it
+    #[command(after_help = "Examples:\n  perestroika add zlib\n  \
+                            perestroika add specs/demo ../my-project --copy\n\n\
+                            RELEASE is a folder with a release.toml. What the source says of itself \n\
+                            and what is only a guess is told apart; nothing is overwritten.")]
+    Add(Add),
     /// Check all that can be known without building: specs, pins, names, build roots, cycles
     #[command(after_help = "Example:\n  perestroika check specs/demo libxslt\n\n\
                             Exit code: 1 if anything is wrong, 3 if something could not be checked.")]
     Check(Check),
-    /// Print the graph of a release
-    #[command(after_help = "Example:\n  perestroika eval specs/demo --tree")]
+    /// Print the graph of a release; of packages, every field and where it came from
+    #[command(after_help = "Examples:\n  perestroika eval specs/demo --tree\n  \
+                            perestroika eval specs/demo greet\n  \
+                            perestroika eval specs/demo --dot | dot -Tsvg > demo.svg\n  \
+                            perestroika eval specs/demo -e 'release.version'")]
     Eval(Eval),
     /// Lay out spec files: white space alone changes, never what they mean
     #[command(after_help = "Examples:\n  \
@@ -139,6 +148,23 @@ pub enum Command {
     /// List the attempts at building, or print the log of a package's build
     #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
     Log(Log),
+    /// Say why packages were or would be rebuilt, and how one comes to need another
+    #[command(after_help = "Examples:\n  perestroika why specs/demo\n  \
+                            perestroika why specs/demo greet\n  \
+                            perestroika why specs/demo greet debhelper\n\n\
+                            Alone: the last build, by cause. Of PKG: what changed since it was built. \
+                            Of PKG\nand DEP, a package of the release or of an archive: the ways \
+                            from one to the other.")]
+    Why(Why),
+    /// Say which inputs of a release changed, and what is rebuilt because of them
+    #[command(
+        after_help = "Examples:\n  perestroika diff\n  perestroika diff specs/demo HEAD~1\n  \
+                            perestroika diff specs/demo v1.0 v1.1\n\n\
+                            A state is a folder, if there is one of that name, else a revision of \
+                            git.\nWithout states, HEAD is held against the working tree; with one, \
+                            that one is."
+    )]
+    Diff(Diff),
     /// Check whether this machine can build in isolation, and say what to change if not
     #[command(after_help = "Example:\n  perestroika doctor")]
     Doctor,
@@ -168,6 +194,22 @@ pub enum Distribution {
     Bookworm,
     /// Debian 13
     Trixie,
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Folders of sources, or names of the archive's source packages; and a release folder
+    #[arg(value_name = "RELEASE|WHAT", required = true)]
+    pub words: Vec<String>,
+    /// What the package is called, if not as its source says
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Copy a folder that lies outside of the release to its `src/NAME`
+    #[arg(long)]
+    pub copy: bool,
+    /// Only print what would be written
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -212,6 +254,12 @@ pub struct Eval {
     /// With --tree: what is needed by what
     #[arg(long, requires = "tree")]
     pub invert: bool,
+    /// Print what needs what in the language of Graphviz
+    #[arg(long, conflicts_with = "tree")]
+    pub dot: bool,
+    /// Print the value of an expression of the spec language, which sees what a spec sees
+    #[arg(short, long, value_name = "EXPR", conflicts_with_all = ["tree", "dot"])]
+    pub expression: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -280,6 +328,19 @@ pub struct Log {
     /// Which attempt, counted from the oldest; the newest by default
     #[arg(long, value_name = "N")]
     pub attempt: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    #[command(flatten)]
+    pub words: Words,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The release folder, the old state, the new state
+    #[arg(value_name = "RELEASE|OLD|NEW", num_args = 0..=3)]
+    pub states: Vec<String>,
 }
 
 fn mirror(text: &str) -> Result<(String, String), String> {

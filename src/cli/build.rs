@@ -1,6 +1,6 @@
 //! `build`: a release, or some of its packages and what they need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::hint;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
-use crate::base::HostPath;
+use crate::base::{Architecture, DerivationId, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
 use crate::realise::driver::{self, Options, Report};
@@ -59,6 +59,9 @@ fn build(
     let graph = release.graph().map_err(early)?;
     release.check_pins().map_err(early)?;
     let wanted = select(&graph, names).map_err(early)?;
+    if !arguments.dry_run {
+        check_architectures(&graph, &wanted).map_err(early)?;
+    }
     let mut machine = Machine::open(&release, global).map_err(early)?;
     if !arguments.dry_run {
         let config = Config::load().map_err(early)?;
@@ -119,6 +122,8 @@ fn build(
     output.summary(&told.table());
     let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
     let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
+    let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
+    let kept = recipe.map_or(Ok(()), |recipe| world.store.put_json(&recipe).map(drop));
     let registered = world.store.register_release(&BuiltRelease {
         folder: folder.clone(),
         name: spec.name.clone(),
@@ -132,7 +137,7 @@ fn build(
     let failures = [
         told.failure(),
         exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
-        registered.err().map(|error| Failure::error(Kind::Machine, "store", &error)),
+        kept.and(registered).err().map(|error| Failure::error(Kind::Machine, "store", &error)),
     ];
     match failures.into_iter().flatten().reduce(Failure::and) {
         None => Ok(told.document()),
@@ -140,10 +145,30 @@ fn build(
     }
 }
 
+/// Refuses what this machine could not run: neither the build root's tools nor what is built.
+fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Failure> {
+    let all = wanted.iter().flat_map(|id| graph.closure(*id).into_iter().chain([*id]));
+    let packages = all.filter_map(|id| graph.node(id)?.derivation.package());
+    let foreign = packages.filter(|package| !machine::runs(&package.architecture));
+    let mut names: BTreeMap<&Architecture, BTreeSet<&str>> = BTreeMap::new();
+    for package in foreign {
+        names.entry(&package.architecture).or_default().insert(package.name.as_str());
+    }
+    let failures = names.into_iter().map(|(architecture, names)| {
+        let message = format!("this machine cannot run programs of architecture `{architecture}`");
+        let count = report::count(names.len(), "package");
+        let first = names.first().copied().unwrap_or_default();
+        Failure::new(Kind::Machine, "architecture", message)
+            .because(format!("{count} would be built for it: `{first}` first"))
+            .hint("build on a machine of that architecture; `architectures` in release.toml says what a release is built for")
+    });
+    failures.reduce(Failure::and).map_or(Ok(()), Err)
+}
+
 fn options(arguments: &Build) -> Options {
     let cores = machine::processors();
-    let jobs = arguments.jobs.map_or(cores.len().clamp(1, 2), |jobs| jobs as usize);
-    let jobs = NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN);
+    let jobs = arguments.jobs.and_then(|jobs| NonZeroUsize::new(jobs as usize));
+    let jobs = jobs.unwrap_or_else(default_jobs);
     let cores = match arguments.cores {
         Some(most) => cores.into_iter().take(most as usize).collect(),
         None => cores,
@@ -153,6 +178,11 @@ fn options(arguments: &Build) -> Options {
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         allowance: Allowance::of_machine(cores, jobs),
     }
+}
+
+/// How many packages are built at once where nothing is said.
+pub fn default_jobs() -> NonZeroUsize {
+    NonZeroUsize::new(machine::processors().len().clamp(1, 2)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What a build does without any flag.

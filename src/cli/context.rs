@@ -30,7 +30,8 @@ use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
 use crate::store::Store;
 
-/// Release folders and other words: what is `.` or `..` or contains `/` is a folder.
+/// Release folders and other words: what is `.` or `..` or contains `/` is a folder, unless it is
+/// a URL.
 pub struct Named {
     /// The release folders named, or the nearest parent with a release.toml.
     pub releases: Vec<HostPath>,
@@ -40,8 +41,10 @@ pub struct Named {
 
 /// Tells release folders from names.
 pub fn named(words: &[String]) -> Result<Named, Failure> {
-    let (folders, names): (Vec<_>, Vec<_>) =
-        words.iter().cloned().partition(|word| word == "." || word == ".." || word.contains('/'));
+    let (folders, names): (Vec<_>, Vec<_>) = words.iter().cloned().partition(|word| {
+        // A URL names a pin.
+        word == "." || word == ".." || (word.contains('/') && !word.contains("://"))
+    });
     let releases = if folders.is_empty() {
         vec![nearest()?]
     } else {
@@ -60,7 +63,8 @@ pub fn named_one(words: &[String]) -> Result<(HostPath, Vec<String>), Failure> {
     }
 }
 
-fn release_folder(folder: &Path) -> Result<HostPath, Failure> {
+/// The release folder at a path.
+pub fn release_folder(folder: &Path) -> Result<HostPath, Failure> {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     if absolute.join("release.toml").is_file() {
         return Ok(HostPath::new(absolute));
@@ -69,7 +73,8 @@ fn release_folder(folder: &Path) -> Result<HostPath, Failure> {
     Err(Failure::input("no-release", format!("`{}` {what}", folder.display())))
 }
 
-fn nearest() -> Result<HostPath, Failure> {
+/// The nearest release folder: this one, or the first above it.
+pub fn nearest() -> Result<HostPath, Failure> {
     let here = std::env::current_dir()
         .map_err(|error| Failure::error(Kind::Machine, "working-folder", &error))?;
     here.ancestors()
@@ -94,28 +99,14 @@ pub struct Release {
 impl Release {
     /// Reads the folder: pure and offline.
     pub fn load(folder: &HostPath) -> Result<Self, Failure> {
-        let wrong = |diagnostics| Failure::in_release(folder, diagnostics);
-        let path = folder.join("release.lock");
-        if std::fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
-            return Err(Failure::input("kind", format!("`{path}` is no file")));
-        }
-        let lock = match std::fs::read(&path).map(String::from_utf8) {
-            Ok(Ok(text)) => Some(lock::parse(&text).map_err(wrong)?),
-            Ok(Err(_)) => {
-                let hint = "only `perestroika lock` and `update` write it: bring the old one back";
-                return Err(Failure::input("encoding", format!("`{path}` is not UTF-8"))
-                    .hint(addressed(hint, folder)));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(unreadable(&path, &error)),
-        };
+        let lock = read_lock(folder)?;
         let loader = Arc::new(Folder::new(folder.clone()));
         let kept = Kept::open(folder);
         let spec = spec::load_with(loader, lock.as_ref(), kept.as_ref().map(Kept::cache));
         if let Some(kept) = kept {
             kept.write();
         }
-        let spec = spec.map_err(wrong)?;
+        let spec = spec.map_err(|diagnostics| Failure::in_release(folder, diagnostics))?;
         Ok(Self { folder: folder.clone(), spec, lock })
     }
 
@@ -141,6 +132,25 @@ impl Release {
         let empty = Lock::default();
         lower(&self.spec, self.lock.as_ref().unwrap_or(&empty))
             .map_err(|diagnostics| Failure::in_release(&self.folder, diagnostics))
+    }
+}
+
+/// The lock of a release folder, if it has one.
+pub fn read_lock(folder: &HostPath) -> Result<Option<Lock>, Failure> {
+    let wrong = |diagnostics| Failure::in_release(folder, diagnostics);
+    let path = folder.join("release.lock");
+    if std::fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+        return Err(Failure::input("kind", format!("`{path}` is no file")));
+    }
+    match std::fs::read(&path).map(String::from_utf8) {
+        Ok(Ok(text)) => Ok(Some(lock::parse(&text).map_err(wrong)?)),
+        Ok(Err(_)) => {
+            let hint = "only `perestroika lock` and `update` write it: bring the old one back";
+            Err(Failure::input("encoding", format!("`{path}` is not UTF-8"))
+                .hint(addressed(hint, folder)))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(&path, &error)),
     }
 }
 

@@ -1,4 +1,8 @@
-//! `eval`: the graph of a release.
+//! `eval`: the graph of a release, a derivation in all its fields, the value of an expression.
+
+mod dot;
+mod origin;
+mod tree;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -6,46 +10,50 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::arguments::{Eval, Global};
-use super::context::{Machine, Release, named_one, store_folder};
+use super::context::{Machine, Release, named_one, read_lock, store_folder};
 use super::failure::Failure;
 use super::output::{CommandResult, Output};
 use crate::base::{DerivationId, nearest};
 use crate::graph::derivation::Package;
-use crate::graph::{Graph, Node, Origin};
+use crate::graph::{Graph, Node, Origin, fields};
 use crate::realise::universe::Snapshots;
+use crate::spec::expression;
 
-/// Prints the packages of a release, or their tree.
+/// Prints the packages of a release, or their tree; of packages that were named, their fields and
+/// where these came from; of an expression, its value.
 pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult {
-    let Loaded { release, graph, wanted, top } =
-        load(arguments, global, output).map_err(|failure| (Value::Null, failure))?;
+    let wrong = |failure| (Value::Null, failure);
+    if let Some(expression) = &arguments.expression {
+        return express(expression, &arguments.words.words, output).map_err(wrong);
+    }
+    let Loaded { release, graph, wanted, top } = load(arguments, global, output).map_err(wrong)?;
     let wanted: Vec<(&Node, &Package)> = wanted
         .iter()
         .filter_map(|id| graph.node(*id))
         .filter_map(|node| Some((node, node.derivation.package()?)))
         .collect();
-    let spec = &release.spec.release;
-    if arguments.tree {
-        let direction = if arguments.invert { Direction::NeededBy } else { Direction::Needs };
-        output.text(&tree(&graph, &wanted, direction, top));
-    } else {
-        let mut text = format!("{} {} · {}\n", spec.name, spec.version, graph.release().short());
-        let width = wanted.iter().map(|(_, package)| package.name.as_str().len()).max();
-        for (node, package) in &wanted {
-            let width = width.unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "  {:width$}  {}  {}",
-                package.name,
-                node.id.short(),
-                package.version
-            );
-        }
-        output.text(&text);
-    }
-    let packages: Vec<Value> = match output.wants_document() {
+    let mut packages: Vec<Value> = match output.wants_document() || top == Top::Named {
         true => wanted.iter().map(|(node, package)| document(&graph, node, package)).collect(),
         false => Vec::new(),
     };
+    if arguments.tree {
+        let direction =
+            if arguments.invert { tree::Direction::NeededBy } else { tree::Direction::Needs };
+        output.text(&tree::tree(&graph, &wanted, direction, top));
+    } else if arguments.dot {
+        output.text(&dot::digraph(&release.spec.release.name, &graph, &wanted));
+    } else if top == Top::Named {
+        let lock = release.lock.clone().unwrap_or_default();
+        for (index, ((node, package), document)) in wanted.iter().zip(&mut packages).enumerate() {
+            let fields = fields::fields(&graph, node, &release.spec, &lock);
+            let gap = if index > 0 { "\n" } else { "" };
+            let head = format!("{gap}{} {} · {}\n", package.name, package.version, node.id.short());
+            output.text(&format!("{head}{}", origin::table(&fields)));
+            document["fields"] = fields.iter().map(origin::document).collect();
+        }
+    } else {
+        output.text(&list(&release, &graph, &wanted));
+    }
     let document = json!({
         "release": release.document(&graph),
         "packages": packages,
@@ -53,6 +61,41 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
     // The program ends here: giving all of it back piece by piece takes longer than reading it.
     std::mem::forget((release, graph));
     Ok(document)
+}
+
+fn list(release: &Release, graph: &Graph, wanted: &[(&Node, &Package)]) -> String {
+    let spec = &release.spec.release;
+    let mut text = format!("{} {} · {}\n", spec.name, spec.version, graph.release().short());
+    let width = wanted.iter().map(|(_, package)| package.name.as_str().len()).max();
+    for (node, package) in wanted {
+        let width = width.unwrap_or_default();
+        let architecture = match spec.architectures.as_slice() {
+            [_] => String::new(),
+            _ => format!("  {}", package.architecture),
+        };
+        let _ = writeln!(
+            text,
+            "  {:width$}  {}  {}{architecture}",
+            package.name,
+            node.id.short(),
+            package.version
+        );
+    }
+    text
+}
+
+fn express(expression: &str, words: &[String], output: &Output) -> Result<Value, Failure> {
+    let (folder, names) = named_one(words)?;
+    if let Some(name) = names.first() {
+        let message = format!("`-e` evaluates an expression, not the package `{name}`");
+        return Err(Failure::input("unexpected", message)
+            .hint("an expression of several words is one argument: quote it"));
+    }
+    let lock = read_lock(&folder)?;
+    let value = expression::evaluate(&folder, lock.as_ref(), expression)
+        .map_err(|errors| Failure::in_expression(&folder, expression, errors))?;
+    output.text(&format!("{value}\n"));
+    Ok(json!({ "value": origin::as_json(&value) }))
 }
 
 struct Loaded {
@@ -144,69 +187,4 @@ fn document(graph: &Graph, node: &Node, package: &Package) -> Value {
         "spec": spec,
         "depends": depends,
     })
-}
-
-/// Which way a tree is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    /// Below a package stands what it needs.
-    Needs,
-    /// Below a package stands what needs it.
-    NeededBy,
-}
-
-impl Direction {
-    fn next(self, graph: &Graph, node: &Node) -> Vec<DerivationId> {
-        let mut next: Vec<_> = match self {
-            Self::Needs => graph.needs(node.id),
-            Self::NeededBy => graph.dependents(node.id),
-        }
-        .into_iter()
-        .filter_map(|id| Some((&graph.node(id)?.derivation.package()?.name, id)))
-        .collect();
-        next.sort();
-        next.into_iter().map(|(_, id)| id).collect()
-    }
-}
-
-/// Packages and what is below them, indented. What was told in full before is marked and not told again.
-fn tree(graph: &Graph, wanted: &[(&Node, &Package)], direction: Direction, top: Top) -> String {
-    let below: BTreeSet<DerivationId> =
-        wanted.iter().flat_map(|(node, _)| direction.next(graph, node)).collect();
-    let mut tree = Tree { graph, direction, told: BTreeSet::new(), text: String::new() };
-    for (node, package) in wanted {
-        if top == Top::Named || !below.contains(&node.id) {
-            tree.branch(node, package, "", "");
-        }
-    }
-    tree.text
-}
-
-struct Tree<'a> {
-    graph: &'a Graph,
-    direction: Direction,
-    told: BTreeSet<DerivationId>,
-    text: String,
-}
-
-impl Tree<'_> {
-    fn branch(&mut self, node: &Node, package: &Package, lead: &str, below: &str) {
-        let next = self.direction.next(self.graph, node);
-        let again = !self.told.insert(node.id) && !next.is_empty();
-        let mark = if again { " (see above)" } else { "" };
-        let Package { name, version, .. } = package;
-        let _ = writeln!(self.text, "{lead}{name} {version} {}{mark}", node.id.short());
-        if again {
-            return;
-        }
-        let count = next.len();
-        for (index, id) in next.into_iter().enumerate() {
-            let Some(node) = self.graph.node(id) else { continue };
-            let Some(package) = node.derivation.package() else { continue };
-            let last = index + 1 == count;
-            let lead = format!("{below}{}", if last { "└── " } else { "├── " });
-            let below = format!("{below}{}", if last { "    " } else { "│   " });
-            self.branch(node, package, &lead, &below);
-        }
-    }
 }

@@ -21,6 +21,8 @@ pub enum Problem {
     InRelease {
         /// The release folder.
         folder: HostPath,
+        /// The expression it may be in, which is no file of the release.
+        expression: Option<String>,
         /// What is wrong.
         diagnostic: Diagnostic,
     },
@@ -91,10 +93,21 @@ impl Failure {
                 for hint in &mut diagnostic.hints {
                     *hint = addressed(hint, folder);
                 }
-                Problem::InRelease { folder: folder.clone(), diagnostic }
+                Problem::InRelease { folder: folder.clone(), expression: None, diagnostic }
             })
             .collect();
         Self { kind: Kind::Input, problems }
+    }
+
+    /// Everything that is wrong with an expression evaluated in a release.
+    pub fn in_expression(folder: &HostPath, text: &str, diagnostics: Vec<Diagnostic>) -> Self {
+        let mut failure = Self::in_release(folder, diagnostics);
+        for problem in &mut failure.problems {
+            if let Problem::InRelease { expression, .. } = problem {
+                *expression = Some(text.to_owned());
+            }
+        }
+        failure
     }
 
     /// What is wrong first of all, without its reasons.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::address::addressed;
 use super::arguments::{Global, Lock, Update};
+use super::cascade::Cascade;
 use super::context::{Release, cancel_on_interrupt, client, mirrors, named_one, open_store};
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
@@ -28,7 +29,7 @@ pub fn lock(arguments: &Lock, global: &Global, output: &Output) -> CommandResult
         return check(&release, output);
     }
     let locked = pin(&release, global, output).map_err(wrong)?;
-    Ok(tell(&locked, output, "nothing to pin: release.lock is as it should be"))
+    Ok(tell(&locked, None, output, "nothing to pin: release.lock is as it should be"))
 }
 
 /// Pins what is not pinned yet, and writes that down.
@@ -45,10 +46,18 @@ pub fn update(arguments: &Update, global: &Global, output: &Output) -> CommandRe
     let release = Release::load(&folder).map_err(wrong)?;
     let moves = if names.is_empty() { Moves::Everything } else { Moves::Names(&names) };
     let locked = make(&release, moves, global, output).map_err(wrong)?;
+    let store = open_store(global).map_err(wrong)?;
+    let cascade = match Cascade::new(&release, &locked, &store) {
+        Ok(cascade) => Some(cascade),
+        Err(failure) => {
+            output.note(&format!("what this rebuilds is not known: {}", failure.summary()));
+            None
+        }
+    };
     if !arguments.dry_run {
         write(&release.folder, &locked).map_err(wrong)?;
     }
-    Ok(tell(&locked, output, "nothing moved: every pin is the newest"))
+    Ok(tell(&locked, cascade.as_ref(), output, "nothing moved: every pin is the newest"))
 }
 
 fn check(release: &Release, output: &Output) -> CommandResult {
@@ -101,6 +110,10 @@ fn write(folder: &HostPath, locked: &Locked) -> Result<(), Failure> {
 fn failed(folder: &HostPath, error: pin::Error) -> Failure {
     match error {
         pin::Error::Input(diagnostics) => Failure::in_release(folder, diagnostics),
+        pin::Error::Unreachable(diagnostic) => {
+            let failure = Failure::in_release(folder, vec![*diagnostic]);
+            Failure { kind: Kind::Machine, ..failure }
+        }
         error => {
             let (kind, code) = match &error {
                 pin::Error::Input(_) | pin::Error::Module(_) | pin::Error::Kept { .. } => {
@@ -111,28 +124,36 @@ fn failed(folder: &HostPath, error: pin::Error) -> Failure {
                 | pin::Error::Unreliable { .. }
                 | pin::Error::Index { .. }
                 | pin::Error::Encoding { .. } => (Kind::Result, "archive"),
-                pin::Error::System { .. } | pin::Error::Fetch(_) | pin::Error::Store(_) => {
-                    (Kind::Machine, "fetch")
-                }
+                pin::Error::Unreachable(_)
+                | pin::Error::System { .. }
+                | pin::Error::Fetch(_)
+                | pin::Error::Store(_) => (Kind::Machine, "fetch"),
             };
             Failure::error(kind, code, &error)
         }
     }
 }
 
-fn tell(locked: &Locked, output: &Output, nothing: &str) -> Value {
+fn tell(locked: &Locked, cascade: Option<&Cascade>, output: &Output, nothing: &str) -> Value {
     if locked.changes.is_empty() {
         output.text(&format!("{nothing}\n"));
+        return json!({ "changes": [] });
     }
+    let mut changes = Vec::new();
     for change in &locked.changes {
+        let mut document =
+            json!({ "pin": change.pin.to_string(), "old": change.old, "new": change.new });
         output.text(&format!("{change}\n"));
+        if let Some(cascade) = cascade {
+            let effect = cascade.of(&change.pin);
+            output.text(&effect.text());
+            document["rebuilds"] = effect.document();
+        }
+        changes.push(document);
     }
-    let changes: Vec<Value> = locked
-        .changes
-        .iter()
-        .map(
-            |change| json!({ "pin": change.pin.to_string(), "old": change.old, "new": change.new }),
-        )
-        .collect();
-    json!({ "changes": changes })
+    let mut document = json!({ "changes": changes });
+    if let Some(cascade) = cascade {
+        document["rebuilds"] = cascade.tell(output);
+    }
+    document
 }

@@ -1,13 +1,17 @@
 //! The command line: one file per command, one place that prints.
 
+mod add;
 mod address;
 mod arguments;
 mod build;
+mod cascade;
+mod changes;
 mod check;
 
 mod completions;
 mod config;
 mod context;
+mod diff;
 mod doctor;
 mod eval;
 mod failure;
@@ -23,7 +27,9 @@ mod output;
 mod progress;
 pub mod render;
 mod report;
+mod revision;
 mod status;
+mod why;
 
 use std::process::ExitCode;
 
@@ -42,6 +48,7 @@ pub fn main() -> ExitCode {
     let output = Output::new(&arguments.global);
     let result = match &arguments.command {
         Command::Init(command) => init::run(command, &arguments.global, &output),
+        Command::Add(command) => add::run(command, &arguments.global, &output),
         Command::Check(command) => check::run(command, &arguments.global, &output),
         Command::Eval(command) => eval::run(command, &arguments.global, &output),
         Command::Lock(command) => lock::lock(command, &arguments.global, &output),
@@ -49,6 +56,8 @@ pub fn main() -> ExitCode {
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Why(command) => why::run(command, &arguments.global, &output),
+        Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::arguments::{Colour, Global};
 use super::failure::{Failure, Kind, Problem};
 use super::render;
-use crate::base::HostPath;
+use crate::base::{HostPath, Span};
+use crate::spec::expression::PLACE;
 
 /// The format of the documents that `--json` prints.
 const FORMAT: &str = "perestroika/output/1";
@@ -91,10 +92,13 @@ impl Output {
         let mut err = anstream::stderr().lock();
         for problem in &failure.problems {
             let _ = match problem {
-                Problem::InRelease { folder, diagnostic } => {
+                Problem::InRelease { folder, expression, diagnostic } => {
                     let text = render::diagnostics(
                         std::slice::from_ref(diagnostic),
-                        &|path| excerpted(&folder.join(path.as_str())),
+                        &|path| match expression {
+                            Some(text) if path.as_str() == PLACE => Some(text.clone()),
+                            _ => excerpted(&folder.join(path.as_str())),
+                        },
                         &shown_folder(folder),
                         if self.colour { render::Color::Always } else { render::Color::Never },
                     );
@@ -155,12 +159,16 @@ fn excerpted(path: &HostPath) -> Option<String> {
 
 fn as_json(problem: &Problem) -> Value {
     match problem {
-        Problem::InRelease { folder, diagnostic } => {
+        Problem::InRelease { folder, expression: _, diagnostic } => {
             let place = diagnostic.places.first().map(|place| &place.span);
+            let file = |span: &Span| match span.file.as_str() {
+                PLACE => PLACE.to_owned(),
+                file => folder.join(file).to_string(),
+            };
             json!({
                 "code": diagnostic.code,
                 "message": diagnostic.message,
-                "file": place.map(|span| folder.join(span.file.as_str()).to_string()),
+                "file": place.map(file),
                 "line": place.map(|span| span.line),
                 "column": place.map(|span| span.column),
                 "hints": diagnostic.hints,

@@ -5,6 +5,7 @@ use std::path::Path;
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use crate::base::{Diagnostic, Place, ReleasePath};
+use crate::spec::expression;
 
 /// Whether the text is for a terminal that shows colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,10 @@ fn report(
         let file = &first.span.file;
         let same = places.iter().take_while(|place| place.span.file == *file).count();
         let (here, rest) = places.split_at(same);
-        let path = folder.join(file.as_str()).display().to_string();
+        let path = match file.as_str() {
+            expression::PLACE => file.to_string(),
+            file => folder.join(file).display().to_string(),
+        };
         group = match read(file) {
             Some(text) => group.element(excerpt(&text, path, here, kind)),
             None => {

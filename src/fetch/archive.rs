@@ -146,7 +146,7 @@ pub fn read_index<T>(
 }
 
 /// Of two failures at two mirrors the one that says more: anything says more than absence.
-fn worse(known: Option<Error>, new: Error) -> Option<Error> {
+pub(super) fn worse(known: Option<Error>, new: Error) -> Option<Error> {
     match (known, new) {
         (Some(Error::Missing { what, mut urls, sha256 }), Error::Missing { urls: more, .. }) => {
             urls.extend(more);

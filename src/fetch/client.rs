@@ -82,6 +82,11 @@ impl Client {
         self.network
     }
 
+    /// How long it waits.
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
     /// The bytes at `url`, `limit` of them at most.
     pub fn get(&self, url: &Url, limit: u64, cancel: &AtomicBool) -> Result<Vec<u8>> {
         self.fetch(url, limit, cancel, |body| {

@@ -132,6 +132,26 @@ pub enum Error {
         /// The index, without compression suffix.
         path: String,
     },
+    /// A git repository has no such thing, or one that cannot be a source.
+    #[error("`{url}`: {what}: {why}")]
+    Unfit {
+        /// The repository.
+        url: String,
+        /// What is wrong in it.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// A git repository does not give what was asked for.
+    #[error("`{url}`: {what}: {why}")]
+    Git {
+        /// The repository.
+        url: String,
+        /// What was tried.
+        what: String,
+        /// Why.
+        why: String,
+    },
     /// Somebody asked to stop.
     #[error("cancelled")]
     Cancelled,

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Architecture, DerivationId, Digest, Json, PackageName, Sha256};
-use crate::spec::lock::Format;
+use crate::base::{Architecture, DerivationId, Digest, Format, Json, PackageName, Sha256};
 
 const FORMAT: &str = "perestroika/derivation/1";
 

@@ -2,11 +2,14 @@
 
 mod declared;
 pub mod derivation;
+pub mod diff;
 mod draft;
 mod edges;
+pub mod fields;
 mod lower;
 pub mod names;
 mod packaging;
+pub mod query;
 mod source;
 
 use std::collections::{BTreeMap, HashMap};

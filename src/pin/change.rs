@@ -23,6 +23,15 @@ pub enum Pin {
         /// The source.
         name: PackageName,
     },
+    /// A revision of a git repository.
+    Git {
+        /// The repository.
+        url: String,
+        /// A branch, a tag or a commit.
+        rev: String,
+    },
+    /// A file from elsewhere, by the first of its URLs.
+    Download(String),
     /// A module of the stdlib.
     Stdlib(String),
     /// A release that is extended, by its folder.
@@ -38,16 +47,29 @@ pub struct Change {
     pub old: Option<String>,
     /// What it is.
     pub new: Option<String>,
+    /// What the pin rests on, where that must be said.
+    pub note: Option<&'static str>,
 }
 
 /// All that is different, sorted by pin.
-pub(super) fn between(old: &Lock, new: &Lock) -> Vec<Change> {
+pub(super) fn between(old: &Lock, new: &Lock, trusted: &BTreeSet<String>) -> Vec<Change> {
     let (old, new) = (pins(old), pins(new));
     let all: BTreeSet<&Pin> = old.keys().chain(new.keys()).collect();
     let different = all.into_iter().filter(|pin| old.get(*pin) != new.get(*pin));
     let shown = |pins: &BTreeMap<Pin, Content>, pin| pins.get(pin).map(|one| one.shown.clone());
+    let note = |pin: &Pin| match pin {
+        Pin::Download(url) if trusted.contains(url) => {
+            Some("trusted as it came: the spec gives no hash")
+        }
+        _ => None,
+    };
     different
-        .map(|pin| Change { pin: pin.clone(), old: shown(&old, pin), new: shown(&new, pin) })
+        .map(|pin| Change {
+            pin: pin.clone(),
+            old: shown(&old, pin),
+            new: shown(&new, pin),
+            note: note(pin),
+        })
         .collect()
 }
 
@@ -72,6 +94,16 @@ fn pins(lock: &Lock) -> BTreeMap<Pin, Content> {
         let content = Content { whole: format!("{source:?}"), shown: source.version.clone() };
         pins.insert(pin, content);
     }
+    for ((url, rev), git) in &lock.git {
+        let pin = Pin::Git { url: url.clone(), rev: rev.clone() };
+        let shown = git.commit.get(..12).unwrap_or_default().to_owned();
+        pins.insert(pin, Content { whole: format!("{git:?}"), shown });
+    }
+    for (url, file) in &lock.downloads {
+        let digest = file.sha256.to_string();
+        let shown = format!("{} ({} bytes)", &digest[..12], file.size);
+        pins.insert(Pin::Download(url.clone()), Content { whole: format!("{file:?}"), shown });
+    }
     for (module, sha256) in &lock.stdlib {
         let whole = sha256.to_string();
         let content = Content { shown: whole[..12].to_owned(), whole };
@@ -90,6 +122,8 @@ impl fmt::Display for Pin {
         match self {
             Self::Suite { archive, suite } => write!(f, "archive `{archive}` suite `{suite}`"),
             Self::Source { archive, name } => write!(f, "source `{name}` of `{archive}`"),
+            Self::Git { url, rev } => write!(f, "git `{url}` `{rev}`"),
+            Self::Download(url) => write!(f, "`{url}`"),
             Self::Stdlib(module) => write!(f, "stdlib `{module}`"),
             Self::Extended(folder) => write!(f, "extended release `{folder}`"),
         }
@@ -98,13 +132,14 @@ impl fmt::Display for Pin {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pin, old, new } = self;
+        let Self { pin, old, new, note } = self;
         match (old, new) {
             (Some(old), Some(new)) if old == new => write!(f, "{pin}: {new}, other contents"),
             (Some(old), Some(new)) => write!(f, "{pin}: {old} -> {new}"),
             (None, Some(new)) => write!(f, "{pin}: pinned to {new}"),
             (Some(old), None) => write!(f, "{pin}: dropped ({old})"),
             (None, None) => write!(f, "{pin}"),
-        }
+        }?;
+        note.map_or(Ok(()), |note| write!(f, ", {note}"))
     }
 }

@@ -16,6 +16,9 @@ pub enum Error {
     /// The release asks for something that is not there.
     #[error("{}", messages(.0))]
     Input(Vec<Diagnostic>),
+    /// A source that cannot be fetched.
+    #[error("{}", .0.message)]
+    Unreachable(Box<Diagnostic>),
     /// Nobody in the keyring signed what the mirror has.
     #[error(
         "suite `{suite}` of archive `{archive}` is not signed by a key of `{keyring}`: {refusal}"

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::Locked;
 use super::error::{Error, Result, system};
-use crate::base::{HostPath, Sha256};
+use crate::base::{HostPath, ReleasePath, Sha256};
 use crate::spec::lock::{FILE, LockedSuite};
 
 /// The folder beside release.lock.
@@ -101,6 +101,15 @@ impl Locked {
             }
         }
         Ok(())
+    }
+
+    /// The stdlib modules that evaluation uses once this is written: path below the release folder
+    /// and text of each.
+    pub fn modules(&self) -> impl Iterator<Item = (ReleasePath, &str)> {
+        self.files.iter().filter_map(|(path, bytes)| {
+            let path = format!("{FOLDER}/{path}").parse().ok()?;
+            Some((path, str::from_utf8(bytes).ok()?))
+        })
     }
 
     /// All files by path below the release folder, release.lock last.

@@ -10,6 +10,7 @@ mod change;
 mod error;
 mod files;
 mod inherited;
+mod remote;
 mod sources;
 mod stale;
 
@@ -22,6 +23,7 @@ use crate::base::{Diagnostic, HostPath, Sha256, nearest};
 use crate::fetch::{Client, Mirrors};
 use crate::spec::Spec;
 use crate::spec::lock::Lock;
+use crate::spec::model::Package;
 use crate::store::Store;
 
 pub use change::{Change, Pin};
@@ -30,6 +32,7 @@ pub use stale::{Stale, check};
 
 use files::Kept;
 use inherited::Inherited;
+use remote::Key;
 
 /// What a lock is made from.
 #[derive(Debug, Clone, Copy)]
@@ -59,9 +62,11 @@ pub struct Request<'a> {
 pub enum Moves<'a> {
     /// None.
     Nothing,
-    /// All.
+    /// All, but for files from elsewhere: their URLs say which they are. One that is to be
+    /// fetched anew is named.
     Everything,
-    /// Those of these archives (with all sources taken from them), sources, or `stdlib`.
+    /// Those of these archives (with all sources taken from them), packages (with all that they
+    /// are made from), URLs, or `stdlib`.
     Names(&'a [String]),
 }
 
@@ -97,7 +102,10 @@ pub fn lock(request: &Request<'_>, moves: Moves<'_>) -> Result<Locked> {
     if let Moves::Names(names) = moves {
         inherited.refuse(names)?;
     }
-    let mut lock = Lock::default();
+    let remote::Pinned { spec, git, downloads, trusted } =
+        remote::pin(request, old, &moving.remotes(request, old))?;
+    let request = &Request { spec: &spec, ..*request };
+    let mut lock = Lock { git, downloads, ..Lock::default() };
     let mut files = BTreeMap::new();
 
     for (name, archive) in &request.spec.release.archives {
@@ -143,7 +151,7 @@ pub fn lock(request: &Request<'_>, moves: Moves<'_>) -> Result<Locked> {
     }
     let states = request.spec.extends.iter();
     lock.extends = states.map(|extended| (extended.folder.clone(), extended.digest)).collect();
-    Ok(Locked { changes: change::between(old, &lock), lock, files })
+    Ok(Locked { changes: change::between(old, &lock, &trusted), lock, files })
 }
 
 /// [`Moves`] whose names are known to exist.
@@ -153,9 +161,18 @@ impl<'a> Moving<'a> {
     fn new(request: &Request<'_>, moves: Moves<'a>) -> Result<Self> {
         if let Moves::Names(names) = moves {
             let sources = sources::wanted(request.spec);
+            let remote = |package: &&Package| {
+                package.sources().any(|source| source.value.remote().is_some())
+            };
+            let packages = request.spec.packages.iter().filter(remote);
+            let urls = request.spec.remotes.iter().map(|remote| match remote::key(&remote.value) {
+                Key::Git(url, _) | Key::Download(url) => url,
+            });
             let known: Vec<&str> = sources
                 .keys()
                 .map(|(_, name)| name.as_str())
+                .chain(packages.map(|package| package.name.as_str()))
+                .chain(urls)
                 .chain(request.spec.release.archives.keys().map(String::as_str))
                 .chain([STDLIB])
                 .collect();
@@ -167,7 +184,7 @@ impl<'a> Moving<'a> {
                     match nearest(name, known.iter().copied()) {
                         Some(near) => diagnostic.hint(format!("`{near}` is")),
                         None => diagnostic
-                            .hint("archives, sources taken from them, and `stdlib` are pinned"),
+                            .hint("archives, packages and URLs of what comes from elsewhere, and `stdlib` are"),
                     }
                 })
                 .collect();
@@ -196,5 +213,29 @@ impl<'a> Moving<'a> {
 
     fn stdlib(&self) -> bool {
         self.names(STDLIB)
+    }
+
+    /// What of that comes from elsewhere.
+    fn remotes(&self, request: &Request<'_>, old: &Lock) -> remote::Moving {
+        let mut moving = remote::Moving { stdlib: self.stdlib(), ..Default::default() };
+        let Moves::Names(names) = self.0 else {
+            if let Moves::Everything = self.0 {
+                moving.git.extend(old.git.keys().cloned());
+            }
+            return moving;
+        };
+        let named = |name: &str| names.iter().any(|one| one == name);
+        moving.git.extend(old.git.keys().filter(|(url, _)| named(url)).cloned());
+        moving.downloads.extend(old.downloads.keys().filter(|url| named(url)).cloned());
+        let packages = request.spec.packages.iter();
+        for package in packages.filter(|package| named(package.name.as_str())) {
+            for remote in package.sources().filter_map(|source| source.value.remote()) {
+                match remote::key(&remote) {
+                    Key::Git(url, rev) => moving.git.insert((url.to_owned(), rev.to_owned())),
+                    Key::Download(url) => moving.downloads.insert(url.to_owned()),
+                };
+            }
+        }
+        moving
     }
 }

@@ -28,9 +28,11 @@ pub(super) fn wanted(spec: &Spec) -> BTreeMap<(String, PackageName), Span> {
             Some(root) => spec.release.roots.get(&root.value),
             None => only,
         };
-        if let (Source::Archive { name }, Some(root)) = (&package.source.value, root) {
-            let span = package.source.span.clone().unwrap_or_else(|| package.span.clone());
-            wanted.entry((root.archive.value.clone(), name.clone())).or_insert(span);
+        for source in package.sources() {
+            if let (Source::Archive { name }, Some(root)) = (&source.value, root) {
+                let span = source.span.clone().unwrap_or_else(|| package.span.clone());
+                wanted.entry((root.archive.value.clone(), name.clone())).or_insert(span);
+            }
         }
     }
     wanted

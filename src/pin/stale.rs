@@ -1,8 +1,10 @@
 //! Whether a lock is what its release needs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::files::Kept;
+use super::remote::{self, Key};
 use super::{archives, sources};
 use crate::archive::deb::release::ReleaseFile;
 use crate::archive::deb::signature::signed_text;
@@ -33,6 +35,8 @@ pub fn check(folder: &HostPath, spec: &Spec, lock: Option<&Lock>) -> Vec<Stale> 
     let mut stale = Vec::new();
     check_extended(spec, lock, &mut stale);
     check_archives(folder, spec, lock, &mut stale);
+    stale.extend(spec.unpinned.iter().map(|remote| Stale::Missing(remote.value.to_string())));
+    check_remotes(spec, lock, &mut stale);
     let wanted = sources::wanted(spec);
     let title = |(archive, name): &(String, _)| format!("source `{name}` of archive `{archive}`");
     let missing = wanted.keys().filter(|key| !lock.sources.contains_key(key));
@@ -50,6 +54,10 @@ pub fn check(folder: &HostPath, spec: &Spec, lock: Option<&Lock>) -> Vec<Stale> 
     }
     let unused = lock.stdlib.keys().filter(|module| !spec.stdlib.contains(*module));
     stale.extend(unused.map(|module| Stale::Unused(format!("stdlib `{module}`"))));
+    if !spec.unpinned.is_empty() {
+        // A spec that waits for a pin has not said yet what it needs.
+        stale.retain(|one| !matches!(one, Stale::Unused(_)));
+    }
     stale
 }
 
@@ -77,6 +85,15 @@ fn check_extended(spec: &Spec, lock: &Lock, stale: &mut Vec<Stale>) {
             stale.push(Stale::Unfounded(what));
         }
     }
+}
+
+fn check_remotes(spec: &Spec, lock: &Lock, stale: &mut Vec<Stale>) {
+    let asked: BTreeSet<Key<'_>> =
+        spec.remotes.iter().map(|remote| remote::key(&remote.value)).collect();
+    let git = lock.git.keys().filter(|(url, rev)| !asked.contains(&Key::Git(url, rev)));
+    stale.extend(git.map(|(url, rev)| Stale::Unused(format!("git `{url}` `{rev}`"))));
+    let files = lock.downloads.keys().filter(|url| !asked.contains(&Key::Download(url)));
+    stale.extend(files.map(|url| Stale::Unused(format!("`{url}`"))));
 }
 
 fn check_archives(folder: &HostPath, spec: &Spec, lock: &Lock, stale: &mut Vec<Stale>) {

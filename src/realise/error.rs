@@ -77,6 +77,29 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// A commit whose files are not those that were pinned.
+    #[error(
+        "{what} has other files than the lock says\n  expected {expected}\n  actual   {actual}"
+    )]
+    OtherTree {
+        /// The commit.
+        what: String,
+        /// The digest of the tree that is pinned.
+        expected: Digest,
+        /// That of the tree it has.
+        actual: Digest,
+    },
+    /// A document of the store that is no tree.
+    #[error("the document {digest} of the store is no tree: {why}")]
+    Tree {
+        /// The document.
+        digest: Digest,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A tarball that cannot be unpacked.
+    #[error("its tarball cannot be unpacked")]
+    Tarball(#[from] crate::archive::tarball::Error),
     /// A record of the store that cannot be read.
     #[error("record {digest} cannot be used")]
     Record {
@@ -132,11 +155,14 @@ impl Error {
             | Self::Unpinned { .. }
             | Self::Evidence { .. }
             | Self::SourceMoved { .. }
+            | Self::OtherTree { .. }
+            | Self::Tarball(_)
             | Self::SourceGone { .. } => Fault::Input,
             Self::Output { .. }
             | Self::OtherOutputs { .. }
             | Self::Root(buildroot::Error::Ids(_)) => Fault::Package,
             Self::Index { .. }
+            | Self::Tree { .. }
             | Self::Record { .. }
             | Self::RecordLost { .. }
             | Self::Action { .. }

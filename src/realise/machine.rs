@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use crate::base::Architecture;
+
 /// What the machine gives to one build, where its spec does not say.
 #[derive(Debug, Clone)]
 pub struct Allowance {
@@ -22,6 +24,17 @@ impl Allowance {
         let jobs = u64::try_from(jobs.get()).unwrap_or(u64::MAX);
         Self { machine_memory, memory: machine_memory / 10 * 9 / jobs, cores }
     }
+}
+
+/// Whether programs of `architecture`, as the distribution calls it, run on this machine.
+pub fn runs(architecture: &Architecture) -> bool {
+    let own = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "riscv64" => "riscv64",
+        other => other,
+    };
+    architecture.as_str() == own
 }
 
 /// Bytes of memory that programs could take now without anything being swapped out (`MemAvailable`

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use super::{inputs, log, machine, outputs};
+use super::{inputs, log, machine, outputs, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId};
@@ -114,6 +114,10 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     for id in ids.into_iter().chain(job.package.extra.values().copied()) {
         let node = job.graph.node(id).expect("a node of the graph");
         store.put_json(&node.derivation.to_json())?;
+        // Which files of a folder changed is told by holding its lists against one another.
+        if let Origin::Dir { tree, .. } = &node.origin {
+            store.put_json(&tree.to_json())?;
+        }
     }
     let offered = universe::offered_digest(&job.closure);
     store.remember_resolution(&job.node.id, &offered, RESOLUTION_RULES, &action.id())?;
@@ -137,8 +141,8 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let root = build_root(job, resolved).map_err(|error| run(&error))?;
     let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
     let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
-    let (source_node, source) = job.source();
-    inputs::prepare(world, job.package, source_node, source, &resolved.script, &folders.inputs)
+    let (source, extra) = (job.source(), job.extra());
+    inputs::prepare(world, job.package, source, &extra, &resolved.script, &folders.inputs)
         .map_err(|error| run(&error))?;
     let request = request::request(
         job.package,
@@ -223,7 +227,11 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     for output in job.closure.iter().flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
     }
-    let (source_node, source) = job.source();
+    let sources: Vec<inputs::Placed<'_>> =
+        [job.source()].into_iter().chain(job.extra().into_values()).collect();
+    for (node, source) in &sources {
+        sources::fetch(world, node, source)?;
+    }
     let packages: Vec<PoolFile> = lists
         .iter()
         .flat_map(|list| list.iter())
@@ -238,7 +246,8 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
         job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
     };
     let archive = &resolved.snapshot.archive;
-    let wanted = [packages, inputs::wanted(source_node, source)].concat();
+    let files = sources.iter().flat_map(|(node, source)| inputs::wanted(node, source));
+    let wanted: Vec<PoolFile> = packages.into_iter().chain(files).collect();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
     let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {

@@ -9,7 +9,8 @@ use super::inputs::at;
 use crate::archive::deb::contents;
 use crate::archive::deb::release::ReleaseFile;
 use crate::base::{Digest, HostPath, Sha256};
-use crate::fetch::{self, Client, Index, Mirrors, PoolFile, Progress};
+use crate::fetch::git::{self, Revision, Snapshot};
+use crate::fetch::{self, Client, Expected, Index, Mirrors, PoolFile, Progress, Url};
 use crate::spec::lock::{IndexKind, Lock, LockedIndex};
 
 /// How many files are fetched at once.
@@ -89,6 +90,30 @@ impl Upstream {
         let objects =
             fetch::pool_many(store, &self.client, mirrors, files, FETCHES, progress, cancel)?;
         Ok(objects.into_iter().map(|object| object.digest).collect())
+    }
+
+    /// The object that holds a file from elsewhere.
+    pub fn download(
+        &self,
+        store: &crate::store::Store,
+        urls: &[String],
+        sha256: Sha256,
+        size: u64,
+        cancel: &AtomicBool,
+    ) -> Result<Digest> {
+        let urls: Vec<Url> = urls.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
+        let expected = Expected { sha256: Some(sha256), size: Some(size) };
+        Ok(fetch::file(store, &self.client, &urls, expected, cancel)?.digest)
+    }
+
+    /// The files of a commit.
+    pub fn snapshot(
+        &self,
+        store: &crate::store::Store,
+        revision: &Revision<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<Snapshot> {
+        Ok(git::snapshot(store, &self.client, revision, cancel)?)
     }
 
     /// What an archive's Contents indexes say of the files that builds ask for, one text for each

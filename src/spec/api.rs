@@ -5,6 +5,7 @@ pub(super) mod field;
 mod functions;
 pub(super) mod layer;
 pub(super) mod shape;
+mod show;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,6 +18,7 @@ use rhai::{
 
 pub(super) use functions::register;
 pub(super) use shape::Shape;
+pub(super) use show::shown;
 
 use super::loader::{Dir, Loader};
 use super::lock::Lock;

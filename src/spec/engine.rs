@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::draft::Draft;
 use super::api::{self, Host, Source, World};
+use super::expression::{self, Value};
 use super::loader;
 use super::model::{Located, Package, Remote};
 use super::text::Text;
@@ -139,6 +140,37 @@ impl Session {
             stdlib: std::mem::take(&mut state.used),
             remotes: std::mem::take(&mut state.remotes),
         }
+    }
+
+    /// Evaluates a lone expression.
+    pub fn express(&self, text: &str) -> Result<Value, Vec<Diagnostic>> {
+        self.host.begin();
+        let file: ReleasePath = expression::PLACE.parse().expect("it is a plain name");
+        let text = Text::new(file, text.to_owned());
+        let value = compile(&self.engine, &self.host, &self.scope, expression::PLACE, text)
+            .map_err(|error| self.host.note(error))
+            .and_then(|ast| {
+                let mut scope = self.scope.clone();
+                self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast).map_err(|error| {
+                    if let Some(error) = mistake::of_run(&self.host, expression::PLACE, &error) {
+                        self.host.note(error);
+                    }
+                })
+            });
+        let mut state = self.host.state();
+        let mut errors = std::mem::take(&mut state.errors);
+        match value {
+            Ok(value) if errors.is_empty() => return Ok(api::shown(&value)),
+            Ok(_) => {}
+            // An evaluation that met what is not pinned ends without a word.
+            Err(()) if errors.is_empty() => errors.extend(state.remotes.iter().map(|remote| {
+                Diagnostic::new("unpinned", format!("{} is not pinned", remote.value))
+                    .at(remote.span.clone(), "")
+                    .hint("`perestroika lock` pins what the specs of a release ask for")
+            })),
+            Err(()) => {}
+        }
+        Err(errors)
     }
 
     fn evaluate(&self, text: Text) -> (Vec<Package>, Vec<Draft>) {

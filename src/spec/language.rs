@@ -249,6 +249,12 @@ const PARTS: &[(&str, &[Part])] = &[
             ("needs", "a list of strings", "Build dependencies that this way of building needs."),
             ("files", "a map of strings", "Files put into the source folder before the build."),
             ("script", "a string", "The shell script that builds, run with `sh -e`."),
+            (
+                "script_any",
+                "a string",
+                "The same for the release's other architectures, where the packages of no \
+                 architecture are left out: `dpkg-buildpackage -B`.",
+            ),
             ("outputs", "a list of strings", "Patterns of the files it leaves: `\"*.deb\"`."),
         ],
     ),

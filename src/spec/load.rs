@@ -38,6 +38,61 @@ pub fn load_with(
     lock: Option<&Lock>,
     cache: Option<&Cache>,
 ) -> Result<Spec, Vec<Diagnostic>> {
+    let (stack, extends) = evaluated(loader, lock, Specs::All, Top::Last, cache)?;
+    let Stack { release, packages, pins, used, remotes, mut errors, .. } = stack;
+    if errors.is_empty() {
+        let packages = packages.into_values().collect();
+        let unpinned = unpinned(&remotes, &pins);
+        let release = Release::clone(&release);
+        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends });
+    }
+    errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
+    // A mistake in a module of `lib/` shows in every file that imports it.
+    errors.dedup();
+    Err(errors)
+}
+
+/// What an expression is evaluated in: the layer above all of a release, and the stdlib. Its specs
+/// are only evaluated if the expression may ask for a package of them.
+pub(super) fn above(
+    loader: Arc<dyn Loader>,
+    lock: Option<&Lock>,
+    specs: Specs,
+) -> Result<(World, Vec<(String, ReleasePath, String)>), Vec<Diagnostic>> {
+    let (mut stack, _) = evaluated(loader, lock, specs, Top::Expression, None)?;
+    if !stack.errors.is_empty() {
+        return Err(stack.errors);
+    }
+    let modules = std::mem::take(&mut stack.modules);
+    Ok((stack.world(false), modules))
+}
+
+/// Which specs are evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Specs {
+    /// Those of all layers.
+    All,
+    /// None.
+    None,
+}
+
+/// What stands above all layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Top {
+    /// Nothing.
+    Last,
+    /// An expression.
+    Expression,
+}
+
+/// The layers of a release, evaluated, and the releases that it extends.
+fn evaluated<'a>(
+    loader: Arc<dyn Loader>,
+    lock: Option<&Lock>,
+    wanted: Specs,
+    top: Top,
+    cache: Option<&'a Cache>,
+) -> Result<(Stack<'a>, Vec<Extended>), Vec<Diagnostic>> {
     // Bad specs are reported beside a bad release.toml only if that is good enough to go on.
     let links = extends::chain(&*loader)?;
     let extends = extends::extended(&*loader, &links)?;
@@ -74,20 +129,13 @@ pub fn load_with(
         errors: Vec::new(),
     };
     let last = layers.iter().rposition(|layer| !layer.is_empty());
-    for (index, layer) in layers.iter().enumerate() {
-        stack.put(layer, last.is_some_and(|last| index < last))?;
+    if wanted == Specs::All {
+        for (index, layer) in layers.iter().enumerate() {
+            let above = top == Top::Expression || last.is_some_and(|last| index < last);
+            stack.put(layer, above)?;
+        }
     }
-    let Stack { release, packages, pins, used, remotes, mut errors, .. } = stack;
-    if errors.is_empty() {
-        let packages = packages.into_values().collect();
-        let unpinned = unpinned(&remotes, &pins);
-        let release = Release::clone(&release);
-        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends });
-    }
-    errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
-    // A mistake in a module of `lib/` shows in every file that imports it.
-    errors.dedup();
-    Err(errors)
+    Ok((stack, extends))
 }
 
 /// What changes the packages of the layers below it.
@@ -147,8 +195,9 @@ impl Stack<'_> {
         Ok(())
     }
 
-    fn evaluate(&mut self, files: &[ReleasePath], above: bool) -> Result<(), Vec<Diagnostic>> {
-        let world = Arc::new(World {
+    /// What the next layer is evaluated in.
+    fn world(&self, above: bool) -> World {
+        World {
             loader: Arc::clone(&self.loader),
             release: Arc::clone(&self.release),
             architectures: Arc::clone(&self.architectures),
@@ -156,7 +205,11 @@ impl Stack<'_> {
             dirs: Arc::clone(&self.dirs),
             below: self.below.clone(),
             above,
-        });
+        }
+    }
+
+    fn evaluate(&mut self, files: &[ReleasePath], above: bool) -> Result<(), Vec<Diagnostic>> {
+        let world = Arc::new(self.world(above));
         let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
         let (mut drafts, mut missing) = (Vec::new(), false);
         let files = match self.cache {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 pub use remote::{
-    Format, LockedCommit, LockedDownload, LockedGit, LockedHistory, LockedPackaging, is_commit,
+    LockedCommit, LockedDownload, LockedGit, LockedHistory, LockedPackaging, is_commit,
 };
 
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,7 @@ mod api;
 mod cache;
 mod document;
 mod engine;
+pub mod expression;
 mod extends;
 pub mod language;
 mod load;

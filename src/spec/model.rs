@@ -128,6 +128,11 @@ impl Package {
     pub fn told(&self, error: Diagnostic) -> Diagnostic {
         through_layers(error, &self.span, &self.below)
     }
+
+    /// Its own source and all others that it is made from.
+    pub fn sources(&self) -> impl Iterator<Item = &Located<Source>> {
+        [&self.source].into_iter().chain(self.extra.values())
+    }
 }
 
 /// An error about a package, and where that comes from if layers changed it: where the error lies

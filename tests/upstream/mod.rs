@@ -98,7 +98,8 @@ fn serve(mut stream: TcpStream, root: &Path, behaviours: &Behaviours, log: &Mute
             Some(other) => Some(other.clone()),
         }
     };
-    let file = fs::read(root.join(path.trim_start_matches("/debian/"))).ok();
+    let plain = path.split('?').next().unwrap_or_default().trim_start_matches("/debian/");
+    let file = fs::read(root.join(plain)).ok();
     let head = |length: usize| {
         format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n")
     };

@@ -6,6 +6,7 @@ pub mod control;
 pub mod dependency;
 pub mod index;
 pub mod package;
+pub mod packaging;
 pub mod release;
 pub mod signature;
 pub mod solver;

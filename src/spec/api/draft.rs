@@ -88,6 +88,11 @@ impl Draft {
         }
     }
 
+    /// The values given so far.
+    pub fn values(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.fields.iter().map(|(name, field)| (*name, &field.value))
+    }
+
     /// How much it counts against the limit of a file.
     pub fn weight(&self) -> usize {
         let weight = |field: &Field| match &field.value {

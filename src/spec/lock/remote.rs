@@ -1,8 +1,6 @@
 //! The pins of sources that come from elsewhere: git repositories and single files.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::document::{Reader, Table};
 use super::super::model::Located;
 use super::{LockedBinary, digest, key, parsed, string, write_string};
-use crate::base::{Diagnostic, Digest, PackageName, Sha256};
+use crate::base::{Diagnostic, Digest, Format, PackageName, Sha256};
 
 /// A revision of a git repository at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,23 +62,6 @@ pub struct LockedDownload {
     pub packaging: Option<LockedPackaging>,
 }
 
-/// How an archive file is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Format {
-    /// tar, not compressed.
-    Tar,
-    /// tar, compressed with gzip.
-    TarGz,
-    /// tar, compressed with xz.
-    TarXz,
-    /// tar, compressed with zstd.
-    TarZst,
-    /// tar, compressed with bzip2.
-    TarBz2,
-    /// zip.
-    Zip,
-}
-
 /// What a `debian/` folder says, as far as the graph needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedPackaging {
@@ -94,40 +75,6 @@ pub struct LockedPackaging {
     pub binaries: Vec<LockedBinary>,
     /// Build dependencies and conflicts, as in [`super::LockedSource::relations`].
     pub relations: BTreeMap<String, String>,
-}
-
-const FORMATS: [(Format, &str); 6] = [
-    (Format::Tar, "tar"),
-    (Format::TarGz, "tar.gz"),
-    (Format::TarXz, "tar.xz"),
-    (Format::TarZst, "tar.zst"),
-    (Format::TarBz2, "tar.bz2"),
-    (Format::Zip, "zip"),
-];
-
-impl Format {
-    /// Its name, as file names end: `tar.xz`.
-    pub fn as_str(self) -> &'static str {
-        FORMATS.iter().find(|(format, _)| *format == self).map_or("", |(_, name)| *name)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = FORMATS.iter().find(|(_, name)| *name == text);
-        known.map(|(format, _)| *format).ok_or_else(|| {
-            let names: Vec<String> = FORMATS.iter().map(|(_, name)| format!("`{name}`")).collect();
-            format!("unknown format `{text}`: {} are known", names.join(", "))
-        })
-    }
 }
 
 /// Reads `[git.URL.REV]`.

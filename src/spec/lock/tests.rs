@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::Format;
 
 fn sha256() -> impl Strategy<Value = Sha256> {
     any::<[u8; 32]>().prop_map(Sha256::from_bytes)

@@ -259,7 +259,7 @@ impl BinaryPackage {
 
     /// Whether it provides what `relation` names. A relation with a version is only satisfied by
     /// a `Provides` with one (Debian Policy 7.5).
-    pub(super) fn provides_for(&self, relation: &Relation) -> bool {
+    pub fn provides_for(&self, relation: &Relation) -> bool {
         let Ok(provides) = self.provides.get() else { return false };
         provides.0.iter().flat_map(|alternatives| &alternatives.0).any(|provided| {
             provided.name == relation.name

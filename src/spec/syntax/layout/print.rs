@@ -18,6 +18,9 @@ pub enum Doc {
     Indent(Vec<Doc>),
     /// What is written only where the group is broken.
     IfBroken(&'static str),
+    /// What its author had behind something else on a line: a blank and these pieces where they
+    /// fit, else on a line of their own.
+    Joined(Vec<Doc>),
 }
 
 /// How a line may end.
@@ -43,7 +46,9 @@ impl Doc {
     pub fn is_forced(&self) -> bool {
         match self {
             Self::Line(line) => matches!(line, Line::Hard | Line::Blank),
-            Self::Group(inner) | Self::Indent(inner) => inner.iter().any(Self::is_forced),
+            Self::Group(inner) | Self::Indent(inner) | Self::Joined(inner) => {
+                inner.iter().any(Self::is_forced)
+            }
             Self::Text(_) | Self::IfBroken(_) => false,
         }
     }
@@ -91,6 +96,18 @@ pub fn print(docs: &[Doc]) -> String {
             Doc::Indent(inner) => {
                 rest.extend(inner.iter().rev().map(|doc| (indent + INDENT, mode, doc)));
             }
+            Doc::Joined(inner) => {
+                let room = WIDTH.saturating_sub(column + 1);
+                if mode == Mode::Flat || fits(inner, &rest, room) {
+                    out.push(' ');
+                    column += 1;
+                } else {
+                    out.push('\n');
+                    out.extend(std::iter::repeat_n(' ', indent));
+                    column = indent;
+                }
+                rest.extend(inner.iter().rev().map(|doc| (indent, mode, doc)));
+            }
             Doc::IfBroken(text) if mode == Mode::Broken => {
                 out.push_str(text);
                 column += text.chars().count();
@@ -134,6 +151,13 @@ fn fits(inner: &[Doc], rest: &[(usize, Mode, &Doc)], width: usize) -> bool {
                 }
             }
             Doc::Line(_) => return true,
+            Doc::Joined(_) if mode == Mode::Broken => return true,
+            Doc::Joined(inner) => {
+                if !take(" ") {
+                    return false;
+                }
+                todo.extend(inner.iter().rev().map(|doc| (mode, doc)));
+            }
             Doc::Group(inner) | Doc::Indent(inner) => {
                 todo.extend(inner.iter().rev().map(|doc| (mode, doc)));
             }

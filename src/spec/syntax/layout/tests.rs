@@ -46,6 +46,12 @@ fn what_its_author_broke_stays_broken() {
     check("let a = 1; let b = 2;\n\n\n\nb", "let a = 1;\nlet b = 2;\n\nb\n");
     check("fn f(a)\n{\na+\n1\n}\nf(1)", "fn f(a) {\n    a +\n        1\n}\nf(1)\n");
     check("if a{b}\nelse{\nc}", "if a { b } else {\n    c\n}\n");
+    check(
+        "package(#{\nname:\"a\",version:\"1\" ,\nbuild:b( )})",
+        "package(#{\n    name: \"a\", version: \"1\",\n    build: b(),\n})\n",
+    );
+    check("[1,2,\n3,4]", "[\n    1, 2,\n    3, 4,\n]\n");
+    check("#{a:#{\nb:1}, c:2,\n}", "#{\n    a: #{\n        b: 1,\n    },\n    c: 2,\n}\n");
     check("f(a,\n#{b:1})", "f(\n    a,\n    #{ b: 1 },\n)\n");
 }
 
@@ -69,6 +75,8 @@ fn what_is_wider_than_a_line_gets_broken() {
         &format!("a.with(#{{b: [{}]}}).add(#{{c: 1}})", long(4)),
         &format!("a.with(#{{\n    b: [{}],\n}}).add(#{{ c: 1 }})\n", long(4)),
     );
+    // What stands together and does not fit goes on below.
+    check(&format!("[\n{}\n]", long(8)), &format!("[\n    {},\n    {},\n]\n", long(5), long(3)));
     let sum = vec!["aaaaaaaaaaaaaaaa"; 6].join(" + ");
     check(
         &format!("fn f(a) {{({sum})}}"),

@@ -42,6 +42,14 @@ enum Bracket {
     Switch,
 }
 
+/// Whether a comma stands behind an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comma {
+    Always,
+    IfBroken,
+    Never,
+}
+
 /// Something between two commas.
 struct Item {
     /// Comments on lines of their own before it.
@@ -83,30 +91,31 @@ impl<'a> Tree<'a> {
     }
 
     fn match_brackets(&mut self) {
-        let mut open: Vec<(usize, bool)> = Vec::new();
-        let mut switch = false;
+        let mut open: Vec<(usize, Bracket)> = Vec::new();
+        // What the next braces at this depth hold.
+        let mut braces = Bracket::Block;
         for index in 0..self.tokens.len() {
             match self.tokens[index].kind {
                 Kind::Open => {
-                    self.kinds[index] = self.bracket(index, switch);
+                    self.kinds[index] = self.bracket(index, braces);
                     let body = self.kinds[index] == Bracket::Switch;
-                    open.push((index, switch && !body));
-                    switch = false;
+                    open.push((index, if body { Bracket::Block } else { braces }));
+                    braces = Bracket::Block;
                 }
                 Kind::Close => {
                     if let Some((start, outer)) = open.pop() {
                         self.counterpart[start] = index;
                         self.counterpart[index] = start;
-                        switch = outer;
+                        braces = outer;
                     }
                 }
-                Kind::Word if self.word(index) == "switch" => switch = true,
+                Kind::Word if self.word(index) == "switch" => braces = Bracket::Switch,
                 _ => {}
             }
         }
     }
 
-    fn bracket(&self, index: usize, switch: bool) -> Bracket {
+    fn bracket(&self, index: usize, braces: Bracket) -> Bracket {
         let before = self.before(index);
         let named = before.is_some_and(|at| {
             let value = matches!(self.tokens[at].kind, Kind::Close | Kind::Text)
@@ -116,8 +125,7 @@ impl<'a> Tree<'a> {
         let defined = before.and_then(|at| self.before(at)).is_some_and(|at| self.word(at) == "fn");
         match self.word(index) {
             "#{" => Bracket::Map,
-            "{" if switch => Bracket::Switch,
-            "{" => Bracket::Block,
+            "{" => braces,
             "(" if named && !defined => Bracket::Call,
             "[" if !named => Bracket::List,
             _ => Bracket::Plain,
@@ -277,8 +285,8 @@ impl<'a> Tree<'a> {
     fn listed(&self, open: usize, close: usize, items: &[Item], dangling: &[usize]) -> Doc {
         let kind = self.kinds[open];
         let begins = items.iter().map(|item| item.leading.first().copied().unwrap_or(item.start));
-        let broken = begins.clone().any(|index| self.lines[index] > 0)
-            || self.lines[close] > 0
+        let by_author = begins.clone().any(|index| self.lines[index] > 0) || self.lines[close] > 0;
+        let broken = by_author
             || (open..close).any(|at| self.is_line_comment(at) && self.depth_below(open, at))
             || (matches!(kind, Bracket::Map | Bracket::List)
                 && items.len() > 1
@@ -289,33 +297,28 @@ impl<'a> Tree<'a> {
             _ => Line::Soft,
         };
         let mut inner = vec![Doc::Line(edge)];
+        let mut ended = true;
         for (at, item) in items.iter().enumerate() {
+            let begin = item.leading.first().copied().unwrap_or(item.start);
             let last = at + 1 == items.len();
-            if at > 0 {
-                let begin = item.leading.first().copied().unwrap_or(item.start);
+            let comma = match kind {
+                Bracket::Switch if !item.comma => Comma::Never,
+                Bracket::Plain if last => Comma::Never,
+                Bracket::Call | Bracket::List | Bracket::Map if last && !broken => Comma::IfBroken,
+                _ => Comma::Always,
+            };
+            let docs = self.item(item, comma);
+            let alone = docs.iter().any(Doc::is_forced) || self.has_long_text(item.start, item.end);
+            if at == 0 {
+                inner.extend(docs);
+            } else if by_author && self.lines[begin] == 0 && !ended && !alone {
+                inner.push(Doc::Joined(docs));
+            } else {
                 let blank = self.lines[begin] > 1;
                 inner.push(Doc::Line(if blank { Line::Blank } else { Line::Space }));
+                inner.extend(docs);
             }
-            for comment in &item.leading {
-                inner.push(self.written(*comment));
-                inner.push(self.line_before(comment + 1));
-            }
-            inner.extend(self.sequence(item.start, item.end));
-            match kind {
-                Bracket::Switch if item.comma => inner.push(Doc::text(",")),
-                Bracket::Switch => {}
-                Bracket::Plain if last => {}
-                _ if last => inner.push(Doc::IfBroken(",")),
-                _ => inner.push(Doc::text(",")),
-            }
-            for (at, comment) in item.trailing.iter().enumerate() {
-                let after = at.checked_sub(1).map(|at| item.trailing[at]);
-                inner.push(match after {
-                    Some(before) if self.is_line_comment(before) => Doc::Line(Line::Hard),
-                    _ => Doc::text(" "),
-                });
-                inner.push(self.written(*comment));
-            }
+            ended = alone || item.trailing.last().is_some_and(|at| self.is_line_comment(*at));
         }
         for (at, comment) in dangling.iter().enumerate() {
             if at > 0 || !items.is_empty() {
@@ -330,6 +333,30 @@ impl<'a> Tree<'a> {
             Doc::Line(edge),
             self.written(close),
         ])
+    }
+
+    /// An item, its comma and its comments.
+    fn item(&self, item: &Item, comma: Comma) -> Vec<Doc> {
+        let mut docs = Vec::new();
+        for comment in &item.leading {
+            docs.push(self.written(*comment));
+            docs.push(self.line_before(comment + 1));
+        }
+        docs.extend(self.sequence(item.start, item.end));
+        match comma {
+            Comma::Always => docs.push(Doc::text(",")),
+            Comma::IfBroken => docs.push(Doc::IfBroken(",")),
+            Comma::Never => {}
+        }
+        for (at, comment) in item.trailing.iter().enumerate() {
+            let after = at.checked_sub(1).map(|at| item.trailing[at]);
+            docs.push(match after {
+                Some(before) if self.is_line_comment(before) => Doc::Line(Line::Hard),
+                _ => Doc::text(" "),
+            });
+            docs.push(self.written(*comment));
+        }
+        docs
     }
 
     /// Items of which only the last one is broken, its bracket next to the one around it:
