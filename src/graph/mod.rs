@@ -12,7 +12,7 @@ mod packaging;
 pub mod query;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
@@ -29,7 +29,7 @@ use crate::spec::model::Resources;
 pub struct Graph {
     release: DerivationId,
     nodes: DiGraph<Node, ()>,
-    index: BTreeMap<DerivationId, NodeIndex>,
+    index: HashMap<DerivationId, NodeIndex>,
 }
 
 /// A derivation and what is known of it beside its identity.
@@ -128,7 +128,7 @@ impl Graph {
     /// If a node needs one that does not come before it.
     fn new(ordered: Vec<Node>) -> Self {
         let mut nodes = DiGraph::new();
-        let mut index = BTreeMap::new();
+        let mut index = HashMap::with_capacity(ordered.len());
         let mut release = None;
         for node in ordered {
             let id = node.id;

@@ -67,6 +67,7 @@ pub(super) const NAMES: [&str; 29] = [
 const MAX_WEIGHT: usize = 200_000;
 
 /// What all evaluating threads share.
+#[derive(Clone)]
 pub(super) struct World {
     /// How files are read.
     pub loader: Arc<dyn Loader>,
@@ -127,6 +128,8 @@ pub(super) struct State {
     pub used: BTreeSet<String>,
     /// Who defines which function of the stdlib.
     pub stdlib: used::Stdlib,
+    /// Folders that are sources.
+    pub folders: Vec<ReleasePath>,
     /// When evaluation began.
     pub started: Instant,
     builder: Option<model::Builder>,
@@ -165,6 +168,7 @@ impl Host {
             remotes: Vec::new(),
             used: BTreeSet::new(),
             stdlib: used::Stdlib::default(),
+            folders: Vec::new(),
             started: Instant::now(),
             builder: None,
             weight: 0,
@@ -187,6 +191,7 @@ impl Host {
         state.modules.clear();
         state.remotes.clear();
         state.used.clear();
+        state.folders.clear();
         state.builder = None;
         state.weight = 0;
         state.copied = 0;

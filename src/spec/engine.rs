@@ -20,6 +20,7 @@ use rhai::packages::{
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map, OptimizationLevel, Scope, Stmt, Token};
 
 pub(super) use outline::outline;
+use serde::{Deserialize, Serialize};
 
 use super::api::draft::Draft;
 use super::api::{self, Host, Source, World};
@@ -47,14 +48,19 @@ const MAX_FUNCTIONS: usize = 500;
 const MAX_MODULES: usize = 100;
 
 /// What a file came to.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Evaluated {
     /// Its packages.
     pub packages: Vec<Package>,
     /// The same for a layer above, with those that have mistakes; none if there is no such layer.
+    #[serde(skip)]
     pub drafts: Vec<Draft>,
     /// What is wrong with it.
+    #[serde(skip)]
     pub errors: Vec<Diagnostic>,
+    /// The folders that it takes as sources, and may share with other files.
+    #[serde(skip)]
+    pub folders: Vec<ReleasePath>,
     /// The stdlib modules it used.
     pub stdlib: BTreeSet<String>,
     /// What the lock has to pin for it.
@@ -134,6 +140,7 @@ impl Session {
             packages,
             drafts,
             errors: std::mem::take(&mut state.errors),
+            folders: std::mem::take(&mut state.folders),
             stdlib: std::mem::take(&mut state.used),
             remotes: std::mem::take(&mut state.remotes),
         }

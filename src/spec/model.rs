@@ -4,6 +4,8 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 pub use source::{Download, Facts, Remote, Source, Unpack};
 
 use super::lock::Lock;
@@ -45,7 +47,7 @@ pub struct Extended {
 }
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
@@ -54,7 +56,7 @@ pub struct Located<T> {
 }
 
 /// A package as its spec describes it: what is not said is `None` or empty.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     /// The source package's name.
     pub name: PackageName,
@@ -153,7 +155,7 @@ pub(super) fn through_layers(mut error: Diagnostic, span: &Span, below: &[Span])
 }
 
 /// A changelog entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     /// `2026-11-22`, or an RFC 3339 time.
     pub date: String,
@@ -164,7 +166,7 @@ pub struct Changes {
 }
 
 /// A patch of the release: a unified difference, applied with one leading folder stripped.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patch {
     /// Its name in the package, unique there.
     pub name: String,
@@ -177,7 +179,7 @@ pub struct Patch {
 }
 
 /// What a patch changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Patched {
     /// The source, outside of `debian/`.
     Source,
@@ -192,7 +194,7 @@ impl std::fmt::Display for Patch {
 }
 
 /// The texts of a `debian/` folder that say what is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackagingText {
     /// `debian/control`.
     pub control: String,
@@ -201,7 +203,7 @@ pub struct PackagingText {
 }
 
 /// How a package is built: data that the stdlib returns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Builder {
     /// The stdlib module that made it.
     pub name: String,
@@ -226,7 +228,7 @@ pub struct Builder {
 }
 
 /// Whose packaging a build uses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Packaging {
     /// The source's own `debian/`.
     Own,
@@ -237,7 +239,7 @@ pub enum Packaging {
 }
 
 /// Whether a binary package is the same on every architecture (Debian Policy 5.6.8).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Portability {
     /// `Architecture: any`: built for each.
     #[default]
@@ -247,7 +249,7 @@ pub enum Portability {
 }
 
 /// A binary package of generated packaging.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binary {
     /// Its name.
     pub name: PackageName,
@@ -272,7 +274,7 @@ pub struct Binary {
 }
 
 /// Limits of a build; `None` means the tool's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Bytes of memory.
     pub memory: Option<u64>,
