@@ -11,7 +11,7 @@ use super::{Graph, Node, Origin, PackageOrigin, edges};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model::{Extended, Package};
+use crate::spec::model::{self, Extended, Package};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -238,6 +238,8 @@ fn lower_package(
         version: draft.version,
         architecture: draft.architecture.clone(),
         source: source(draft.source),
+        packaging: draft.packaging.map(&mut source),
+        patches: package.patches.iter().map(|patch| lower_patch(&patch.value)).collect(),
         extra: draft.extra.into_iter().map(|(path, one)| (path, source(one))).collect(),
         root: roots[&(draft.root, draft.architecture)].id,
         dependencies,
@@ -262,8 +264,20 @@ fn lower_package(
         wanted: draft.depends,
         provides: draft.binaries.into_iter().map(|binary| (binary.name, binary.provides)).collect(),
         resources: package.resources.clone(),
+        patches: package.patches.iter().map(|patch| patch.value.path.clone()).collect(),
         without_tests: package.without_tests.clone(),
     };
     let package = node(Derivation::Package(Box::new(derivation)), Origin::Package(origin));
     (sources, package)
+}
+
+fn lower_patch(patch: &model::Patch) -> derivation::Patch {
+    derivation::Patch {
+        name: patch.name.clone(),
+        digest: patch.digest,
+        to: match patch.to {
+            model::Patched::Source => derivation::Patched::Source,
+            model::Patched::Packaging => derivation::Patched::Packaging,
+        },
+    }
 }

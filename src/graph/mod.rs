@@ -104,6 +104,8 @@ pub struct PackageOrigin {
     pub provides: BTreeMap<PackageName, Vec<PackageName>>,
     /// Limits of its build.
     pub resources: Resources,
+    /// Where each of its patches lies, in their order.
+    pub patches: Vec<ReleasePath>,
     /// Why its tests do not run.
     pub without_tests: Option<String>,
 }
@@ -209,6 +211,7 @@ pub fn needs(derivation: &Derivation) -> Vec<DerivationId> {
         Derivation::Package(package) => {
             let mut needs = package.dependencies.clone();
             needs.extend([package.source, package.root]);
+            needs.extend(package.packaging);
             needs.extend(package.extra.values());
             needs.sort_unstable();
             needs.dedup();

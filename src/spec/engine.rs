@@ -100,6 +100,7 @@ impl Session {
             let text = Text::new(file.clone(), text.clone());
             let module = compile(&engine, &host, &scope, &format!("stdlib/{name}"), text)
                 .and_then(|ast| {
+                    host.state().stdlib.add(name, &ast);
                     let inner = scope.clone();
                     rhai::Module::eval_ast_as_new(inner, &ast, &engine)
                         .map_err(|error| Diagnostic::new("stdlib", error.to_string()))
@@ -108,7 +109,10 @@ impl Session {
                     error.message = format!("stdlib module `{name}`: {}", error.message);
                     error
                 })?;
-            engine.register_global_module(module.into());
+            match api::used::is_namespace(name) {
+                true => engine.register_static_module(name, module.into()),
+                false => engine.register_global_module(module.into()),
+            };
         }
         Ok(Self { engine, host, scope })
     }
@@ -296,6 +300,7 @@ fn compile(
     ast.set_source(name);
     if !api::is_stdlib(text.file()) {
         guard::check(&ast, &text)?;
+        host.uses(&ast);
     }
     let calls = api::shape::calls(&ast, &text);
     host.state().sources.insert(name.to_owned(), Arc::new(Source { text, calls }));

@@ -58,7 +58,7 @@ pub(super) fn above(
     loader: Arc<dyn Loader>,
     lock: Option<&Lock>,
     specs: Specs,
-) -> Result<(World, Vec<(String, ReleasePath, String)>), Vec<Diagnostic>> {
+) -> Result<(World, Vec<Module>), Vec<Diagnostic>> {
     let (mut stack, _) = evaluated(loader, lock, specs, Top::Expression, None)?;
     if !stack.errors.is_empty() {
         return Err(stack.errors);
@@ -66,6 +66,9 @@ pub(super) fn above(
     let modules = std::mem::take(&mut stack.modules);
     Ok((stack.world(false), modules))
 }
+
+/// A stdlib module: its name, file and text.
+type Module = (String, ReleasePath, String);
 
 /// Which specs are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,13 +288,9 @@ fn pins(lock: Option<&Lock>, extends: &[Extended]) -> Lock {
 
 /// What the lock does not pin, each once.
 fn unpinned(remotes: &[Located<Remote>], pins: &Lock) -> Vec<Located<Remote>> {
-    let mut missing: Vec<Located<Remote>> = Vec::new();
-    for remote in remotes.iter().filter(|remote| !remote.value.is_pinned(pins)) {
-        if !missing.iter().any(|known| known.value == remote.value) {
-            missing.push(remote.clone());
-        }
-    }
-    missing
+    let mut known = BTreeSet::new();
+    let missing = remotes.iter().filter(|remote| !remote.value.is_pinned(pins));
+    missing.filter(|remote| known.insert(&remote.value)).cloned().collect()
 }
 
 fn twice(first: &Package, second: &Package) -> Diagnostic {

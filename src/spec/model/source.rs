@@ -67,7 +67,7 @@ pub struct Download {
 }
 
 /// A source outside of the release, which the lock pins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Remote {
     /// A commit of a git repository.
     Git {
