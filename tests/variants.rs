@@ -117,7 +117,8 @@ fn variants_build_again_only_what_is_different() {
 #[test]
 fn a_variant_is_stale_when_its_base_moved() {
     let folders = Folders::customers();
-    let changes: [(&str, fn(&str) -> String); 3] = [
+    type Change = fn(&str) -> String;
+    let changes: [(&str, Change); 3] = [
         ("base/packages/motd.rhai", |text| format!("// One more line.\n{text}")),
         ("base/release.lock", |text| format!("{text}# One more line.\n")),
         ("base/lib/new.rhai", |_| "fn f() { 1 }\n".to_owned()),

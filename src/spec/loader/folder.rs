@@ -243,11 +243,11 @@ impl Seen {
     fn add(&mut self, path: &str, status: &Stat) {
         self.hasher.update(&(path.len() as u64).to_le_bytes());
         self.hasher.update(path.as_bytes());
-        let modified = nanoseconds(status.st_mtime as i64, status.st_mtime_nsec as i64);
-        let changed = nanoseconds(status.st_ctime as i64, status.st_ctime_nsec as i64);
+        let modified = nanoseconds(status.st_mtime, status.st_mtime_nsec as i64);
+        let changed = nanoseconds(status.st_ctime, status.st_ctime_nsec as i64);
         for number in [
-            status.st_dev as u64,
-            status.st_ino as u64,
+            status.st_dev,
+            status.st_ino,
             u64::from(status.st_mode),
             status.st_size as u64,
             modified as u64,
