@@ -55,6 +55,7 @@ fn a_branch_stays_where_it_was_pinned_until_it_is_told_to_move() {
     assert!(refused.err.contains("`perestroika lock` pins it"), "{}", refused.err);
     desk.run(&["lock", ".", "--check"]).fails(1, &[]);
 
+    desk.run(&["lock", ".", "--offline"]).fails(3, &["`--offline` forbids to fetch it"]);
     let out = desk.run(&["lock", "."]).fails(0, &[]).out;
     assert!(out.contains(&format!("git `{url}` `main`: pinned to {}", &first[..12])), "{out}");
     desk.run(&["lock", ".", "--check"]).fails(0, &[]);

@@ -234,11 +234,11 @@ impl Host {
     /// A file of the release.
     fn file(&self, path: &str, span: Span) -> Answer<Source> {
         let path = self.release_path(path, &span)?;
+        self.weigh(1, &span)?;
         let bytes = self.world.loader.read(&path, MAX_FILE).map_err(|error| {
             self.note(Diagnostic::new("unreadable", error.to_string()).at(span, ""));
             noted()
         })?;
-        self.weigh(1, &Span { file: path.clone(), line: 1, column: 1, length: 0 })?;
         Ok(Source::File { path, size: bytes.len() as u64, sha256: Sha256::of(&bytes) })
     }
 
