@@ -276,7 +276,8 @@ for my $package ($control->get_packages()) {
     }
 }
 # Packages for all architectures, and what only they need, are built on the first one.
-my $indep = grep { $expected{$_} } @all;
+my %of_architecture = map { $_ => 1 } @any;
+my $indep = grep { !$of_architecture{$_} } keys %expected;
 my $built = join ' ', sort(@any, $indep ? @all : ());
 wrong("debian/control builds `$built`, the release expects `$binaries`") if $built ne $binaries;
 for my $kind (['Build-Depends', $depends, 0], ['Build-Conflicts', $conflicts, 1]) {
