@@ -144,7 +144,7 @@ impl<'a> Draft<'a> {
             conflicts: Dependencies(conflicts),
             binaries: declared.binaries,
             files,
-            script: script(package, architecture, makes)?,
+            script: script(package, lock, architecture, makes)?,
             changelog: changelog_text,
             environment,
         })
@@ -153,6 +153,7 @@ impl<'a> Draft<'a> {
 
 fn script<'a>(
     package: &'a Package,
+    lock: &Lock,
     architecture: &Architecture,
     makes: Makes,
 ) -> Result<&'a str, Diagnostic> {
@@ -162,12 +163,17 @@ fn script<'a>(
         (Makes::OfArchitecture, Some(script)) => Ok(script),
         (Makes::OfArchitecture, None) => {
             let message = format!("`{}` builds for the first architecture only", builder.name);
-            Err(Diagnostic::new("unsupported", message)
-                .at(package.fields.get("build").cloned(), format!("not for `{architecture}`"))
-                .hint(format!(
+            let hint = match lock.stdlib.contains_key(&builder.name) {
+                true => "the pinned stdlib is of before that: `perestroika update stdlib` moves it"
+                    .to_owned(),
+                false => format!(
                     "a `recipe` with `script_any` does, and `architectures` limits `{}`",
                     package.name
-                )))
+                ),
+            };
+            Err(Diagnostic::new("unsupported", message)
+                .at(package.fields.get("build").cloned(), format!("not for `{architecture}`"))
+                .hint(hint))
         }
     }
 }
