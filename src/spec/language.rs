@@ -2,6 +2,10 @@
 //!
 //! Which fields and functions there are is what evaluation says; only their documentation is here.
 
+mod words;
+
+use words::{FIELDS, METHODS, NATIVES, PARTS};
+
 use super::api;
 use super::stdlib;
 use super::syntax::{Kind, Token, tokens};
@@ -42,12 +46,13 @@ pub fn parts(field: &str) -> Vec<Field> {
     parts.iter().map(|(name, value, doc)| Field { name, value, doc }).collect()
 }
 
-/// The functions that are part of the program.
+/// The functions that are part of the program, as evaluation knows them.
 pub fn natives() -> Vec<Function> {
-    NATIVES.iter().map(native).collect()
+    let known = NATIVES.iter().map(native);
+    known.filter(|function| api::NAMES.contains(&function.name.as_str())).collect()
 }
 
-/// What packages and sources can be asked or changed by: `package.with(…)`.
+/// What packages can be changed by, `package.with(…)`, and what the source of a commit is asked.
 pub fn methods() -> Vec<Function> {
     METHODS.iter().map(native).collect()
 }
@@ -60,6 +65,17 @@ fn native((signature, doc): &(&str, &str)) -> Function {
 /// The stdlib's modules and what each defines, as this program brings them.
 pub fn stdlib() -> impl Iterator<Item = (&'static str, Vec<Function>)> {
     stdlib::MODULES.iter().map(|(module, text)| (*module, functions(text)))
+}
+
+/// Whether the functions of a module of the stdlib are called as `module::function`: none of
+/// them is a name of the language by itself.
+pub fn is_namespace(functions: &[Function]) -> bool {
+    !functions.iter().any(|function| api::NAMES.contains(&function.name.as_str()))
+}
+
+/// What a module's text says of itself: the comment that it begins with.
+pub fn about(text: &str) -> String {
+    comment_after(text, &tokens(text), 0)
 }
 
 /// The functions that a module's text defines for others. The comment right above one is its
@@ -142,156 +158,6 @@ fn comment_line(comment: &str) -> &str {
     line.strip_prefix(' ').unwrap_or(line).trim_end()
 }
 
-const FIELDS: &[(&str, &str)] = &[
-    ("name", "Name of the source package, and of its binary package where only one is made."),
-    (
-        "version",
-        "Upstream version, in quotes so that every digit is kept: `\"1.10\"`. Of a source with \
-         packaging of its own: what that must say.",
-    ),
-    ("revision", "Distribution revision, the part behind the last `-`: `\"1\"`."),
-    (
-        "suffix",
-        "Appended to the version of a package that was changed here: `\"+demo1\"`. Needs `changes`.",
-    ),
-    (
-        "changes",
-        "Changelog entry: `#{ date: \"2026-11-22\", text: \"…\" }`. Its date is also the time \
-         that built files carry.",
-    ),
-    ("summary", "One line of description, without a full stop."),
-    ("description", "The description below the summary."),
-    ("homepage", "Where the project lives: `\"https://…\"`."),
-    ("license", "SPDX expression: `\"MIT OR Apache-2.0\"`."),
-    ("section", "Archive section: `\"utils\"`, `\"libs\"`."),
-    ("maintainer", "`\"Name <address>\"`; the release's by default."),
-    (
-        "source",
-        "What is built: a folder of the release, `dir(\"src/greet\")`, or a source package of \
-         the pinned archive, `archive(\"xz-utils\")`.",
-    ),
-    ("extra", "More sources, by the path in the source folder that each is put at."),
-    ("date", "The time that built files carry, where nothing else tells one: `\"2026-11-22\"`."),
-    ("patches", "Patch files of the release, applied in this order."),
-    ("root", "Name of the `[root.NAME]` it is built in; the only one by default."),
-    ("architectures", "Those it is built for; all of the release's by default."),
-    (
-        "build_depends",
-        "Build dependencies in the distribution's own syntax, one or more per string: \
-         `\"libxml2-dev (>= 2.9)\"`, `\"check <!nocheck>\"`. They are added to those of the \
-         source's own packaging. A name that this release builds comes from this release.",
-    ),
-    ("build", "How it is built: `debian()`, `script(#\"…\"#)`."),
-    ("env", "Environment of the build: `#{ NAME: \"value\" }`."),
-    (
-        "binaries",
-        "Binary packages, where packaging is generated: a list of maps with `name`, `files`, …; \
-         one of the package's own name by default.",
-    ),
-    (
-        "from_seed",
-        "Names that this package's build root takes from the archive although the release builds \
-         them: breaks a cycle, and is counted in the closure certificate.",
-    ),
-    ("without_tests", "Why the tests do not run. They do unless there is a reason."),
-    ("resources", "What the build may use: `#{ memory: \"4 GiB\", time: \"2h\", cores: 4 }`."),
-];
-
-/// Keys of the maps that some fields hold: name, value, documentation.
-type Part = (&'static str, &'static str, &'static str);
-
-const PARTS: &[(&str, &[Part])] = &[
-    (
-        "changes",
-        &[
-            ("date", "a string", "The day, `\"2026-11-22\"`, or an RFC 3339 time."),
-            ("text", "a string", "What changed."),
-        ],
-    ),
-    (
-        "binaries",
-        &[
-            ("name", "a string", "Name of the binary package."),
-            ("architecture", "a string", "`\"any\"` (by default) or `\"all\"`."),
-            (
-                "depends",
-                "a list of strings",
-                "Dependencies, beside those that the distribution's tools find.",
-            ),
-            ("provides", "a list of strings", "Virtual packages."),
-            ("summary", "a string", "One line of description; the package's by default."),
-            (
-                "files",
-                "a list of strings",
-                "Patterns of installed files that belong to it. What matches none goes to the \
-                 first binary package.",
-            ),
-        ],
-    ),
-    (
-        "resources",
-        &[
-            ("memory", "an amount", "Bytes of memory: `\"2 GiB\"`."),
-            ("time", "an amount", "Time in all: `\"2h\"`."),
-            ("silence", "an amount", "Time without a line of output: `\"30m\"`."),
-            ("cores", "an integer", "Processor cores."),
-            ("scratch", "an amount", "Bytes of scratch space: `\"20 GiB\"`."),
-        ],
-    ),
-    (
-        "recipe",
-        &[
-            (
-                "packaging",
-                "a string",
-                "Whose `debian/` folder counts: `\"own\"` or `\"generated\"`.",
-            ),
-            ("needs", "a list of strings", "Build dependencies that this way of building needs."),
-            ("files", "a map of strings", "Files put into the source folder before the build."),
-            ("script", "a string", "The shell script that builds, run with `sh -e`."),
-            (
-                "script_any",
-                "a string",
-                "The same for the release's other architectures, where the packages of no \
-                 architecture are left out: `dpkg-buildpackage -B`.",
-            ),
-            ("outputs", "a list of strings", "Patterns of the files it leaves: `\"*.deb\"`."),
-        ],
-    ),
-];
-
-const NATIVES: &[(&str, &str)] = &[
-    (
-        "package(fields)",
-        "A package: `package(#{ name: \"…\", source: dir(\"…\"), build: debian() })`.",
-    ),
-    (
-        "rebuild(names)",
-        "The pinned archive's source package of this name, or of each name of a list, built again.",
-    ),
-    (
-        "dir(path)",
-        "A folder of the release as a source. It is hashed whenever a spec is evaluated.",
-    ),
-    ("prev(name)", "The package of that name in the layer below: what an overlay changes."),
-    ("archive(name)", "A source package of the pinned archive as a source."),
-    (
-        "recipe(fields)",
-        "A way of building, for functions of `lib/`: `needs`, `files`, `script`, `outputs`.",
-    ),
-    ("dedent(text)", "The text without the white space that all its lines begin with."),
-    ("kind_of(value)", "What a value is, in words: `a string`, `a list`, `a package`."),
-];
-
-const METHODS: &[(&str, &str)] = &[
-    ("with(fields)", "The package with these fields in place of what they were."),
-    (
-        "on(architecture, fields)",
-        "The package with these fields in place of what they were, on one architecture only.",
-    ),
-    ("add(fields)", "The package with more in its lists and maps: `.add(#{ patches: [\"…\"] })`."),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,10 +173,11 @@ mod tests {
                 assert!(!function.doc.is_empty(), "`{module}`: no comment above {function:?}");
             }
         }
-        let known: Vec<String> = natives()
-            .into_iter()
-            .chain(stdlib.into_iter().flat_map(|(_, functions)| functions))
-            .map(|function| function.name)
+        let modules = stdlib.iter().filter(|(_, functions)| is_namespace(functions));
+        let known: Vec<String> = modules
+            .map(|(module, _)| (*module).to_owned())
+            .chain(natives().into_iter().map(|function| function.name))
+            .chain(stdlib.iter().flat_map(|(_, it)| it).map(|function| function.name.clone()))
             .collect();
         for name in api::NAMES.iter().filter(|name| **name != "release") {
             assert!(known.iter().any(|known| known == name), "`{name}` has no documentation");

@@ -11,7 +11,7 @@ use lsp_types::{
 use super::cursor::{Definition, Owner, Place, Role, definitions};
 use super::position;
 use super::view::{Callable, View};
-use crate::spec::language::{self, Field};
+use crate::spec::language::{self, Field, Function};
 use crate::spec::release::Release;
 
 /// How many names of an archive or files of a folder are offered at once.
@@ -79,14 +79,11 @@ impl Offers<'_> {
             }
             Place::Parameter => self.parameters(&bytes),
             Place::Method => {
-                for function in language::methods() {
-                    self.function(&bytes, &Callable::native(function));
-                }
+                let methods = language::methods().into_iter().map(Callable::native);
+                self.functions(&bytes, &methods.collect::<Vec<_>>());
             }
             Place::Module(alias) => {
-                for callable in self.view.callables_of(alias) {
-                    self.function(&bytes, &callable);
-                }
+                self.functions(&bytes, &self.view.callables_of(alias));
             }
             Place::Value => self.values(&bytes),
         }
@@ -130,24 +127,49 @@ impl Offers<'_> {
         }
     }
 
-    fn function(&mut self, bytes: &Range<usize>, callable: &Callable<'_>) {
-        let function = &callable.function;
-        self.add(
-            bytes,
-            Offer {
-                label: &function.name,
-                kind: CompletionItemKind::FUNCTION,
-                detail: function.signature.clone(),
-                doc: &function.doc,
-                insert: function.name.clone(),
-                rank: 1,
-            },
-        );
+    /// Functions; those of one name, which take different arguments, are one offer.
+    fn functions(&mut self, bytes: &Range<usize>, callables: &[Callable<'_>]) {
+        let mut offered: BTreeMap<&str, Vec<&Function>> = BTreeMap::new();
+        for Callable { function, .. } in callables {
+            offered.entry(&function.name).or_default().push(function);
+        }
+        for (name, overloads) in offered {
+            let ways = |part: fn(&Function) -> &str, between: &str| {
+                overloads.iter().map(|it| part(it)).collect::<Vec<_>>().join(between)
+            };
+            let signatures = ways(|it| &it.signature, " | ");
+            let is_property = signatures == name;
+            self.add(
+                bytes,
+                Offer {
+                    label: name,
+                    kind: match is_property {
+                        true => CompletionItemKind::PROPERTY,
+                        false => CompletionItemKind::FUNCTION,
+                    },
+                    detail: signatures,
+                    doc: &ways(|it| &it.doc, "\n\n"),
+                    insert: name.to_owned(),
+                    rank: 1,
+                },
+            );
+        }
     }
 
     fn values(&mut self, bytes: &Range<usize>) {
-        for callable in self.view.callables() {
-            self.function(bytes, &callable);
+        self.functions(bytes, &self.view.callables());
+        for module in self.view.namespaces() {
+            self.add(
+                bytes,
+                Offer {
+                    label: &module.name,
+                    kind: CompletionItemKind::MODULE,
+                    detail: "module of the stdlib".to_owned(),
+                    doc: &language::about(&module.text),
+                    insert: module.name.clone(),
+                    rank: 1,
+                },
+            );
         }
         let partial = self.view.cursor.whole_word().map(|(_, bytes)| bytes.start);
         for (name, at, definition) in definitions(self.view.text) {

@@ -83,8 +83,9 @@ fn source(view: &View<'_>, name: &str) -> Option<String> {
 
 fn meaning(view: &View<'_>, word: &str) -> Option<String> {
     let among = |callables: Vec<Callable<'_>>| {
-        let found = callables.into_iter().find(|callable| callable.function.name == word);
-        found.map(|callable| function(&callable.function))
+        let found = callables.iter().filter(|callable| callable.function.name == word);
+        let found: Vec<_> = found.map(|callable| function(&callable.function)).collect();
+        (!found.is_empty()).then(|| found.join("\n\n---\n\n"))
     };
     match view.cursor.place() {
         Place::Key(owner) if view.cursor.is_key() => {
@@ -109,7 +110,10 @@ fn meaning(view: &View<'_>, word: &str) -> Option<String> {
             let release = view.known.release.as_ref()?;
             Some(format!("Release `{}` {}", release.name, release.version))
         }
-        Place::Value | Place::Key(_) => among(view.callables()),
+        Place::Value | Place::Key(_) => among(view.callables()).or_else(|| {
+            let module = view.namespaces().find(|module| module.name == word)?;
+            Some(format!("**{word}**: module of the stdlib\n\n{}", language::about(&module.text)))
+        }),
     }
 }
 

@@ -45,6 +45,13 @@ pub struct Module {
     pub functions: Vec<Function>,
 }
 
+impl Module {
+    /// Whether its functions are called as `module::function`.
+    pub fn is_namespace(&self) -> bool {
+        language::is_namespace(&self.functions)
+    }
+}
+
 impl Knowledge {
     /// What is known without a release: the language itself.
     pub fn of_language() -> Self {

@@ -59,7 +59,8 @@ impl<'a> View<'a> {
     /// Everything that can be called without naming a module.
     pub fn callables(&self) -> Vec<Callable<'a>> {
         let natives = language::natives().into_iter().map(Callable::native);
-        let stdlib = self.known.modules.iter().flat_map(|module| {
+        let global = self.known.modules.iter().filter(|module| !module.is_namespace());
+        let stdlib = global.flat_map(|module| {
             let functions = module.functions.iter().cloned();
             functions.map(move |function| Callable { function, home: Home::Stdlib(module) })
         });
@@ -68,17 +69,30 @@ impl<'a> View<'a> {
         natives.chain(stdlib).chain(own).collect()
     }
 
-    /// What an imported module defines, by the name it is imported under.
+    /// What a module defines, by the name that it is imported under or has in the stdlib.
     pub fn callables_of(&self, alias: &str) -> Vec<Callable<'a>> {
         let mut definitions = definitions(self.text).into_iter();
         let path = definitions.find_map(|(name, _, definition)| match definition {
             Definition::Module(path) if name == alias => Some(path),
             _ => None,
         });
-        let Some(file) = path.and_then(library) else { return Vec::new() };
+        let Some(path) = path else {
+            let module = self.namespaces().find(|module| module.name == alias);
+            let functions = module.into_iter().flat_map(|module| {
+                let functions = module.functions.iter().cloned();
+                functions.map(move |function| Callable { function, home: Home::Stdlib(module) })
+            });
+            return functions.collect();
+        };
+        let Some(file) = library(path) else { return Vec::new() };
         let Some(text) = (self.read)(&file) else { return Vec::new() };
         let functions = language::functions(&text).into_iter();
         functions.map(|function| Callable { function, home: Home::Library(file.clone()) }).collect()
+    }
+
+    /// The modules of the stdlib whose functions are called with their name before.
+    pub fn namespaces(&self) -> impl Iterator<Item = &'a Module> + use<'a> {
+        self.known.modules.iter().filter(|module| module.is_namespace())
     }
 
     /// What the name in the string at the cursor is, and its bytes.

@@ -1,5 +1,7 @@
 //! Documents that know where they may be broken, and how they are fitted into lines.
 
+use std::collections::BTreeMap;
+
 /// The widest line.
 pub const WIDTH: usize = 100;
 /// One level of indentation.
@@ -18,8 +20,10 @@ pub enum Doc {
     Indent(Vec<Doc>),
     /// What is written only where the group is broken.
     IfBroken(&'static str),
-    /// What its author had behind something else on a line: a blank and these pieces where they
-    /// fit, else on a line of their own.
+    /// Where an item begins.
+    Item,
+    /// An item that its author had behind another on a line: it stays there where it fits and
+    /// the other has no more than that line.
     Joined(Vec<Doc>),
 }
 
@@ -49,7 +53,7 @@ impl Doc {
             Self::Group(inner) | Self::Indent(inner) | Self::Joined(inner) => {
                 inner.iter().any(Self::is_forced)
             }
-            Self::Text(_) | Self::IfBroken(_) => false,
+            Self::Text(_) | Self::IfBroken(_) | Self::Item => false,
         }
     }
 }
@@ -64,6 +68,8 @@ enum Mode {
 pub fn print(docs: &[Doc]) -> String {
     let mut out = String::new();
     let mut column = 0;
+    // Where the last item began, by the indentation of its list.
+    let mut items: BTreeMap<usize, usize> = BTreeMap::new();
     let mut rest: Vec<(usize, Mode, &Doc)> =
         docs.iter().rev().map(|doc| (0, Mode::Broken, doc)).collect();
     while let Some((indent, mode, doc)) = rest.pop() {
@@ -96,9 +102,13 @@ pub fn print(docs: &[Doc]) -> String {
             Doc::Indent(inner) => {
                 rest.extend(inner.iter().rev().map(|doc| (indent + INDENT, mode, doc)));
             }
+            Doc::Item => {
+                items.insert(indent, out.len());
+            }
             Doc::Joined(inner) => {
                 let room = WIDTH.saturating_sub(column + 1);
-                if mode == Mode::Flat || fits(inner, &rest, room) {
+                let ended = items.get(&indent).is_some_and(|start| out[*start..].contains('\n'));
+                if mode == Mode::Flat || (!ended && fits(inner, &rest, room)) {
                     out.push(' ');
                     column += 1;
                 } else {
@@ -106,6 +116,7 @@ pub fn print(docs: &[Doc]) -> String {
                     out.extend(std::iter::repeat_n(' ', indent));
                     column = indent;
                 }
+                items.insert(indent, out.len());
                 rest.extend(inner.iter().rev().map(|doc| (indent, mode, doc)));
             }
             Doc::IfBroken(text) if mode == Mode::Broken => {
@@ -161,6 +172,7 @@ fn fits(inner: &[Doc], rest: &[(usize, Mode, &Doc)], width: usize) -> bool {
             Doc::Group(inner) | Doc::Indent(inner) => {
                 todo.extend(inner.iter().rev().map(|doc| (mode, doc)));
             }
+            Doc::Item => {}
             Doc::IfBroken(text) => {
                 if mode == Mode::Broken && !take(text) {
                     return false;

@@ -310,12 +310,14 @@ impl<'a> Tree<'a> {
             let docs = self.item(item, comma);
             let alone = docs.iter().any(Doc::is_forced) || self.has_long_text(item.start, item.end);
             if at == 0 {
+                inner.push(Doc::Item);
                 inner.extend(docs);
             } else if by_author && self.lines[begin] == 0 && !ended && !alone {
                 inner.push(Doc::Joined(docs));
             } else {
                 let blank = self.lines[begin] > 1;
                 inner.push(Doc::Line(if blank { Line::Blank } else { Line::Space }));
+                inner.push(Doc::Item);
                 inner.extend(docs);
             }
             ended = alone || item.trailing.last().is_some_and(|at| self.is_line_comment(*at));
