@@ -126,10 +126,10 @@ pub(super) struct State {
     pub remotes: Vec<Located<Remote>>,
     /// Stdlib modules that made a builder.
     pub used: BTreeSet<String>,
-    /// Who defines which function of the stdlib.
-    pub stdlib: used::Stdlib,
     /// Folders that are sources.
     pub folders: Vec<ReleasePath>,
+    /// Who defines which function of the stdlib.
+    pub stdlib: used::Stdlib,
     /// When evaluation began.
     pub started: Instant,
     builder: Option<model::Builder>,
@@ -167,8 +167,8 @@ impl Host {
             modules: BTreeMap::new(),
             remotes: Vec::new(),
             used: BTreeSet::new(),
-            stdlib: used::Stdlib::default(),
             folders: Vec::new(),
+            stdlib: used::Stdlib::default(),
             started: Instant::now(),
             builder: None,
             weight: 0,
