@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod program;
+mod repository;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use program::{PROGRAM, Release, Run, copy_folder, here, shared_store, unique};
+use repository::Repository;
 use serde_json::Value;
 
 /// A run of the program in a folder, with the shared store.
@@ -320,4 +322,41 @@ fn a_folder_is_added_where_it_is_part_of_the_release() {
     let run = release.run("add", &[&empty]).ends_with(2);
     assert!(run.err.contains("no build system was recognised"), "{}", run.err);
     assert!(!release.path("packages/empty.rhai").exists());
+}
+
+#[test]
+fn repositories_and_tarballs_are_added_by_their_urls() {
+    let release = Release::copy_of("specs/single");
+    let repository = Repository::new();
+    copy_folder(&here("specs/demo/src/libgreet"), repository.path());
+    repository.commit("Greet");
+    repository.git(&["tag", "v1.2.0"]);
+    let url = repository.url();
+    let run = release.run("add", &[&url, "--rev", "v1.2"]).ends_with(3);
+    assert!(run.err.contains("it has `v1.2.0`"), "{}", run.err);
+    let run = release.run("add", &[&url, "--rev", "v1.2.0"]).ends_with(0);
+    let spec = fs::read_to_string(release.path("packages/libgreet.rhai")).unwrap();
+    let source = format!("source: git(\"{url}\", \"v1.2.0\"),");
+    assert!(spec.contains(&source) && spec.contains("build: debian(),"), "{spec}");
+    assert!(run.out.contains(&url), "what was pinned is told: {}", run.out);
+
+    let desk = tempfile::tempdir().unwrap();
+    let packed = desk.path().join("greet-1.2.0.tar.gz");
+    let mut tar = Command::new("tar");
+    tar.arg("-czf").arg(&packed).arg("-C").arg(here("specs/demo/src")).arg("greet");
+    assert!(tar.status().unwrap().success());
+    let url = format!("file://{}", packed.display());
+    release.run("add", &[&url]).ends_with(0);
+    let spec = fs::read_to_string(release.path("packages/greet.rhai")).unwrap();
+    assert!(spec.contains(&format!("source: tarball(\"{url}\"),")), "{spec}");
+    run_in(&release.path(""), &["lock", "--check"]).ends_with(0);
+    // Greet finds the library that it needs in the release.
+    let run = release.run("eval", &["greet", "--json"]).ends_with(0);
+    assert_eq!(run.json()["packages"][0]["depends"][0], "libgreet");
+
+    fs::write(desk.path().join("bad.tar.gz"), "no tarball").unwrap();
+    let url = format!("file://{}/bad.tar.gz", desk.path().display());
+    let before = fs::read_to_string(release.path("release.lock")).unwrap();
+    release.run("add", &[&url]).ends_with(2);
+    assert_eq!(fs::read_to_string(release.path("release.lock")).unwrap(), before);
 }

@@ -17,7 +17,7 @@ use crate::spec::lock::{IndexKind, Lock, LockedIndex};
 const FETCHES: usize = 8;
 
 /// The kind of what is kept of Contents indexes, and the version of its rules.
-const CONTENTS: &str = "contents-1";
+const CONTENTS: &str = "contents-2";
 
 /// Where the Contents indexes may be that belong to an index of packages: those of Debian are
 /// beside each component, older archives have one for all.

@@ -92,7 +92,7 @@ fn is_kept(path: &str) -> bool {
         return true;
     }
     match file.rsplit_once('.').map(|(_, end)| end) {
-        Some("pc") => folder.ends_with("/pkgconfig"),
+        Some("pc") => is_module_folder(folder),
         Some("cmake") => cmake_package(file).is_some(),
         Some("so" | "a") if file.starts_with("lib") => is_library_folder(folder),
         Some("pm") => perl_module(path).is_some(),
@@ -109,18 +109,23 @@ fn is_library_folder(folder: &str) -> bool {
     below == "lib" || below.strip_prefix("lib/").is_some_and(is_triplet)
 }
 
+/// Where pkg-config looks by itself; other systems' libraries are elsewhere.
+fn is_module_folder(folder: &str) -> bool {
+    let parent = folder.strip_suffix("/pkgconfig");
+    parent.is_some_and(|parent| parent == "usr/share" || is_library_folder(parent))
+}
+
 /// `x86_64-linux-gnu`
 fn is_triplet(text: &str) -> bool {
     text.contains("-linux-gnu") && !text.contains('/')
 }
 
-/// The package that a file like `ZLIBConfig.cmake`, `zlib-config.cmake` or `FindZLIB.cmake` is for.
+/// The package that a file like `ZLIBConfig.cmake` or `zlib-config.cmake` is for. Modules like
+/// `FindZLIB.cmake` only look for what others bring.
 fn cmake_package(file: &str) -> Option<&str> {
     let stem = file.strip_suffix(".cmake")?;
-    stem.strip_suffix("Config")
-        .or_else(|| stem.strip_suffix("-config"))
-        .or_else(|| stem.strip_prefix("Find"))
-        .filter(|name| !name.is_empty())
+    let name = stem.strip_suffix("Config").or_else(|| stem.strip_suffix("-config"));
+    name.filter(|name| !name.is_empty())
 }
 
 /// The folders that Python modules lie in, and what is below.
@@ -252,16 +257,11 @@ fn distance(path: &str, wanted: &Wanted) -> Option<u32> {
             exactly(stem.strip_prefix("lib") == Some(name) && is_library_folder(folder))
         }
         Wanted::PkgConfig(name) => {
-            exactly(file.strip_suffix(".pc") == Some(name) && folder.ends_with("/pkgconfig"))
+            exactly(file.strip_suffix(".pc") == Some(name) && is_module_folder(folder))
         }
         Wanted::Cmake(name) => {
-            let package = cmake_package(file)?;
-            // CMake's own modules only look for what others bring.
-            let own = folder.starts_with("usr/share/cmake");
-            if own || !package.eq_ignore_ascii_case(name) {
-                return None;
-            }
-            Some(if file.starts_with("Find") { 1 } else { 0 })
+            let here = folder.starts_with("usr/lib/") || folder.starts_with("usr/share/");
+            exactly(here && cmake_package(file)?.eq_ignore_ascii_case(name))
         }
         Wanted::Program(name) => match name.strip_prefix('/') {
             Some(absolute) => exactly(path == absolute),
@@ -296,6 +296,8 @@ usr/lib/x86_64-linux-gnu/pkgconfig/libpng.pc  libdevel/libpng-dev
 usr/lib/x86_64-linux-gnu/cmake/fmt/fmt-config.cmake  libdevel/libfmt-dev
 usr/lib/x86_64-linux-gnu/cmake/Qt5Core/Qt5CoreConfig.cmake  libdevel/qtbase5-dev
 usr/share/cmake-3.25/Modules/FindZLIB.cmake   devel/cmake-data
+usr/lib/x86_64-linux-gnu/cmake/vtk-9.1/FindZLIB.cmake  libdevel/libvtk9-dev
+usr/x86_64-w64-mingw32/lib/pkgconfig/zlib.pc  libdevel/libz-mingw-w64-dev
 usr/lib/python3/dist-packages/yaml/__init__.py   python/python3-yaml
 usr/lib/python3/dist-packages/yaml/nodes.py   python/python3-yaml
 usr/lib/python3/dist-packages/six.py          python/python3-six
@@ -320,7 +322,7 @@ usr/share/a file with spaces                  misc/spaces
         for path in ["usr/share/doc", "libz.so.1", "spaces", "nodes.py", "LOCATION"] {
             assert!(!text.contains(path), "{path}: {text}");
         }
-        assert_eq!(text.lines().count(), 20, "{text}");
+        assert_eq!(text.lines().count(), 19, "{text}");
     }
 
     #[test]

@@ -17,8 +17,11 @@ pub struct Files<'a> {
     /// Their paths, sorted.
     pub paths: Vec<String>,
     /// The text of one; none where it is too large, or no text.
-    pub read: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    pub read: Read<'a>,
 }
+
+/// Gives the text of a path.
+pub type Read<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
 impl Files<'_> {
     fn has(&self, path: &str) -> bool {

@@ -34,13 +34,13 @@ pub fn plan(
         Some(stem) => packed(url, stem, reach)?,
         None => cloned(url, file.strip_suffix(".git").unwrap_or(file), reach, arguments)?,
     };
-    let needs = match (catalog, &seen.project.build) {
-        (Some(catalog), Some(build)) if build.value != Build::Debian => {
-            catalog.resolve(&seen.project.needs)
-        }
+    // A spec whose source has packaging of its own says no version.
+    let own = seen.project.build.as_ref().is_some_and(|build| build.value == Build::Debian);
+    let version = draft::version_of(&seen.project).filter(|_| !own);
+    let needs = match catalog {
+        Some(catalog) if !own => catalog.resolve(&seen.project.needs),
         _ => Resolved::default(),
     };
-    let version = draft::version_of(&seen.project);
     let source = match (&seen.rev, &version) {
         (Some(rev), _) => format!("git({}, {})", quoted(url), quoted(rev)),
         // So that another version is another file, too.
