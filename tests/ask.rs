@@ -221,6 +221,17 @@ fn expressions_see_what_specs_see() {
     let document = desk.run(&["eval", "--json", "-e", "rebuild(\"zlib\")"]).succeeds().json();
     assert_eq!(document["value"]["package"]["name"], "zlib");
 
+    // The packages of the release as all its layers leave them.
+    desk.replace("release.toml", "[release]\n", "[release]\noverlays = [\"overlays/over.rhai\"]\n");
+    desk.write("overlays/over.rhai", "prev(\"base\").with(#{ summary: \"Layered\" })\n");
+    let layered = desk.run(&["eval", "-e", "prev(\"base\")"]).succeeds().out;
+    assert!(layered.contains("summary: \"Layered\""), "{layered}");
+    let document = desk.run(&["eval", "base", "--json"]).succeeds().json();
+    let fields = document["packages"][0]["fields"].as_array().unwrap();
+    let files = fields.iter().find(|field| field["name"] == "files").unwrap();
+    assert!(files["value"]["debian/control"].as_str().unwrap().contains("Layered"));
+    desk.run(&["eval", "-e", "prev(\"bass\")"]).fails(2, &["<expression>:1:6", "`base`"]);
+
     // What is wrong is shown in the expression, and not looked for in the folder.
     desk.write("<expression>", "not this\n");
     let wrong = desk.run(&["eval", "-e", "relese.version"]).fails(2, &["--> <expression>:1:1"]);

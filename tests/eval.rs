@@ -15,7 +15,7 @@ use perestroika::base::{HostPath, ReleaseFolder, ReleasePath, Sha256};
 use perestroika::cli::render::{self, Color};
 use perestroika::spec::loader::Memory;
 use perestroika::spec::lock::Lock;
-use perestroika::spec::model::{Package, Source};
+use perestroika::spec::model::{Builder, Package, Packaging, Source};
 use perestroika::spec::{Spec, load, load_from};
 
 const RELEASE: &str = r#"
@@ -156,7 +156,7 @@ fn describe_package(out: &mut String, package: &Package) {
     let mut lines = vec![
         format!("{} at {}:{}:{}{below}", package.name, span.file, span.line, span.column),
         format!("source {source}"),
-        format!("build {} {:?} needs {:?}", build.name, build.packaging, build.needs),
+        format!("build {} {} needs {:?}", build.name, packaging_of(build), build.needs),
     ];
     for (file, text) in &build.files {
         let indented = text.trim_end().replace('\n', "\n    | ");
@@ -178,6 +178,7 @@ fn describe_package(out: &mut String, package: &Package) {
         ("section", &package.section),
         ("maintainer", &package.maintainer),
         ("without_tests", &package.without_tests),
+        ("date", &package.date),
     ];
     for (name, text) in texts {
         say(name, format!("{text:?}"), text.is_none());
@@ -192,7 +193,8 @@ fn describe_package(out: &mut String, package: &Package) {
         say("extra", format!("{path}: {}", describe_source(&source.value)), false);
     }
     for patch in &package.patches {
-        say("patch", patch.value.to_string(), false);
+        let patch = &patch.value;
+        say("patch", format!("{} as {} to {:?}", patch.path, patch.name, patch.to), false);
     }
     for name in &package.from_seed {
         say("from_seed", name.value.to_string(), false);
@@ -210,6 +212,13 @@ fn describe_package(out: &mut String, package: &Package) {
         for line in text.lines().filter(|line| !known.contains(line)) {
             writeln!(out, "  on {architecture}: {}", line.trim_start()).expect("strings take all");
         }
+    }
+}
+
+fn packaging_of(build: &Builder) -> String {
+    match &build.packaging {
+        Packaging::Other(source) => describe_source(source),
+        packaging => format!("{packaging:?}"),
     }
 }
 

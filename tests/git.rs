@@ -180,6 +180,9 @@ fn history_is_the_newest_tag_and_what_came_since() {
     let history = desk.history(&code.url(), "main");
     assert_eq!((history.log.len(), history.commits), (10, 15));
     assert_eq!(history.log[9].subject, "number 2");
+    // The same from a server that leaves out the files.
+    code.git(&["config", "uploadpack.allowFilter", "true"]);
+    assert_eq!(desk.history(&code.url(), "main"), history);
 }
 
 #[test]

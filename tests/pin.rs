@@ -15,7 +15,9 @@ use perestroika::base::{HostPath, Sha256, Span};
 use perestroika::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use perestroika::pin::{self, Error, Locked, Moves, Request, Stale};
 use perestroika::spec::lock::{self, IndexKind, Lock};
-use perestroika::spec::model::{Builder, Located, Package, Packaging, Resources, Source};
+use perestroika::spec::model::{
+    Builder, Located, Package, Packaging, Portability, Resources, Source,
+};
 use perestroika::spec::{Spec, release};
 use perestroika::store::Store;
 use upstream::{Archive, Behaviour};
@@ -171,6 +173,7 @@ fn rebuilt(name: &str) -> Package {
         source: Located { value: Source::Archive { name }, span: Some(span()) },
         extra: BTreeMap::new(),
         patches: Vec::new(),
+        date: None,
         root: None,
         architectures: Vec::new(),
         on: BTreeMap::new(),
@@ -178,6 +181,8 @@ fn rebuilt(name: &str) -> Package {
         build: Builder {
             name: "debian".to_owned(),
             packaging: Packaging::Own,
+            depends: Vec::new(),
+            architecture: Portability::Any,
             needs: Vec::new(),
             files: BTreeMap::new(),
             script: String::new(),

@@ -170,10 +170,18 @@ fn the_packaging_of_a_commit_is_pinned_with_it() {
     desk.run(&["lock", "."]).fails(0, &[]);
     let document = desk.run(&["eval", ".", "--json", "--offline"]).fails(0, &[]).json();
     assert_eq!(document["packages"][0]["version"], "1:2.0-3");
-    let pin = locked(&desk).git[&(url, "main".to_owned())].clone();
+    let pin = locked(&desk).git[&(url.clone(), "main".to_owned())].clone();
     let packaging = pin.packaging.as_ref().unwrap();
     assert_eq!(packaging.date, "2026-11-22T12:00:00Z");
     assert_eq!(packaging.binaries[0].provides, "a-tool");
+    // A tarball of it says the same.
+    let tarball = code.path().join(".git/tool.tar.gz");
+    let output = format!("--output={}", tarball.display());
+    code.git(&["archive", "--prefix=tool-2.0/", &output, "HEAD"]);
+    let source = format!("tarball(\"file://{}\")", tarball.display());
+    let packed = self::desk(&spec.replace(&format!("git(\"{url}\", \"main\")"), &source));
+    packed.run(&["lock", "."]).fails(0, &[]);
+    assert_eq!(locked(&packed).downloads.into_values().next().unwrap().packaging, pin.packaging);
     // Without such a folder the builder has nothing to go by.
     code.git(&["rm", "--quiet", "-r", "debian"]);
     code.write("a", "1").commit("bare");

@@ -419,6 +419,43 @@ fn a_way_of_building_that_cannot_leave_out_what_is_of_no_architecture_is_refused
 }
 
 #[test]
+fn a_package_is_built_for_both_architectures_that_this_machine_runs() {
+    if !Path::new("/proc/sys/abi/vsyscall32").exists() {
+        let required = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
+        assert!(!required.contains("i386"), "this machine runs no programs of i386");
+        eprintln!("SKIPPED: this machine runs no programs of i386");
+        return;
+    }
+    let release = program::Release::copy_of("specs/single");
+    release.replace("release.toml", "[\"amd64\"]", "[\"amd64\", \"i386\"]");
+    release.replace(
+        "hello.rhai",
+        "install -D hello",
+        "uname -m > machine\n        install -D machine \"$DESTDIR/usr/share/hello/machine\"\n        \
+         install -D hello",
+    );
+    // The lock keeps what it has and gains the index of the second architecture.
+    let run = release.run("lock", &[]).ends_with(0);
+    assert!(run.out.contains("other contents"), "{}", run.out);
+    let run = release.run("build", &["--json"]).ends_with(0);
+    assert_eq!(run.statuses(), ["hello-single built", "hello-single built"]);
+    let machines = [("amd64", "x86_64\n", 2), ("i386", "i686\n", 1)];
+    for (architecture, machine, class) in machines {
+        let deb = release.path("out").join(format!("hello-single_1.0_{architecture}.deb"));
+        let unpacked = tempfile::tempdir().unwrap();
+        let tool = std::process::Command::new("dpkg-deb")
+            .arg("--extract")
+            .args([&*deb, unpacked.path()])
+            .status();
+        assert!(tool.unwrap().success());
+        let file = |path: &str| fs::read(unpacked.path().join(path)).unwrap();
+        assert_eq!(file("usr/share/hello/machine"), machine.as_bytes());
+        // The class of an ELF file: of 64 or of 32 bits.
+        assert_eq!(file("usr/bin/hello-single")[4], class);
+    }
+}
+
+#[test]
 fn building_for_a_machine_that_this_one_is_not_is_refused_at_once() {
     let folders = Folders::customers();
     let here = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };

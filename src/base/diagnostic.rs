@@ -1,9 +1,11 @@
 //! Places in files, and what is said about them.
 
+use serde::{Deserialize, Serialize};
+
 use super::ReleasePath;
 
 /// A stretch of one line of a file of the release.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Span {
     /// The file.
     pub file: ReleasePath,

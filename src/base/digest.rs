@@ -79,12 +79,18 @@ macro_rules! digest_type {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-                out.collect_str(self)
+                match out.is_human_readable() {
+                    true => out.collect_str(self),
+                    false => self.0.serialize(out),
+                }
             }
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                if !from.is_human_readable() {
+                    return <[u8; 32]>::deserialize(from).map(Self);
+                }
                 let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
                 text.parse().map_err(serde::de::Error::custom)
             }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 /// How an archive file is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum Format {
     /// tar, not compressed.
     Tar,

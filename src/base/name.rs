@@ -112,7 +112,11 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .filter(|candidate| *candidate != word)
-        .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit * 4)
+        // A letter has one to four bytes, and each that is too much is an insertion.
+        .filter(|candidate| {
+            let letters = if word.is_ascii() && candidate.is_ascii() { 1 } else { 4 };
+            candidate.len().abs_diff(word.len()) <= limit * letters
+        })
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min()

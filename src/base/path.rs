@@ -207,6 +207,26 @@ impl FromStr for ReleasePath {
     }
 }
 
+impl serde::Serialize for ReleasePath {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        (self.folder().as_str(), self.inside()).serialize(out)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ReleasePath {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (folder, inside) = <(&str, &str)>::deserialize(from)?;
+        let path: Self = inside.parse().map_err(serde::de::Error::custom)?;
+        match folder {
+            "" => Ok(path),
+            other => {
+                let folder: ReleaseFolder = other.parse().map_err(serde::de::Error::custom)?;
+                Ok(folder.path(&path))
+            }
+        }
+    }
+}
+
 impl fmt::Display for ReleasePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)

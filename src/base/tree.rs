@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::{Digest, Json, json};
 
 /// A folder's files by path: kind, executable bit, and bytes or link target. Times, other modes
@@ -25,8 +27,20 @@ impl PartialEq for Tree {
 
 impl Eq for Tree {}
 
+impl Serialize for Tree {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        self.0.entries.serialize(out)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::new(Vec::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
 /// One file or link of a [`Tree`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeEntry {
     /// Relative path, `/` between parts, no `.`, `..` or empty part.
     pub path: String,
@@ -35,7 +49,7 @@ pub struct TreeEntry {
 }
 
 /// What stands at a path of a [`Tree`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TreeKind {
     /// A plain file of mode 0644.
     File(Digest),

@@ -5,12 +5,15 @@ mod draft;
 mod folder;
 mod license;
 mod project;
+mod remote;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
@@ -21,12 +24,27 @@ use super::failure::{Failure, Kind, Problem};
 use super::lock;
 use super::output::{CommandResult, Output};
 use crate::base::{HostPath, PackageName};
+use crate::fetch::Client;
 use crate::realise::upstream::Upstream;
 use crate::spec::{self, Spec, release};
+use crate::store::Store;
 
-use catalog::{Catalog, Named};
+use catalog::{Catalog, Named, Resolved};
 use draft::Draft;
-use project::Sure;
+use project::{Project, Sure};
+
+/// The largest file that is looked into, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Most bytes that are looked into in all.
+const MOST: u64 = 64 << 20;
+
+/// What brings things in from elsewhere.
+struct Reach {
+    store: Store,
+    client: Client,
+    cancel: Arc<AtomicBool>,
+}
 
 /// Writes a spec for each thing that was named, and pins what it needs.
 pub fn run(arguments: &Add, global: &Global, output: &Output) -> CommandResult {
@@ -37,7 +55,8 @@ pub fn run(arguments: &Add, global: &Global, output: &Output) -> CommandResult {
 /// Tells the release from what is to be added: the release is a folder with a release.toml.
 fn sort(words: &[String]) -> Result<(HostPath, Vec<String>), Failure> {
     let is_release = |word: &String| {
-        (word == "." || word == ".." || word.contains('/'))
+        !is_of_archive(word)
+            && !word.contains("://")
             && Path::new(word).join(release::FILE).is_file()
     };
     let (releases, things): (Vec<_>, Vec<_>) = words.iter().cloned().partition(is_release);
@@ -75,7 +94,12 @@ fn add(
             Err(failure) => return Err(failure),
         }
     }
-    let catalog = match read_catalog(&release, things, global, output) {
+    let reach = Reach {
+        store: open_store(global)?,
+        client: client(global),
+        cancel: cancel_on_interrupt()?,
+    };
+    let catalog = match read_catalog(&release, things, &reach, global, output) {
         Ok(catalog) => Some(catalog),
         Err(why) => {
             output.note(&format!("nothing is looked up in the archive: {why}"));
@@ -85,7 +109,7 @@ fn add(
     let mut additions: Vec<Addition> = Vec::new();
     let mut taken: BTreeSet<PackageName> = BTreeSet::new();
     for thing in things {
-        let addition = plan(thing, &release, catalog.as_ref(), arguments)?;
+        let addition = plan(thing, &release, &reach, catalog.as_ref(), arguments)?;
         refuse_known(&release, &addition, &taken)?;
         taken.insert(addition.draft.name.clone());
         additions.push(addition);
@@ -152,6 +176,7 @@ fn open(folder: &HostPath) -> Result<Release, Failure> {
 fn read_catalog(
     release: &Release,
     things: &[String],
+    reach: &Reach,
     global: &Global,
     output: &Output,
 ) -> Result<Catalog, String> {
@@ -160,40 +185,39 @@ fn read_catalog(
         return Err("release.toml has no root".to_owned());
     };
     output.note("reading the pinned indexes…");
-    let told = |failure: Failure| failure.summary().to_owned();
-    let store = open_store(global).map_err(told)?;
-    let cancel = cancel_on_interrupt().map_err(told)?;
-    let mirrors = mirrors(release, global).map_err(told)?;
-    let upstream = Upstream::new(release.folder.clone(), lock.clone(), client(global), mirrors);
-    let catalog = Catalog::read(&release.spec.release, root, lock, &upstream, &store, &cancel)?;
-    if things.iter().all(|thing| !is_folder(thing)) {
+    let Reach { store, client, cancel } = reach;
+    let mirrors = mirrors(release, global).map_err(|failure| failure.summary().to_owned())?;
+    let upstream = Upstream::new(release.folder.clone(), lock.clone(), client.clone(), mirrors);
+    let catalog = Catalog::read(&release.spec.release, root, lock, &upstream, store, cancel)?;
+    if things.iter().all(|thing| is_of_archive(thing)) {
         return Ok(catalog);
     }
-    catalog.with_contents(&upstream, &store, &cancel)
+    catalog.with_contents(&upstream, store, cancel)
 }
 
 /// What would be added for one word.
 fn plan(
     thing: &str,
     release: &Release,
+    reach: &Reach,
     catalog: Option<&Catalog>,
     arguments: &Add,
 ) -> Result<Addition, Failure> {
-    let is_folder =
-        thing == "." || thing == ".." || thing.contains('/') || Path::new(thing).is_dir();
-    let (draft, copy, notes) = if is_folder {
-        folder::plan(thing, release, catalog, arguments)?
+    let (draft, copy, notes) = if is_of_archive(thing) {
+        (of_archive(thing, release, catalog)?, None, Vec::new())
+    } else if thing.contains("://") {
+        let (draft, notes) = remote::plan(thing, reach, catalog, arguments)?;
+        (draft, None, notes)
     } else {
-        let draft = of_archive(thing, release, catalog)?;
-        (draft, None, Vec::new())
+        folder::plan(thing, release, catalog, arguments)?
     };
     let path = release.folder.join(format!("packages/{}.rhai", draft.name));
     Ok(Addition { draft, path, copy, notes })
 }
 
-/// Whether a word is a folder rather than a package of the archive.
-fn is_folder(word: &str) -> bool {
-    word == "." || word == ".." || word.contains('/')
+/// Whether a word is a package of the archive rather than a folder or a URL.
+fn is_of_archive(word: &str) -> bool {
+    word != "." && word != ".." && !word.contains(['/', ':'])
 }
 
 /// A package of the archive.
@@ -228,6 +252,43 @@ fn of_archive(name: &str, release: &Release, catalog: Option<&Catalog>) -> Resul
             })
         }
     }
+}
+
+/// What is not in the spec, but worth knowing.
+fn notes(resolved: &Resolved, catalog: Option<&Catalog>, project: &Project) -> Vec<String> {
+    let optional = resolved.optional.iter().map(|(package, need)| {
+        format!(
+            "{:13} {:24} {} can use `{}`: add it if it should",
+            "left out",
+            package.as_str(),
+            need.from,
+            need.wanted.name()
+        )
+    });
+    let unknown = resolved.unknown.iter().map(|need| {
+        format!(
+            "{:13} {:24} {} asks for it, and no package of the archive has it",
+            "not found",
+            need.wanted.name(),
+            need.from
+        )
+    });
+    let mut notes: Vec<String> = optional.chain(unknown).collect();
+    if catalog.is_none() && !project.needs.is_empty() {
+        notes.push("what it needs was not looked up: build_depends is for you to write".to_owned());
+    }
+    notes
+}
+
+/// The name that was asked for.
+fn parsed_name(arguments: &Add) -> Result<Option<PackageName>, Failure> {
+    let parsed = arguments.name.as_ref().map(|name| name.parse());
+    parsed.transpose().map_err(|error| Failure::error(Kind::Input, "name", &error))
+}
+
+/// The day, in UTC.
+fn today() -> String {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
 }
 
 /// Nothing is overwritten, and no name is given twice.

@@ -97,9 +97,10 @@ pub enum Command {
                             It writes below DIR only, and only if DIR is new or empty: removing \
                             DIR undoes it.")]
     Init(Init),
-    /// Write a spec for a folder or a package of the archive, and pin it
+    /// Write a spec for a folder, a URL or a package of the archive, and pin it
     #[command(after_help = "Examples:\n  perestroika add zlib\n  \
-                            perestroika add specs/demo ../my-project --copy\n\n\
+                            perestroika add specs/demo ../my-project --copy\n  \
+                            perestroika add https://git.example.org/greet.git --rev v1.2\n\n\
                             RELEASE is a folder with a release.toml. What the source says of itself \n\
                             and what is only a guess is told apart; nothing is overwritten.")]
     Add(Add),
@@ -198,12 +199,16 @@ pub enum Distribution {
 
 #[derive(Debug, Args)]
 pub struct Add {
-    /// Folders of sources, or names of the archive's source packages; and a release folder
+    /// Folders of sources, URLs of git repositories or tarballs, names of the archive's source
+    /// packages; and a release folder
     #[arg(value_name = "RELEASE|WHAT", required = true)]
     pub words: Vec<String>,
     /// What the package is called, if not as its source says
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// The branch, tag or commit of a git repository [default: what it has as HEAD now]
+    #[arg(long, value_name = "REV")]
+    pub rev: Option<String>,
     /// Copy a folder that lies outside of the release to its `src/NAME`
     #[arg(long)]
     pub copy: bool,

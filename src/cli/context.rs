@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::address::addressed;
 use super::arguments::Global;
 use super::failure::{Failure, Kind};
+use super::kept::Kept;
 use super::output::Output;
 use crate::archive::deb::signature;
 use crate::base::{Diagnostic, Digest, HostPath};
@@ -22,6 +23,7 @@ use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
 use crate::sandbox::Enforcement;
 use crate::sandbox::native::Native;
+use crate::spec::loader::Folder;
 use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
 use crate::spec::release::Archive;
@@ -98,8 +100,13 @@ impl Release {
     /// Reads the folder: pure and offline.
     pub fn load(folder: &HostPath) -> Result<Self, Failure> {
         let lock = read_lock(folder)?;
-        let spec = spec::load(folder, lock.as_ref())
-            .map_err(|diagnostics| Failure::in_release(folder, diagnostics))?;
+        let loader = Arc::new(Folder::new(folder.clone()));
+        let kept = Kept::open(folder);
+        let spec = spec::load_with(loader, lock.as_ref(), kept.as_ref().map(Kept::cache));
+        if let Some(kept) = kept {
+            kept.write();
+        }
+        let spec = spec.map_err(|diagnostics| Failure::in_release(folder, diagnostics))?;
         Ok(Self { folder: folder.clone(), spec, lock })
     }
 

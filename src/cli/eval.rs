@@ -32,8 +32,10 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
         .filter_map(|id| graph.node(*id))
         .filter_map(|node| Some((node, node.derivation.package()?)))
         .collect();
-    let mut packages: Vec<Value> =
-        wanted.iter().map(|(node, package)| document(&graph, node, package)).collect();
+    let mut packages: Vec<Value> = match output.wants_document() || top == Top::Named {
+        true => wanted.iter().map(|(node, package)| document(&graph, node, package)).collect(),
+        false => Vec::new(),
+    };
     if arguments.tree {
         let direction =
             if arguments.invert { tree::Direction::NeededBy } else { tree::Direction::Needs };
@@ -52,10 +54,13 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
     } else {
         output.text(&list(&release, &graph, &wanted));
     }
-    Ok(json!({
+    let document = json!({
         "release": release.document(&graph),
         "packages": packages,
-    }))
+    });
+    // The program ends here: giving all of it back piece by piece takes longer than reading it.
+    std::mem::forget((release, graph));
+    Ok(document)
 }
 
 fn list(release: &Release, graph: &Graph, wanted: &[(&Node, &Package)]) -> String {

@@ -19,6 +19,7 @@ mod fmt;
 mod forecast;
 mod hint;
 mod init;
+mod kept;
 mod lock;
 mod log;
 mod lsp;

@@ -39,6 +39,11 @@ impl Output {
         Self { json: global.json, quiet: global.quiet, colour }
     }
 
+    /// Whether the result is printed as a document: who does not want it need not make it.
+    pub fn wants_document(&self) -> bool {
+        self.json
+    }
+
     /// Prints a part of the result for people.
     pub fn text(&self, text: &str) {
         if !self.json {

@@ -78,7 +78,14 @@ pub struct Told<'a> {
 impl Told<'_> {
     /// A line for every package: how it ended, and how it compares to the distribution's own.
     pub fn table(&self) -> String {
-        let title = |package: &Reported| format!("{} {}", package.name, package.version);
+        let title = |package: &Reported| {
+            let Reported { name, version, derivation, .. } = package;
+            let recipe = self.graph.node(*derivation).and_then(|one| one.derivation.package());
+            match (&*self.release.spec.release.architectures, recipe) {
+                ([_], _) | (_, None) => format!("{name} {version}"),
+                (_, Some(recipe)) => format!("{name} {version} {}", recipe.architecture),
+            }
+        };
         let packages = &self.report.packages;
         let width = packages.iter().map(|one| title(one).chars().count()).max().unwrap_or(0);
         let mut text = String::new();

@@ -15,7 +15,7 @@ use crate::archive::deb::version::Version;
 use crate::base::{Architecture, Diagnostic, PackageName, Span};
 use crate::spec::Spec;
 use crate::spec::lock::{LockedPackaging, LockedSource};
-use crate::spec::model::{Changes, Package, PackagingText, Source};
+use crate::spec::model::{Binary, Changes, Package, Packaging, PackagingText, Portability, Source};
 
 /// A binary package that a source builds, and the virtual ones it stands for.
 #[derive(Debug, Clone)]
@@ -167,33 +167,121 @@ pub fn generated_packaging(
     })?;
     let mut build_depends = package.build.needs.clone();
     build_depends.extend(package.build_depends.iter().map(|depends| depends.value.clone()));
-    let changes = required_changes(package)?;
+    let changes = match &package.changes {
+        Some(changes) => changes.text.clone(),
+        None => format!("Version {}.", parsed.upstream()),
+    };
     let facts = packaging::Facts {
         maintainer: maintainer(package, spec),
+        author: author(package, spec),
         distribution: &spec.release.name,
         version: &version,
         summary: package.summary.as_deref().ok_or_else(|| missing("summary", "\"…\""))?,
         license: package.license.as_deref().ok_or_else(|| missing("license", "\"MIT\""))?,
-        changes: &changes.text,
-        date: date(package, changes)?,
+        changes: &changes,
+        date: date(package)?,
         build_depends: &build_depends,
     };
     for (path, text) in packaging::generate(package, &facts) {
         files.entry(path).or_insert(text);
     }
-    let name = packaging::binary_name(package).clone();
-    Ok(Declared {
-        version: parsed,
-        relations: BTreeMap::new(),
-        binaries: vec![Offered { name, provides: Vec::new(), all: false }],
-    })
+    let offered = |binary: &Binary| {
+        check_relations(package, binary)?;
+        let provides = binary.relations.get("provides").map(|items| items.join(", "));
+        let provides = provided(&provides.unwrap_or_default()).unwrap_or_default();
+        let portability = binary.architecture.unwrap_or(package.build.architecture);
+        let all = portability == Portability::All;
+        Ok(Offered { name: binary.name.clone(), provides, all })
+    };
+    let binaries = packaging::binaries(package).iter().map(offered).collect::<Result<_, _>>()?;
+    Ok(Declared { version: parsed, relations: BTreeMap::new(), binaries })
+}
+
+/// Relations of a binary package must be in the distribution's syntax; substitution variables are
+/// the build's to fill in.
+fn check_relations(package: &Package, binary: &Binary) -> Result<(), Diagnostic> {
+    for (key, text) in
+        binary.relations.iter().flat_map(|(key, list)| list.iter().map(move |text| (key, text)))
+    {
+        if text.starts_with("${") && text.ends_with('}') && !text.contains(' ') {
+            continue;
+        }
+        let mut filled = String::new();
+        let mut rest = text.as_str();
+        while let Some((before, after)) = rest.split_once("${") {
+            filled.push_str(before);
+            filled.push('1');
+            rest = after.split_once('}').map_or("", |(_, after)| after);
+        }
+        filled.push_str(rest);
+        filled.parse::<Dependencies>().map_err(|error| {
+            let message = format!("`{key}` of `{}`: {error}", binary.name);
+            let place = package.fields.get("binaries").unwrap_or(&package.span).clone();
+            Diagnostic::new("dependency-syntax", message).at(place, "in these binary packages")
+        })?;
+    }
+    Ok(())
+}
+
+/// The version that a package with its own packaging, or another source's, gets, and the text put
+/// before its changelog if that is another one than the packaging's.
+///
+/// `revision` replaces the packaging's, its epoch stays; `suffix` is appended.
+pub fn renumbered(
+    package: &Package,
+    spec: &Spec,
+    declared: &Version,
+) -> Result<(String, String), Diagnostic> {
+    let mut version = match &package.revision {
+        None => declared.to_string(),
+        Some(revision) => {
+            let epoch = declared.as_str().split_once(':').map(|(epoch, _)| format!("{epoch}:"));
+            format!("{}{}-{revision}", epoch.unwrap_or_default(), declared.upstream())
+        }
+    };
+    version.push_str(package.suffix.as_deref().unwrap_or_default());
+    version.parse::<Version>().map_err(|error| {
+        Diagnostic::new("version", error.to_string()).at(package.span.clone(), "of this package")
+    })?;
+    if version != declared.as_str() {
+        let changes = required_changes(package)?;
+        let (author, date) = (author(package, spec), date(package)?);
+        let (name, release) = (&package.name, &spec.release.name);
+        let text = changelog::entry(name, &version, release, &changes.text, author, date);
+        return Ok((version, text));
+    }
+    if package.changes.is_some() {
+        return Err(Diagnostic::new(
+            "changes-without-suffix",
+            format!("`{}` has `changes` but keeps its version", package.name),
+        )
+        .at(package.fields.get("changes").cloned(), "a changed package needs a version of its own")
+        .hint("add `suffix: \"+demo1\"`"));
+    }
+    if package.build.packaging == Packaging::Own
+        && matches!(package.source.value, Source::Archive { .. })
+        && !package.patches.is_empty()
+    {
+        return Err(Diagnostic::new(
+            "patched-version",
+            format!("`{}` is patched but keeps the archive's version `{version}`", package.name),
+        )
+        .at(
+            package.fields.get("patches").unwrap_or(&package.span).clone(),
+            "what differs must be told apart",
+        )
+        .hint("add `suffix: \"+demo1\", changes: #{ date: \"2026-11-22\", text: \"…\" }`"));
+    }
+    Ok((version, String::new()))
 }
 
 /// Where a field stands in the `debian/control` of a folder of the release.
 pub fn control_field(package: &Package, field: &str) -> Option<Span> {
-    let Source::Dir { path, packaging: Some(text), .. } = &package.source.value else {
-        return None;
+    let source = match &package.build.packaging {
+        Packaging::Other(source) => source,
+        Packaging::Own | Packaging::Generated => &package.source.value,
     };
+    let Source::Dir { path, packaging: Some(text), .. } = source else { return None };
     let heads = |line: &str| {
         line.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case(field))
     };
@@ -207,7 +295,7 @@ pub fn control_field(package: &Package, field: &str) -> Option<Span> {
 }
 
 /// The changelog entry that a package with a version of its own needs.
-pub fn required_changes(package: &Package) -> Result<&Changes, Diagnostic> {
+fn required_changes(package: &Package) -> Result<&Changes, Diagnostic> {
     package.changes.as_ref().ok_or_else(|| {
         Diagnostic::new("missing-field", format!("`{}` needs `changes`", package.name))
             .at(package.span.clone(), "its changelog entry, and the date of everything built")
@@ -215,22 +303,44 @@ pub fn required_changes(package: &Package) -> Result<&Changes, Diagnostic> {
     })
 }
 
-/// The moment of a changelog entry; midnight UTC of a mere date.
-pub fn date(package: &Package, changes: &Changes) -> Result<Timestamp, Diagnostic> {
+/// The date of a package's newest changelog entry, and so of everything built: that of its
+/// `changes`, else its source's, else its field `date`. A mere date is midnight in UTC.
+fn date(package: &Package) -> Result<Timestamp, Diagnostic> {
+    let commit = match &package.source.value {
+        Source::Git { pinned, .. } => pinned.as_ref().map(|pin| pin.date.as_str()),
+        _ => None,
+    };
+    let (field, text) = match (&package.changes, commit, &package.date) {
+        (Some(changes), ..) => ("changes", changes.date.as_str()),
+        (None, Some(date), _) => ("source", date),
+        (None, None, Some(date)) => ("date", date.as_str()),
+        (None, None, None) => {
+            return Err(Diagnostic::new(
+                "missing-field",
+                format!("`{}` needs `date`", package.name),
+            )
+            .at(package.span.clone(), "the date of its changelog, and of everything built")
+            .hint(
+                "add `date: \"2026-11-22\"`, or `changes: #{ date: \"2026-11-22\", text: \"…\" }`",
+            ));
+        }
+    };
     let midnight = |date: Date| date.to_zoned(jiff::tz::TimeZone::UTC).map(|at| at.timestamp());
-    changes
-        .date
-        .parse::<Timestamp>()
-        .or_else(|_| changes.date.parse::<Date>().and_then(midnight))
-        .map_err(|_| {
-            Diagnostic::new("date", format!("`{}` is not a date", changes.date))
-                .at(package.fields.get("changes").cloned(), "in these changes")
-                .hint("write `2026-11-22`, or `2026-11-22T12:00:00Z`")
-        })
+    text.parse::<Timestamp>().or_else(|_| text.parse::<Date>().and_then(midnight)).map_err(|_| {
+        Diagnostic::new("date", format!("`{text}` is not a date"))
+            .at(package.fields.get(field).cloned(), format!("in this field `{field}`"))
+            .hint("write `2026-11-22`, or `2026-11-22T12:00:00Z`")
+    })
+}
+
+/// Who a changelog entry is by: whom its changes name, or else the maintainer.
+fn author<'a>(package: &'a Package, spec: &'a Spec) -> &'a str {
+    let author = package.changes.as_ref().and_then(|changes| changes.author.as_deref());
+    author.unwrap_or_else(|| maintainer(package, spec))
 }
 
 /// The package's maintainer, or else the release's.
-pub fn maintainer<'a>(package: &'a Package, spec: &'a Spec) -> &'a str {
+fn maintainer<'a>(package: &'a Package, spec: &'a Spec) -> &'a str {
     package.maintainer.as_deref().unwrap_or(&spec.release.maintainer)
 }
 

@@ -97,6 +97,11 @@ pub struct Package {
     pub architecture: Architecture,
     /// What is built.
     pub source: DerivationId,
+    /// The source whose `debian/` folder takes the place of its own; part of the document only
+    /// if there is one.
+    pub packaging: Option<DerivationId>,
+    /// Patches in the order they are applied; part of the document only if there are any.
+    pub patches: Vec<Patch>,
     /// Sources put into its folder, by path there.
     pub extra: BTreeMap<String, DerivationId>,
     /// What it is built in.
@@ -123,6 +128,26 @@ pub struct Package {
     pub outputs: Vec<String>,
     /// Names taken from the seed although the release builds them, sorted.
     pub from_seed: Vec<PackageName>,
+}
+
+/// A patch of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// Its name, unique in its package.
+    pub name: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// What it changes.
+    pub to: Patched,
+}
+
+/// What a patch changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patched {
+    /// The source, outside of `debian/`.
+    Source,
+    /// Files below `debian/`.
+    Packaging,
 }
 
 /// The whole release.
@@ -237,6 +262,8 @@ impl Package {
             version,
             architecture,
             source,
+            packaging,
+            patches,
             extra,
             root,
             dependencies,
@@ -251,7 +278,7 @@ impl Package {
             outputs,
             from_seed,
         } = self;
-        let mut document = Json::object([
+        let mut document = vec![
             ("format", FORMAT.into()),
             ("kind", "package".into()),
             ("name", Json::text(name)),
@@ -270,13 +297,29 @@ impl Package {
             ("profiles", texts(profiles)),
             ("outputs", texts(outputs)),
             ("from_seed", texts(from_seed)),
-        ]);
+        ];
         // Left out where there is none, as it was before there could be any.
-        if let (false, Json::Object(members)) = (extra.is_empty(), &mut document) {
-            let extra = extra.iter().map(|(path, id)| (path.clone(), Json::text(id))).collect();
-            members.insert("extra".to_owned(), Json::Object(extra));
+        document.extend(packaging.iter().map(|packaging| ("packaging", Json::text(packaging))));
+        if !patches.is_empty() {
+            document.push(("patches", Json::Array(patches.iter().map(Patch::to_json).collect())));
         }
-        document
+        if !extra.is_empty() {
+            let extra = extra.iter().map(|(path, id)| (path.clone(), Json::text(id))).collect();
+            document.push(("extra", Json::Object(extra)));
+        }
+        Json::object(document)
+    }
+}
+
+impl Patch {
+    /// As part of a derivation or an action.
+    pub fn to_json(&self) -> Json {
+        let Self { name, digest, to } = self;
+        let to = match to {
+            Patched::Source => "source",
+            Patched::Packaging => "packaging",
+        };
+        Json::object([("name", name.into()), ("blake3", Json::text(digest)), ("to", to.into())])
     }
 }
 

@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Wanted;
 use super::declared::{
-    CONFLICTS, DEPENDS, Declared, Offered, archive_packaging, control_field, date,
-    generated_packaging, locked_packaging, maintainer, own_packaging, required_changes,
+    CONFLICTS, DEPENDS, Declared, Offered, archive_packaging, control_field, generated_packaging,
+    locked_packaging, own_packaging, renumbered,
 };
 use super::source::{self, Lowered};
-use crate::archive::deb::changelog;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::version::Version;
-use crate::base::{Architecture, Diagnostic};
+use crate::base::{Architecture, Diagnostic, Span};
 use crate::spec::Spec;
 use crate::spec::lock::{Lock, LockedPackaging};
-use crate::spec::model::{Package, Packaging, PackagingText, Source};
+use crate::spec::model::{Located, Package, Packaging, PackagingText, Source};
 use crate::spec::release::Root;
 
 /// Which packages a build makes.
@@ -33,6 +32,8 @@ pub struct Draft<'a> {
     pub root: &'a str,
     pub version: String,
     pub source: Lowered,
+    /// The source whose `debian/` folder is laid over this one.
+    pub packaging: Option<Lowered>,
     /// Other sources, by the path they are put at.
     pub extra: BTreeMap<String, Lowered>,
     pub profiles: BTreeSet<String>,
@@ -54,7 +55,6 @@ impl<'a> Draft<'a> {
         architecture: &'a Architecture,
         makes: Makes,
     ) -> Result<Self, Diagnostic> {
-        refuse_unsupported(package)?;
         let (root_name, root) = choose_root(package, spec)?;
         let mut profiles = BTreeSet::new();
         let mut environment = package.env.clone();
@@ -64,7 +64,6 @@ impl<'a> Draft<'a> {
             *options = format!("{options} nocheck").trim().to_owned();
         }
         let mut files = package.build.files.clone();
-        let mut changelog_text = String::new();
         let fail = |message: String| {
             Diagnostic::new("packaging", message).at(package.span.clone(), "of this package")
         };
@@ -86,61 +85,37 @@ impl<'a> Draft<'a> {
                     .at(package.source.span.clone(), "its own packaging calls it so")
                     .hint(format!("name the package `{name}`")));
                 }
-                if package.build.packaging == Packaging::Generated {
+                if package.build.packaging != Packaging::Own {
                     return Err(two_packagings(package));
                 }
                 let span = package.source.span.clone().unwrap_or_else(|| package.span.clone());
                 let locked = source::locked_source(span, lock, archive, name)?;
                 archive_packaging(locked, architecture, &profiles).map_err(fail)?
             }
-            other => match (package.build.packaging, own(other)) {
-                (Packaging::Own, Some(Own::Text(text))) => {
-                    own_packaging(package, text, architecture, &profiles).map_err(fail)?
+            other => match &package.build.packaging {
+                Packaging::Generated => generated_packaging(package, spec, &mut files)?,
+                Packaging::Own => {
+                    let place = package.source.span.clone();
+                    folder_packaging(package, other, place, architecture, &profiles)?
                 }
-                (Packaging::Own, Some(Own::Locked(locked))) => {
-                    locked_packaging(package, locked, architecture, &profiles).map_err(fail)?
+                Packaging::Other(other) => {
+                    let place = package.fields.get("build").cloned();
+                    folder_packaging(package, other, place, architecture, &profiles)?
                 }
-                (Packaging::Own, None) => {
-                    return Err(Diagnostic::new(
-                        "no-packaging",
-                        format!(
-                            "the source of `{}` has no `debian/control` and `debian/changelog`",
-                            package.name
-                        ),
-                    )
-                    .at(package.source.span.clone(), "its own packaging was asked for")
-                    .hint("`build: script(…)` generates the packaging of a plain source"));
-                }
-                (Packaging::Generated, _) => generated_packaging(package, spec, &mut files)?,
             },
         };
         check_version(package, &declared.version)?;
-        let mut version = declared.version.to_string();
-        if package.build.packaging == Packaging::Own {
-            if let Some(suffix) = &package.suffix {
-                version.push_str(suffix);
-                version.parse::<Version>().map_err(|error| fail(error.to_string()))?;
-                let changes = required_changes(package)?;
-                changelog_text = changelog::entry(
-                    &package.name,
-                    &version,
-                    &spec.release.name,
-                    &changes.text,
-                    maintainer(package, spec),
-                    date(package, changes)?,
-                );
-            } else if package.changes.is_some() {
-                return Err(Diagnostic::new(
-                    "changes-without-suffix",
-                    format!("`{}` has `changes` but keeps its version", package.name),
-                )
-                .at(
-                    package.fields.get("changes").cloned(),
-                    "a changed package needs a version of its own",
-                )
-                .hint("add `suffix: \"+demo1\"`"));
+        let (version, changelog_text) = match package.build.packaging {
+            Packaging::Generated => (declared.version.to_string(), String::new()),
+            Packaging::Own | Packaging::Other(_) => renumbered(package, spec, &declared.version)?,
+        };
+        let packaging = match &package.build.packaging {
+            Packaging::Other(other) => {
+                let span = package.fields.get("build").cloned();
+                Some(lowered(&Located { value: Source::clone(other), span })?)
             }
-        }
+            Packaging::Own | Packaging::Generated => None,
+        };
         if makes == Makes::OfArchitecture {
             declared.binaries.retain(|binary| !binary.all);
             declared.relations.retain(|field, _| !field.ends_with("-Indep"));
@@ -162,6 +137,7 @@ impl<'a> Draft<'a> {
             root: root_name,
             version,
             source,
+            packaging,
             extra,
             profiles,
             depends,
@@ -196,17 +172,32 @@ fn script<'a>(
     }
 }
 
-/// Fields of the language that this version cannot honour are refused, never ignored.
-fn refuse_unsupported(package: &Package) -> Result<(), Diagnostic> {
-    let unsupported =
-        [("patches", !package.patches.is_empty()), ("binaries", !package.binaries.is_empty())];
-    match unsupported.iter().find(|(_, used)| *used) {
-        None => Ok(()),
-        Some((field, _)) => Err(Diagnostic::new(
-            "unsupported",
-            format!("`{field}` is not supported by this version"),
+/// What the `debian/` folder of a source says that is not the archive's.
+fn folder_packaging(
+    package: &Package,
+    source: &Source,
+    place: Option<Span>,
+    architecture: &Architecture,
+    profiles: &BTreeSet<String>,
+) -> Result<Declared, Diagnostic> {
+    let place = place.unwrap_or_else(|| package.span.clone());
+    let fail = |message: String| {
+        Diagnostic::new("packaging", message).at(place.clone(), "the packaging comes from here")
+    };
+    match own(source) {
+        Some(Own::Text(text)) => own_packaging(package, text, architecture, profiles).map_err(fail),
+        Some(Own::Locked(locked)) => {
+            locked_packaging(package, locked, architecture, profiles).map_err(fail)
+        }
+        None => Err(Diagnostic::new(
+            "no-packaging",
+            format!(
+                "the source of `{}` has no `debian/control` and `debian/changelog`",
+                package.name
+            ),
         )
-        .at(package.fields.get(*field).unwrap_or(&package.span).clone(), "used here")),
+        .at(place, "its packaging was asked for")
+        .hint("`build: script(…)` generates the packaging of a plain source")),
     }
 }
 

@@ -5,7 +5,7 @@
 //! themselves is the archive's affair. A build for one architecture is offered what is built for
 //! it, and what is of no architecture, wherever that was built.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -18,6 +18,22 @@ use crate::base::{Architecture, Diagnostic, PackageName, Span};
 pub struct Edges {
     pub needs: Vec<BTreeSet<usize>>,
     pub order: Vec<usize>,
+}
+
+impl Edges {
+    /// The drafts in levels: each needs only such of lower ones.
+    pub fn levels(&self) -> Vec<Vec<usize>> {
+        let mut level = vec![0; self.needs.len()];
+        let mut levels: Vec<Vec<usize>> = Vec::new();
+        for &at in &self.order {
+            level[at] = self.needs[at].iter().map(|need| level[*need] + 1).max().unwrap_or(0);
+            if level[at] == levels.len() {
+                levels.push(Vec::new());
+            }
+            levels[level[at]].push(at);
+        }
+        levels
+    }
 }
 
 /// One edge and why it is there.
@@ -77,7 +93,8 @@ pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
         .iter()
         .filter(|component| component.len() > 1)
         .map(|component| {
-            let members = component.iter().map(|place| graph[*place]).collect();
+            let mut members: Vec<usize> = component.iter().map(|place| graph[*place]).collect();
+            members.sort_unstable();
             cycle(drafts, &reasons, &members)
         })
         .collect();
@@ -92,9 +109,9 @@ pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
 fn offers<'a>(
     drafts: &'a [Draft<'_>],
     architecture: &Architecture,
-) -> Result<BTreeMap<&'a PackageName, BTreeSet<usize>>, Vec<Diagnostic>> {
-    let mut real: BTreeMap<&PackageName, usize> = BTreeMap::new();
-    let mut offers: BTreeMap<&PackageName, BTreeSet<usize>> = BTreeMap::new();
+) -> Result<HashMap<&'a PackageName, BTreeSet<usize>>, Vec<Diagnostic>> {
+    let mut real: HashMap<&PackageName, usize> = HashMap::new();
+    let mut offers: HashMap<&PackageName, BTreeSet<usize>> = HashMap::new();
     let mut twice = Vec::new();
     let installable =
         |draft: &&Draft<'_>, binary: &&Offered| binary.all || draft.architecture == architecture;
@@ -129,12 +146,26 @@ fn offers<'a>(
     Ok(offers)
 }
 
-/// The shortest loop inside a component, told step by step.
-fn cycle(drafts: &[Draft<'_>], reasons: &[Reason<'_>], members: &BTreeSet<usize>) -> Diagnostic {
-    let start = *members.first().expect("a component has members");
-    let path = shortest_loop(reasons, members, start);
+/// How many packages of a component are tried as the start of a loop.
+const STARTS: usize = 1_000;
+
+/// The shortest loop that is found inside a component, told step by step.
+fn cycle(drafts: &[Draft<'_>], reasons: &[Reason<'_>], members: &[usize]) -> Diagnostic {
+    let inside: HashSet<usize> = members.iter().copied().collect();
+    let mut path: Vec<&Reason<'_>> = Vec::new();
+    for start in members.iter().take(STARTS) {
+        let shorter = match path.len() {
+            0 => members.len(),
+            2 => break,
+            length => length - 1,
+        };
+        if let Some(found) = shortest_loop(reasons, &inside, *start, shorter) {
+            path = found;
+        }
+    }
     let name = |index: usize| drafts[index].package.name.as_str();
-    let told = path.iter().map(|reason| name(reason.from)).chain([name(start)]);
+    let last = path.last().expect("every package of a component is on a loop");
+    let told = path.iter().map(|reason| name(reason.from)).chain([name(last.to)]);
     let message = format!("build dependencies go round: {}", told.collect::<Vec<_>>().join(" -> "));
     let mut diagnostic = Diagnostic::new("cycle", message);
     for reason in &path {
@@ -144,25 +175,36 @@ fn cycle(drafts: &[Draft<'_>], reasons: &[Reason<'_>], members: &BTreeSet<usize>
             format!("`{}` needs `{}` of `{}`", name(reason.from), reason.name, name(reason.to)),
         );
     }
-    let last = path.last().expect("a loop has steps");
-    diagnostic.hint(format!(
+    diagnostic = diagnostic.hint(format!(
         "`from_seed: [\"{}\"]` in `{}` takes it from the archive instead",
         last.name,
         name(last.from)
-    ))
+    ));
+    match members.len() - path.len() {
+        0 => diagnostic,
+        1 => diagnostic.hint("another package goes round with these"),
+        others => diagnostic.hint(format!("{others} other packages go round with these")),
+    }
 }
 
+/// The shortest loop through `start` of at most `longest` steps.
 fn shortest_loop<'a, 'b>(
     reasons: &'b [Reason<'a>],
-    members: &BTreeSet<usize>,
+    members: &HashSet<usize>,
     start: usize,
-) -> Vec<&'b Reason<'a>> {
-    let mut reached: BTreeMap<usize, &Reason<'_>> = BTreeMap::new();
+    longest: usize,
+) -> Option<Vec<&'b Reason<'a>>> {
+    let mut reached: HashMap<usize, &Reason<'_>> = HashMap::new();
     let mut front = vec![start];
-    while !front.is_empty() && !reached.contains_key(&start) {
+    let mut steps = 0;
+    while !reached.contains_key(&start) {
+        if front.is_empty() || steps == longest {
+            return None;
+        }
+        steps += 1;
         let mut next = Vec::new();
         for from in front {
-            for reason in reasons.iter().filter(|reason| reason.from == from) {
+            for reason in of(reasons, from) {
                 if members.contains(&reason.to) && !reached.contains_key(&reason.to) {
                     reached.insert(reason.to, reason);
                     next.push(reason.to);
@@ -176,5 +218,12 @@ fn shortest_loop<'a, 'b>(
         path.push(reached[&path[path.len() - 1].from]);
     }
     path.reverse();
-    path
+    Some(path)
+}
+
+/// The edges from one draft: they are in the order of the drafts.
+fn of<'a, 'b>(reasons: &'b [Reason<'a>], from: usize) -> &'b [Reason<'a>] {
+    let start = reasons.partition_point(|reason| reason.from < from);
+    let end = start + reasons[start..].partition_point(|reason| reason.from == from);
+    &reasons[start..end]
 }

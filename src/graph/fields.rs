@@ -104,6 +104,7 @@ pub fn fields(graph: &Graph, node: &Node, spec: &Spec, lock: &Lock) -> Vec<Field
     let Some(package) = spec.packages.iter().find(|package| package.name == recipe.name) else {
         return Vec::new();
     };
+    let package = package.for_architecture(&recipe.architecture);
     let Json::Object(document) = node.derivation.to_json() else { return Vec::new() };
     let teller = Teller { graph, recipe, origin, package, lock };
     let mut fields: Vec<Field> = document
@@ -188,7 +189,9 @@ impl Teller<'_> {
             ],
             "version" => {
                 let mut from: Vec<Whence> = match package.build.packaging {
-                    Packaging::Own => vec![self.packaging("debian/changelog", None)],
+                    Packaging::Own | Packaging::Other(_) => {
+                        vec![self.packaging("debian/changelog", None)]
+                    }
                     Packaging::Generated => {
                         ["version", "revision"].into_iter().filter_map(spec).collect()
                     }
@@ -196,7 +199,7 @@ impl Teller<'_> {
                 from.extend(spec("suffix"));
                 from
             }
-            "binaries" if package.build.packaging == Packaging::Own => {
+            "binaries" if package.build.packaging != Packaging::Generated => {
                 vec![self.packaging("debian/control", None)]
             }
             "binaries" if !given("binaries") => {

@@ -1,6 +1,8 @@
 //! Spec and lock in, graph out: names become edges, packages become derivations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+
+use rayon::prelude::*;
 
 use super::derivation::{self, Derivation, RootIndex};
 use super::draft::{Draft, Makes};
@@ -9,7 +11,7 @@ use super::{Graph, Node, Origin, PackageOrigin, edges};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model::{Extended, Package};
+use crate::spec::model::{self, Extended, Package};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -26,11 +28,12 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         Ok(((name.as_str(), architecture), lower_root(name, root, lock, architecture)?))
     }));
     let roots: BTreeMap<(&str, &Architecture), Node> = roots.into_iter().collect();
-    let (drafts, wrong) = partition(
-        spec.packages
-            .iter()
-            .map(|package| builds(package, spec, lock).map_err(|error| package.told(error))),
-    );
+    let drafts: Vec<_> = spec
+        .packages
+        .par_iter()
+        .map(|package| builds(package, spec, lock).map_err(|error| package.told(error)))
+        .collect();
+    let (drafts, wrong) = partition(drafts.into_iter());
     let drafts: Vec<Draft<'_>> = drafts.into_iter().flatten().collect();
     errors.extend(wrong);
     errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
@@ -57,33 +60,23 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         return Err(errors);
     }
     let edges = edges::find(&drafts)?;
+    let lowered = lower_packages(drafts, &edges, &roots);
 
-    let mut nodes: BTreeMap<DerivationId, Node> = BTreeMap::new();
-    let mut ordered: Vec<DerivationId> = Vec::new();
-    let mut add = |node: Node| {
-        let id = node.id;
-        if nodes.insert(id, node).is_none() {
-            ordered.push(id);
-        }
-        id
-    };
-    let mut ids: BTreeMap<usize, DerivationId> = BTreeMap::new();
-    for index in edges.order {
-        let draft = &drafts[index];
-        let root = add(roots[&(draft.root, draft.architecture)].clone());
-        let mut source = |lowered: &Lowered| {
-            let Lowered { derivation, origin } = lowered.clone();
-            add(node(Derivation::Source(derivation), origin))
-        };
-        let extra = draft.extra.iter().map(|(path, one)| (path.clone(), source(one))).collect();
-        let source = source(&draft.source);
-        let mut dependencies: Vec<_> = edges.needs[index].iter().map(|need| ids[need]).collect();
-        dependencies.sort_unstable();
-        ids.insert(index, add(lower_package(draft, root, (source, extra), dependencies)));
-    }
-    let mut packages: Vec<_> = ids.into_values().collect();
+    let mut packages: Vec<_> = lowered.iter().map(|(_, package)| package.id).collect();
     packages.sort_unstable();
-    add(node(
+    let mut known = HashSet::new();
+    let mut ordered = Vec::with_capacity(2 * lowered.len() + roots.len() + 1);
+    for (sources, package) in lowered {
+        if let Some(root) = package.derivation.package().and_then(|package| {
+            roots.values().find(|root| root.id == package.root && known.insert(root.id))
+        }) {
+            ordered.push(root.clone());
+        }
+        ordered.extend(sources.into_iter().filter(|source| known.insert(source.id)));
+        known.insert(package.id);
+        ordered.push(package);
+    }
+    ordered.push(node(
         Derivation::Release(derivation::Release {
             name: spec.release.name.clone(),
             version: spec.release.version.clone(),
@@ -92,7 +85,37 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         }),
         Origin::Release,
     ));
-    Ok(Graph::new(ordered.iter().filter_map(|id| nodes.remove(id)).collect()))
+    Ok(Graph::new(ordered))
+}
+
+/// The packages, each with the nodes of its sources, in an order in which each comes after
+/// those it needs. Packages that wait for the same others are named side by side.
+fn lower_packages(
+    drafts: Vec<Draft<'_>>,
+    edges: &edges::Edges,
+    roots: &BTreeMap<(&str, &Architecture), Node>,
+) -> Vec<(Vec<Node>, Node)> {
+    let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
+    let mut ids: Vec<Option<DerivationId>> = vec![None; drafts.len()];
+    let mut done = Vec::with_capacity(drafts.len());
+    for level in edges.levels() {
+        let level: Vec<_> =
+            level.into_iter().filter_map(|at| Some((at, drafts[at].take()?))).collect();
+        let lowered: Vec<_> = level
+            .into_par_iter()
+            .map(|(at, draft)| {
+                let mut dependencies: Vec<_> =
+                    edges.needs[at].iter().filter_map(|need| ids[*need]).collect();
+                dependencies.sort_unstable();
+                (at, lower_package(draft, roots, dependencies))
+            })
+            .collect();
+        for (at, lowered) in lowered {
+            ids[at] = Some(lowered.1.id);
+            done.push(lowered);
+        }
+    }
+    done
 }
 
 /// What of the releases that are extended is not in the state that is pinned: what was locked
@@ -193,23 +216,32 @@ fn lower_root(
     Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
 }
 
+/// A package and the nodes of its sources.
 fn lower_package(
-    draft: &Draft<'_>,
-    root: DerivationId,
-    (source, extra): (DerivationId, BTreeMap<String, DerivationId>),
+    draft: Draft<'_>,
+    roots: &BTreeMap<(&str, &Architecture), Node>,
     dependencies: Vec<DerivationId>,
-) -> Node {
+) -> (Vec<Node>, Node) {
     let package = draft.package;
     let mut from_seed: Vec<_> = package.from_seed.iter().map(|name| name.value.clone()).collect();
     from_seed.sort();
     from_seed.dedup();
+    let mut sources = Vec::new();
+    let mut source = |Lowered { derivation, origin }: Lowered| {
+        let source = node(Derivation::Source(derivation), origin);
+        let id = source.id;
+        sources.push(source);
+        id
+    };
     let derivation = derivation::Package {
         name: package.name.clone(),
-        version: draft.version.clone(),
+        version: draft.version,
         architecture: draft.architecture.clone(),
-        source,
-        extra,
-        root,
+        source: source(draft.source),
+        packaging: draft.packaging.map(&mut source),
+        patches: package.patches.iter().map(|patch| lower_patch(&patch.value)).collect(),
+        extra: draft.extra.into_iter().map(|(path, one)| (path, source(one))).collect(),
+        root: roots[&(draft.root, draft.architecture)].id,
         dependencies,
         build_depends: draft
             .depends
@@ -219,24 +251,33 @@ fn lower_package(
             .collect(),
         build_conflicts: draft.conflicts.0.iter().map(ToString::to_string).collect(),
         binaries: draft.binaries.iter().map(|binary| binary.name.clone()).collect(),
-        files: draft.files.clone(),
-        changelog: draft.changelog.clone(),
+        files: draft.files,
+        changelog: draft.changelog,
         script: draft.script.to_owned(),
-        environment: draft.environment.clone(),
-        profiles: draft.profiles.iter().cloned().collect(),
+        environment: draft.environment,
+        profiles: draft.profiles.into_iter().collect(),
         outputs: package.build.outputs.clone(),
         from_seed,
     };
     let origin = PackageOrigin {
         span: package.span.clone(),
-        wanted: draft.depends.clone(),
-        provides: draft
-            .binaries
-            .iter()
-            .map(|binary| (binary.name.clone(), binary.provides.clone()))
-            .collect(),
+        wanted: draft.depends,
+        provides: draft.binaries.into_iter().map(|binary| (binary.name, binary.provides)).collect(),
         resources: package.resources.clone(),
+        patches: package.patches.iter().map(|patch| patch.value.path.clone()).collect(),
         without_tests: package.without_tests.clone(),
     };
-    node(Derivation::Package(Box::new(derivation)), Origin::Package(origin))
+    let package = node(Derivation::Package(Box::new(derivation)), Origin::Package(origin));
+    (sources, package)
+}
+
+fn lower_patch(patch: &model::Patch) -> derivation::Patch {
+    derivation::Patch {
+        name: patch.name.clone(),
+        digest: patch.digest,
+        to: match patch.to {
+            model::Patched::Source => derivation::Patched::Source,
+            model::Patched::Packaging => derivation::Patched::Packaging,
+        },
+    }
 }

@@ -12,7 +12,7 @@ mod packaging;
 pub mod query;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
@@ -29,7 +29,7 @@ use crate::spec::model::Resources;
 pub struct Graph {
     release: DerivationId,
     nodes: DiGraph<Node, ()>,
-    index: BTreeMap<DerivationId, NodeIndex>,
+    index: HashMap<DerivationId, NodeIndex>,
 }
 
 /// A derivation and what is known of it beside its identity.
@@ -104,6 +104,8 @@ pub struct PackageOrigin {
     pub provides: BTreeMap<PackageName, Vec<PackageName>>,
     /// Limits of its build.
     pub resources: Resources,
+    /// Where each of its patches lies, in their order.
+    pub patches: Vec<ReleasePath>,
     /// Why its tests do not run.
     pub without_tests: Option<String>,
 }
@@ -126,7 +128,7 @@ impl Graph {
     /// If a node needs one that does not come before it.
     fn new(ordered: Vec<Node>) -> Self {
         let mut nodes = DiGraph::new();
-        let mut index = BTreeMap::new();
+        let mut index = HashMap::with_capacity(ordered.len());
         let mut release = None;
         for node in ordered {
             let id = node.id;
@@ -209,6 +211,7 @@ pub fn needs(derivation: &Derivation) -> Vec<DerivationId> {
         Derivation::Package(package) => {
             let mut needs = package.dependencies.clone();
             needs.extend([package.source, package.root]);
+            needs.extend(package.packaging);
             needs.extend(package.extra.values());
             needs.sort_unstable();
             needs.dedup();

@@ -1,6 +1,8 @@
 //! Pins of source packages that specs take from an archive.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::Request;
 use super::archives::mirrors;
@@ -60,8 +62,9 @@ pub(super) fn pin(
     for (archive, names) in missing {
         let Some(locked) = pinned.get(&archive) else { continue };
         let indexes = Indexes::read(request, &archive, locked, evidence)?;
+        let mut found = indexes.find(&names.keys().collect())?;
         for (name, span) in names {
-            match indexes.source(&name)? {
+            match found.remove(&name) {
                 Some(source) => {
                     let source = indexes.locked(source);
                     sources.insert((archive.clone(), name), source);
@@ -78,8 +81,10 @@ struct Indexes<'a> {
     archive: &'a str,
     /// Texts of `Sources` with their suites and paths, in the order of preference.
     sources: Vec<(&'a str, &'a str, String)>,
-    /// Binary packages of the release's first architecture, with those of `all`.
-    packages: Vec<std::sync::Arc<BinaryPackage>>,
+    /// Binary packages of the release's first architecture, with those of `all`, by name.
+    packages: HashMap<PackageName, Vec<Arc<BinaryPackage>>>,
+    /// The names of all sources, once they are asked for.
+    names: OnceCell<BTreeSet<String>>,
 }
 
 impl<'a> Indexes<'a> {
@@ -90,7 +95,8 @@ impl<'a> Indexes<'a> {
         evidence: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Self> {
         let first = request.spec.release.architectures.first();
-        let (mut sources, mut packages) = (Vec::new(), Vec::new());
+        let mut sources = Vec::new();
+        let mut packages: HashMap<_, Vec<_>> = HashMap::new();
         for suite in &locked.suites {
             let bytes = evidence.get(&evidence_path(archive, &suite.suite));
             let release = bytes.and_then(|bytes| signed_text(bytes).ok());
@@ -101,37 +107,38 @@ impl<'a> Indexes<'a> {
                 match &index.kind {
                     IndexKind::Sources => sources.push((&*suite.suite, &*index.path, text()?)),
                     IndexKind::Packages(of) if first == Some(of) || of.as_str() == "all" => {
-                        packages.extend(index::packages(&text()?).map_err(|source| {
-                            Error::Index {
-                                archive: archive.to_owned(),
-                                suite: suite.suite.clone(),
-                                path: index.path.clone(),
-                                source: Box::new(source),
-                            }
-                        })?);
+                        let found = index::packages(&text()?).map_err(|source| Error::Index {
+                            archive: archive.to_owned(),
+                            suite: suite.suite.clone(),
+                            path: index.path.clone(),
+                            source: Box::new(source),
+                        })?;
+                        for package in found {
+                            packages.entry(package.name.clone()).or_default().push(package);
+                        }
                     }
                     IndexKind::Packages(_) => {}
                 }
             }
         }
-        Ok(Self { archive, sources, packages })
+        Ok(Self { archive, sources, packages, names: OnceCell::new() })
     }
 
-    /// The source in its highest version, of equal ones that of the first suite.
-    fn source(&self, name: &PackageName) -> Result<Option<SourcePackage>> {
-        let mut best: Option<SourcePackage> = None;
+    /// The sources of these names, each in its highest version, of equal ones that of the first
+    /// suite.
+    fn find(&self, names: &BTreeSet<&PackageName>) -> Result<BTreeMap<PackageName, SourcePackage>> {
+        let mut best: BTreeMap<PackageName, SourcePackage> = BTreeMap::new();
         for (suite, path, text) in &self.sources {
-            let found = index::source(text, name).map_err(|source| Error::Index {
+            let found = index::sources(text, names).map_err(|source| Error::Index {
                 archive: self.archive.to_owned(),
                 suite: (*suite).to_owned(),
                 path: (*path).to_owned(),
                 source: Box::new(source),
             })?;
-            let newer = |found: &SourcePackage| {
-                best.as_ref().is_none_or(|best| best.version < found.version)
-            };
-            if found.as_ref().is_some_and(newer) {
-                best = found;
+            for (name, source) in found {
+                if best.get(&name).is_none_or(|best| best.version < source.version) {
+                    best.insert(name, source);
+                }
             }
         }
         Ok(best)
@@ -166,24 +173,24 @@ impl<'a> Indexes<'a> {
 
     /// What the archive's newest binary of that name from that source provides.
     fn provides(&self, source: &PackageName, binary: &PackageName) -> String {
-        let of_it = self
-            .packages
-            .iter()
-            .filter(|package| package.name == *binary && package.source == *source);
+        let of_it =
+            self.packages.get(binary).into_iter().flatten().filter(|one| one.source == *source);
         let newest = of_it.max_by(|a, b| a.version.cmp(&b.version));
         newest.map(|package| package.provides.text().to_owned()).unwrap_or_default()
     }
 
     fn unknown(&self, name: &PackageName, span: Span) -> Diagnostic {
-        let lines = self.sources.iter().flat_map(|(_, _, text)| text.lines());
-        let names: BTreeSet<&str> =
-            lines.filter_map(|line| line.strip_prefix("Package: ")).map(str::trim_ascii).collect();
+        let names = self.names.get_or_init(|| {
+            let lines = self.sources.iter().flat_map(|(_, _, text)| text.lines());
+            let names = lines.filter_map(|line| line.strip_prefix("Package: "));
+            names.map(|name| name.trim_ascii().to_owned()).collect()
+        });
         let message = format!("unknown source package `{name}`");
         let label = format!("archive `{}` has no source of this name", self.archive);
         let diagnostic = Diagnostic::new("unknown-source", message).at(span, label);
         // A binary's name is the likelier mistake than a misspelt one.
-        let of_binary = self.packages.iter().find(|package| package.name == *name);
-        match (of_binary, nearest(name.as_str(), names.iter().copied())) {
+        let of_binary = self.packages.get(name).and_then(|packages| packages.first());
+        match (of_binary, nearest(name.as_str(), names.iter().map(String::as_str))) {
             (Some(binary), _) => diagnostic
                 .hint(format!("the package `{name}` is built from source `{}`", binary.source)),
             (None, Some(near)) => diagnostic.hint(format!("it has `{near}`")),

@@ -9,9 +9,20 @@ use std::collections::BTreeMap;
 
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{ActionId, Json};
-use crate::graph::derivation::{Package, Source, SourceFile};
+use crate::graph::derivation::{Package, Patch, Source, SourceFile};
 
 const FORMAT: &str = "perestroika/action/1";
+
+/// The content of a package's sources.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The one that is built.
+    pub own: &'a Source,
+    /// The one whose `debian/` folder is laid over it.
+    pub packaging: Option<&'a Source>,
+    /// Others, by the path they are put at.
+    pub extra: BTreeMap<&'a str, &'a Source>,
+}
 
 /// One build, stated completely.
 #[derive(Debug)]
@@ -21,12 +32,11 @@ pub struct Action {
 }
 
 impl Action {
-    /// Building `package` from `source` by this whole script, in a root of exactly these layers, lowest first, each a
-    /// list in its canonical order.
+    /// Building `package` from its sources by this whole script, in a root of exactly these layers,
+    /// lowest first, each a list in its canonical order.
     pub fn new(
         package: &Package,
-        source: &Source,
-        extra: &BTreeMap<&str, &Source>,
+        sources: &Sources<'_>,
         script: &str,
         layers: &[&[&BinaryPackage]],
     ) -> Self {
@@ -35,6 +45,8 @@ impl Action {
             version,
             architecture,
             source: _,
+            packaging: _,
+            patches,
             extra: _,
             root: _,
             dependencies: _,
@@ -56,7 +68,7 @@ impl Action {
             .iter()
             .map(|layer| Json::Array(layer.iter().map(|package| root_package(package)).collect()))
             .collect();
-        let mut document = Json::object([
+        let mut members = vec![
             ("format", FORMAT.into()),
             ("kind", "package".into()),
             ("assembly", super::buildroot::ASSEMBLY.into()),
@@ -64,7 +76,7 @@ impl Action {
             ("name", Json::text(name)),
             ("version", version.into()),
             ("architecture", Json::text(architecture)),
-            ("source", content(source)),
+            ("source", content(sources.own)),
             ("root", Json::Array(layers)),
             ("binaries", Json::Array(binaries.iter().map(Json::text).collect())),
             ("files", map(files)),
@@ -73,12 +85,18 @@ impl Action {
             ("environment", map(environment)),
             ("profiles", Json::array(profiles)),
             ("outputs", Json::array(outputs)),
-        ]);
+        ];
         // Left out where there is none, as it was before there could be any.
-        if let (false, Json::Object(members)) = (extra.is_empty(), &mut document) {
-            let extra = extra.iter().map(|(path, source)| ((*path).to_owned(), content(source)));
-            members.insert("extra".to_owned(), Json::Object(extra.collect()));
+        let Sources { own: _, packaging, extra } = sources;
+        members.extend(packaging.map(|packaging| ("packaging", content(packaging))));
+        if !patches.is_empty() {
+            members.push(("patches", Json::Array(patches.iter().map(Patch::to_json).collect())));
         }
+        if !extra.is_empty() {
+            let extra = extra.iter().map(|(path, source)| ((*path).to_owned(), content(source)));
+            members.push(("extra", Json::Object(extra.collect())));
+        }
+        let document = Json::object(members);
         let id = ActionId::of(&document.encode());
         Self { document, id }
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::error::{Error, Result};
 use super::sources;
 use super::world::World;
-use crate::base::HostPath;
+use crate::base::{HostPath, ReleasePath};
 use crate::fetch::PoolFile;
 use crate::graph::derivation::{Package, Source};
 use crate::graph::{Node, Origin};
@@ -17,22 +17,30 @@ use crate::graph::{Node, Origin};
 /// A source, and where it comes from.
 pub type Placed<'a> = (&'a Node, &'a Source);
 
-/// Fills the empty folder `inputs` with what [`super::request::script`] expects. Everything in
-/// it is a copy: a build that could write to it would not reach the store's objects.
-pub fn prepare(
-    world: &World<'_>,
-    package: &Package,
-    (node, source): Placed<'_>,
-    extra: &BTreeMap<&str, Placed<'_>>,
-    script: &str,
-    inputs: &HostPath,
-) -> Result<()> {
-    write(&inputs.join("build"), script.as_bytes())?;
+/// What a build is made of.
+pub struct Inputs<'a> {
+    pub package: &'a Package,
+    /// The package's source.
+    pub source: Placed<'a>,
+    /// The source whose `debian/` folder is laid over it.
+    pub packaging: Option<Placed<'a>>,
+    /// Other sources, by the path they are put at.
+    pub extra: BTreeMap<&'a str, Placed<'a>>,
+    /// Where each patch of the package lies in the release.
+    pub patches: &'a [ReleasePath],
+    pub script: &'a str,
+}
+
+/// Fills the empty folder `to` with what [`super::script`] expects. Everything in it is a copy: a
+/// build that could write to it would not reach the store's objects.
+pub fn prepare(world: &World<'_>, inputs: &Inputs<'_>, to: &HostPath) -> Result<()> {
+    let Inputs { package, source, packaging, extra, patches, script } = inputs;
+    write(&to.join("build"), script.as_bytes())?;
     if !package.changelog.is_empty() {
-        write(&inputs.join("changelog"), package.changelog.as_bytes())?;
+        write(&to.join("changelog"), package.changelog.as_bytes())?;
     }
     for (path, text) in &package.files {
-        let path = inputs.join("files").join(path);
+        let path = to.join("files").join(path);
         make_parent(&path)?;
         write(&path, text.as_bytes())?;
         // Rules and scripts are run, everything else is read; an executable bit harms neither
@@ -41,16 +49,28 @@ pub fn prepare(
             set_mode(&path, 0o755)?;
         }
     }
-    let folder = inputs.join("source");
-    make_folder(&folder)?;
-    sources::place(world, node, source, &folder)?;
-    sources::place_pristine(world, source, &inputs.join("upstream"))?;
-    for (index, (node, source)) in extra.values().enumerate() {
-        let folder = inputs.join("extra").join(index.to_string());
-        make_folder(&folder)?;
-        sources::place(world, node, source, &folder)?;
+    for (patch, path) in package.patches.iter().zip(*patches) {
+        let bytes = sources::read_file(&world.folder.join(path.as_str()), &patch.digest)?;
+        let target = to.join("patches").join(&patch.name);
+        make_parent(&target)?;
+        write(&target, &bytes)?;
+        // The action names it by its digest: whoever reads that finds it here.
+        world.store.put(&bytes)?;
+    }
+    place(world, *source, &to.join("source"))?;
+    sources::place_pristine(world, source.1, &to.join("upstream"))?;
+    if let Some(packaging) = packaging {
+        place(world, *packaging, &to.join("packaging"))?;
+    }
+    for (index, source) in extra.values().enumerate() {
+        place(world, *source, &to.join("extra").join(index.to_string()))?;
     }
     Ok(())
+}
+
+fn place(world: &World<'_>, (node, source): Placed<'_>, folder: &HostPath) -> Result<()> {
+    make_folder(folder)?;
+    sources::place(world, node, source, folder)
 }
 
 /// The files of its archive's pool that a source consists of.

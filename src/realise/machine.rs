@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::base::Architecture;
+use crate::sandbox::native;
 
 /// What the machine gives to one build, where its spec does not say.
 #[derive(Debug, Clone)]
@@ -34,7 +35,8 @@ pub fn runs(architecture: &Architecture) -> bool {
         "riscv64" => "riscv64",
         other => other,
     };
-    architecture.as_str() == own
+    let second = architecture.as_str() == "i386" && own == "amd64" && native::runs_i386();
+    architecture.as_str() == own || second
 }
 
 /// Bytes of memory that programs could take now without anything being swapped out (`MemAvailable`

@@ -17,6 +17,7 @@ mod outputs;
 mod package;
 pub mod record;
 mod request;
+mod script;
 mod sources;
 pub mod universe;
 pub mod upstream;

@@ -11,7 +11,8 @@ use crate::base::HostPath;
 use crate::graph::derivation::Package;
 use crate::store::Store;
 
-/// Stores the files in `folder`, in one durable batch, and says what they are, sorted by name.
+/// Stores the files in `folder`, in one durable batch, and says what they are, sorted by name;
+/// `outputs` are those that the store had before.
 ///
 /// Binary packages must be the declared ones, each at least once and none else; packages of debug
 /// symbols, which the distribution's tools add, may come with them. What a file is called must
@@ -21,9 +22,9 @@ pub fn keep(
     package: &Package,
     folder: &HostPath,
     files: &[String],
+    mut outputs: Vec<Output>,
 ) -> Result<Vec<Output>> {
     let batch = store.batch();
-    let mut outputs = Vec::new();
     for name in files {
         let path = folder.join(name);
         let file = File::open(&path).map_err(at("open", &path))?;

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::action::Action;
+use super::action::{Action, Sources};
 use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
-use super::record::Record;
+use super::record::{Output, Record};
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use super::{inputs, log, machine, outputs, sources};
+use super::{inputs, log, machine, outputs, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
-use crate::base::{ActionId, DerivationId};
+use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
 use crate::fetch::{self, PoolFile};
-use crate::graph::derivation::{Derivation, Package, Root, Source};
-use crate::graph::{Graph, Node, Origin};
+use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
+use crate::graph::{Graph, Node, Origin, PackageOrigin};
 use crate::sandbox::{self, Outcome, Verdict};
 use crate::spec::model::Resources;
 use crate::store::{self, NewAttempt};
@@ -103,15 +103,15 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let snapshot =
         job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
-    let extra = job.extra();
-    let derivations = extra.iter().map(|(path, (_, source))| (*path, *source)).collect();
-    let script = request::script(job.package, job.source().1, &derivations);
+    let sources = job.sources();
+    let script = script::script(job.package, &sources);
     let layers = lists.layers();
     let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
-    let action = Action::new(job.package, job.source().1, &derivations, &script, &layers);
+    let action = Action::new(job.package, &sources, &script, &layers);
     store.put_json(action.document())?;
     let ids = [job.node.id, job.package.root, job.package.source];
-    for id in ids.into_iter().chain(job.package.extra.values().copied()) {
+    let others = job.package.packaging.iter().chain(job.package.extra.values());
+    for id in ids.into_iter().chain(others.copied()) {
         let node = job.graph.node(id).expect("a node of the graph");
         store.put_json(&node.derivation.to_json())?;
         // Which files of a folder changed is told by holding its lists against one another.
@@ -141,11 +141,18 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let root = build_root(job, resolved).map_err(|error| run(&error))?;
     let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
     let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
-    let (source, extra) = (job.source(), job.extra());
-    inputs::prepare(world, job.package, source, &extra, &resolved.script, &folders.inputs)
-        .map_err(|error| run(&error))?;
+    let inputs = inputs::Inputs {
+        package: job.package,
+        source: job.source(),
+        packaging: job.packaging(),
+        extra: job.extra(),
+        patches: job.patches(),
+        script: &resolved.script,
+    };
+    inputs::prepare(world, &inputs, &folders.inputs).map_err(|error| run(&error))?;
     let request = request::request(
         job.package,
+        script::outputs(job.package, &job.sources()),
         job.resources(),
         &folders,
         &job.allowance,
@@ -174,7 +181,11 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         .map_err(|error| run(&error))
         .and_then(|outcome| verdict(job, &outcome, &tail).map(|()| outcome))
         .and_then(|outcome| {
-            outputs::keep(world.store, job.package, &folders.outputs, &outcome.collected)
+            source_package(job)
+                .and_then(|source| {
+                    let collected = &outcome.collected;
+                    outputs::keep(world.store, job.package, &folders.outputs, collected, source)
+                })
                 .map(|outputs| (outcome, outputs))
                 .map_err(|error| run(&error))
         });
@@ -227,8 +238,11 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     for output in job.closure.iter().flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
     }
-    let sources: Vec<inputs::Placed<'_>> =
-        [job.source()].into_iter().chain(job.extra().into_values()).collect();
+    let sources: Vec<inputs::Placed<'_>> = [job.source()]
+        .into_iter()
+        .chain(job.packaging())
+        .chain(job.extra().into_values())
+        .collect();
     for (node, source) in &sources {
         sources::fetch(world, node, source)?;
     }
@@ -270,6 +284,29 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
         world.cancel,
         &progress,
     )?)
+}
+
+/// The files of the archive's own source package, where that is what was built: they are part of
+/// what comes of it.
+fn source_package(job: &Job<'_>) -> Result<Vec<Output>> {
+    let (node, source) = job.source();
+    let (Source::Debian { files, .. }, Origin::Archive { archive, .. }) = (source, &node.origin)
+    else {
+        return Ok(Vec::new());
+    };
+    if script::makes_source_package(job.package, &job.sources()) {
+        return Ok(Vec::new());
+    }
+    let (world, wanted) = (job.world, inputs::wanted(node, source));
+    let objects = world.upstream.files(world.store, archive, &wanted, &|_| {}, world.cancel)?;
+    let output = |(file, blake3): (&SourceFile, Digest)| Output {
+        file: file.name.clone(),
+        size: file.size,
+        blake3,
+        sha256: file.sha256,
+        control: String::new(),
+    };
+    Ok(files.iter().zip(objects).map(output).collect())
 }
 
 fn make_folders(scratch: &store::Scratch, layers: Vec<crate::base::HostPath>) -> Result<Folders> {
@@ -393,10 +430,24 @@ impl Job<'_> {
         self.source_of(self.package.source)
     }
 
+    /// The source whose `debian/` folder is laid over the package's source.
+    fn packaging(&self) -> Option<(&Node, &Source)> {
+        self.package.packaging.map(|id| self.source_of(id))
+    }
+
     /// The other sources, by the path they are put at.
     fn extra(&self) -> BTreeMap<&str, (&Node, &Source)> {
         let extra = self.package.extra.iter();
         extra.map(|(path, id)| (path.as_str(), self.source_of(*id))).collect()
+    }
+
+    /// What all of these are.
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            own: self.source().1,
+            packaging: self.packaging().map(|(_, source)| source),
+            extra: self.extra().into_iter().map(|(path, (_, source))| (path, source)).collect(),
+        }
     }
 
     fn source_of(&self, id: DerivationId) -> (&Node, &Source) {
@@ -408,8 +459,16 @@ impl Job<'_> {
     }
 
     fn resources(&self) -> &Resources {
+        &self.origin().resources
+    }
+
+    fn patches(&self) -> &[ReleasePath] {
+        &self.origin().patches
+    }
+
+    fn origin(&self) -> &PackageOrigin {
         match &self.node.origin {
-            Origin::Package(origin) => &origin.resources,
+            Origin::Package(origin) => origin,
             _ => unreachable!("a package comes from a spec"),
         }
     }

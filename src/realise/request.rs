@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::machine::Allowance;
 use crate::archive::deb::version::Version;
 use crate::base::{GuestPath, HostPath};
-use crate::graph::derivation::{Package, Source};
+use crate::graph::derivation::Package;
 use crate::sandbox::{Access, Collect, Limits, Mount, Request, Scratch, Stage};
 use crate::spec::model::Resources;
 
 /// Where a build finds what was prepared for it, read-only.
-const INPUTS: &str = "/run/perestroika";
+pub(super) const INPUTS: &str = "/run/perestroika";
 
 /// Where the source folder lies, as on the distribution's own builders.
 const WORK: &str = "/build/reproducible-path";
@@ -21,7 +21,8 @@ const WORK: &str = "/build/reproducible-path";
 pub struct Folders {
     /// The layers of the build root, lowest first.
     pub layers: Vec<HostPath>,
-    /// What [`script`] expects: `build`, `source/`, `files/`, `changelog`.
+    /// What [`super::script`] expects: `build`, `source/`, `packaging/`, `upstream/`, `files/`,
+    /// `patches/`, `changelog`.
     pub inputs: HostPath,
     /// Where outputs go.
     pub outputs: HostPath,
@@ -47,85 +48,10 @@ impl Room {
     }
 }
 
-/// The whole shell script of a build: preparing the source folder, then the package's own
-/// script. It is part of the action: nothing is done to a source that an auditor cannot read.
-///
-/// `extra` are the other sources by the path they are put at; they lie at `extra/0`, `extra/1` and
-/// so on in this order. A tarball is at `upstream/orig.tar.xz` (and so on) too, as it came.
-pub fn script(package: &Package, source: &Source, extra: &BTreeMap<&str, &Source>) -> String {
-    let folder = folder(package);
-    let mut text = String::from("set -e\n");
-    match source {
-        Source::Debian { dsc, .. } => {
-            text.push_str(&format!(
-                "dpkg-source --no-check --extract {} {}\ncd {}\n",
-                quote(&format!("{INPUTS}/source/{dsc}")),
-                quote(&folder),
-                quote(&folder)
-            ));
-        }
-        Source::Tree { .. } | Source::Tarball { .. } | Source::File(_) => {
-            text.push_str(&format!(
-                "cp -R {INPUTS}/source {}\ncd {}\n",
-                quote(&folder),
-                quote(&folder)
-            ));
-        }
-    }
-    for (index, (path, source)) in extra.iter().enumerate() {
-        let (from, to) = (format!("{INPUTS}/extra/{index}"), quote(path));
-        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
-        match source {
-            Source::Debian { dsc, .. } => text.push_str(&format!(
-                "rm -rf {to}\nmkdir -p {}\ndpkg-source --no-check --extract {} {to}\n",
-                quote(parent),
-                quote(&format!("{from}/{dsc}")),
-            )),
-            Source::Tree { .. } | Source::Tarball { .. } => {
-                text.push_str(&format!("mkdir -p {to}\ncp -R {from}/. {to}\n"));
-            }
-            Source::File(file) => text.push_str(&format!(
-                "mkdir -p {}\ncp {} {to}\n",
-                quote(parent),
-                quote(&format!("{from}/{}", file.name)),
-            )),
-        }
-    }
-    if !package.files.is_empty() {
-        text.push_str(&format!("cp -R {INPUTS}/files/. .\n"));
-    }
-    if !package.changelog.is_empty() {
-        text.push_str(&format!(
-            "cat {INPUTS}/changelog debian/changelog > ../changelog\n\
-             cp ../changelog debian/changelog\nrm ../changelog\n"
-        ));
-    }
-    // What the graph says of the package and what its source says must be one thing.
-    let expected = format!("{} {}", package.name, package.version);
-    text.push_str(&format!(
-        "said=\"$(dpkg-parsechangelog -S Source) $(dpkg-parsechangelog -S Version)\"\n\
-         if [ \"$said\" != {expected} ]; then\n\
-         \techo \"error: the release builds\" {expected}\", its source is $said\" >&2\n\
-         \texit 1\nfi\n",
-        expected = quote(&expected),
-    ));
-    text.push_str(
-        "SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n",
-    );
-    if !matches!(source, Source::Debian { .. }) || !extra.is_empty() {
-        // A folder has no times of its own: every file gets that of the changelog.
-        text.push_str("find . -exec touch -h -d \"@$SOURCE_DATE_EPOCH\" {} +\n");
-    }
-    text.push_str(&package.script);
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text
-}
-
-/// The request for building `package`.
+/// The request for building `package`, of which the files of these patterns are kept.
 pub fn request(
     package: &Package,
+    patterns: Vec<String>,
     resources: &Resources,
     folders: &Folders,
     allowance: &Allowance,
@@ -148,11 +74,7 @@ pub fn request(
         stage: Stage::Build,
         limits,
         scratch,
-        collect: Some(Collect {
-            from: guest(WORK),
-            patterns: package.outputs.clone(),
-            to: folders.outputs.clone(),
-        }),
+        collect: Some(Collect { from: guest(WORK), patterns, to: folders.outputs.clone() }),
     }
 }
 
@@ -190,16 +112,12 @@ pub fn limits(resources: &Resources, allowance: &Allowance) -> Limits {
 
 /// The source folder's name: the source package's and its upstream version, as `dpkg-source`
 /// would call it.
-fn folder(package: &Package) -> String {
+pub(super) fn folder(package: &Package) -> String {
     let upstream = package
         .version
         .parse::<Version>()
         .map_or_else(|_| package.version.clone(), |version| version.upstream().to_owned());
     format!("{}-{upstream}", package.name)
-}
-
-fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -226,10 +144,5 @@ mod tests {
             let held = room.holds(&limits(&resources, &allowance));
             assert_eq!(held, in_memory, "{scratch} {available} {promised}");
         }
-    }
-
-    #[test]
-    fn shell_words_are_quoted() {
-        assert_eq!(quote("it's"), r"'it'\''s'");
     }
 }

@@ -138,16 +138,20 @@ fn copy_folder(tree: &Tree, from: &HostPath, to: &HostPath) -> Result<()> {
                 continue;
             }
         };
-        let source = from.join(&entry.path);
-        let bytes = read_plain(&source)?;
-        let actual = Digest::of(&bytes);
-        if actual != *digest {
-            return Err(Error::SourceMoved { path: source.to_string(), expected: *digest, actual });
-        }
-        write(&target, &bytes)?;
+        write(&target, &read_file(&from.join(&entry.path), digest)?)?;
         set_mode(&target, mode)?;
     }
     Ok(())
+}
+
+/// The bytes of a file of the release, which are still those that were evaluated.
+pub fn read_file(path: &HostPath, expected: &Digest) -> Result<Vec<u8>> {
+    let bytes = read_plain(path)?;
+    let actual = Digest::of(&bytes);
+    if actual != *expected {
+        return Err(Error::SourceMoved { path: path.to_string(), expected: *expected, actual });
+    }
+    Ok(bytes)
 }
 
 /// Copies a file of the release, likewise.

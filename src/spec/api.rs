@@ -4,9 +4,12 @@ pub(super) mod draft;
 pub(super) mod field;
 mod functions;
 pub(super) mod layer;
+mod patches;
 pub(super) mod shape;
 mod show;
 mod source;
+pub(super) mod text;
+pub(super) mod used;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,15 +31,43 @@ use super::text::Text;
 use crate::base::{Architecture, Diagnostic, ReleaseFolder, ReleasePath, Span};
 
 /// The names that the language itself defines: no spec may define them otherwise.
-pub(super) const NAMES: [&str; 14] = [
-    "package", "rebuild", "prev", "dir", "archive", "git", "tarball", "file", "recipe", "dedent",
-    "kind_of", "debian", "script", "release",
+pub(super) const NAMES: [&str; 29] = [
+    "package",
+    "rebuild",
+    "prev",
+    "dir",
+    "archive",
+    "git",
+    "tarball",
+    "file",
+    "recipe",
+    "dedent",
+    "kind_of",
+    "debian",
+    "script",
+    "release",
+    "autotools",
+    "cmake",
+    "meson",
+    "make",
+    "python",
+    "library",
+    "documentation",
+    "openstack",
+    "debhelper",
+    "options",
+    "captures",
+    "parse_int",
+    "join",
+    "trim",
+    "sort",
 ];
 
 /// What one file may say at most, in fields, list items and kilobytes of text together.
 const MAX_WEIGHT: usize = 200_000;
 
 /// What all evaluating threads share.
+#[derive(Clone)]
 pub(super) struct World {
     /// How files are read.
     pub loader: Arc<dyn Loader>,
@@ -95,6 +126,10 @@ pub(super) struct State {
     pub remotes: Vec<Located<Remote>>,
     /// Stdlib modules that made a builder.
     pub used: BTreeSet<String>,
+    /// Folders that are sources.
+    pub folders: Vec<ReleasePath>,
+    /// Who defines which function of the stdlib.
+    pub stdlib: used::Stdlib,
     /// When evaluation began.
     pub started: Instant,
     builder: Option<model::Builder>,
@@ -132,6 +167,8 @@ impl Host {
             modules: BTreeMap::new(),
             remotes: Vec::new(),
             used: BTreeSet::new(),
+            folders: Vec::new(),
+            stdlib: used::Stdlib::default(),
             started: Instant::now(),
             builder: None,
             weight: 0,
@@ -154,6 +191,7 @@ impl Host {
         state.modules.clear();
         state.remotes.clear();
         state.used.clear();
+        state.folders.clear();
         state.builder = None;
         state.weight = 0;
         state.copied = 0;
@@ -184,6 +222,14 @@ impl Host {
         let text = &state.sources.get(source)?.text;
         let (line, column) = (position.line()?, position.position().unwrap_or(1));
         Some(text.token(line as u32, column as u32))
+    }
+
+    /// The place of a key in a map that was given to the call at `position`.
+    pub fn key(&self, source: &str, position: Position, key: &str) -> Option<Span> {
+        let state = self.state();
+        let calls = &state.sources.get(source)?.calls;
+        let shapes = calls.get(&(position.line()?, position.position()?))?;
+        shapes.iter().find_map(|shape| shape.written(key)).cloned()
     }
 
     /// The release folder that a text belongs to.
@@ -272,7 +318,9 @@ pub(super) fn release_map(release: &Release) -> Map {
             (key.as_str().into(), value)
         })
         .collect();
-    for (key, value) in [("name", &release.name), ("version", &release.version)] {
+    for (key, value) in
+        [("name", &release.name), ("version", &release.version), ("customer", &release.customer)]
+    {
         map.insert(key.into(), ImmutableString::from(value.as_str()).into());
     }
     map

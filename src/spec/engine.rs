@@ -20,6 +20,7 @@ use rhai::packages::{
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map, OptimizationLevel, Scope, Stmt, Token};
 
 pub(super) use outline::outline;
+use serde::{Deserialize, Serialize};
 
 use super::api::draft::Draft;
 use super::api::{self, Host, Source, World};
@@ -47,14 +48,19 @@ const MAX_FUNCTIONS: usize = 500;
 const MAX_MODULES: usize = 100;
 
 /// What a file came to.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Evaluated {
     /// Its packages.
     pub packages: Vec<Package>,
     /// The same for a layer above, with those that have mistakes; none if there is no such layer.
+    #[serde(skip)]
     pub drafts: Vec<Draft>,
     /// What is wrong with it.
+    #[serde(skip)]
     pub errors: Vec<Diagnostic>,
+    /// The folders that it takes as sources, and may share with other files.
+    #[serde(skip)]
+    pub folders: Vec<ReleasePath>,
     /// The stdlib modules it used.
     pub stdlib: BTreeSet<String>,
     /// What the lock has to pin for it.
@@ -94,6 +100,7 @@ impl Session {
             let text = Text::new(file.clone(), text.clone());
             let module = compile(&engine, &host, &scope, &format!("stdlib/{name}"), text)
                 .and_then(|ast| {
+                    host.state().stdlib.add(name, &ast);
                     let inner = scope.clone();
                     rhai::Module::eval_ast_as_new(inner, &ast, &engine)
                         .map_err(|error| Diagnostic::new("stdlib", error.to_string()))
@@ -102,7 +109,10 @@ impl Session {
                     error.message = format!("stdlib module `{name}`: {}", error.message);
                     error
                 })?;
-            engine.register_global_module(module.into());
+            match api::used::is_namespace(name) {
+                true => engine.register_static_module(name, module.into()),
+                false => engine.register_global_module(module.into()),
+            };
         }
         Ok(Self { engine, host, scope })
     }
@@ -130,6 +140,7 @@ impl Session {
             packages,
             drafts,
             errors: std::mem::take(&mut state.errors),
+            folders: std::mem::take(&mut state.folders),
             stdlib: std::mem::take(&mut state.used),
             remotes: std::mem::take(&mut state.remotes),
         }
@@ -289,6 +300,7 @@ fn compile(
     ast.set_source(name);
     if !api::is_stdlib(text.file()) {
         guard::check(&ast, &text)?;
+        host.uses(&ast);
     }
     let calls = api::shape::calls(&ast, &text);
     host.state().sources.insert(name.to_owned(), Arc::new(Source { text, calls }));

@@ -5,6 +5,7 @@ use std::thread;
 
 use super::api::layer::Below;
 use super::api::{Dirs, World};
+use super::cache::{Cache, Fate, Opened, Record, Recorder};
 use super::engine::{Evaluated, STACK, Session};
 use super::extends::{self, Link};
 use super::loader::{self, Folder, Loader};
@@ -28,7 +29,16 @@ pub fn load(folder: &HostPath, lock: Option<&Lock>) -> Result<Spec, Vec<Diagnost
 
 /// The same for a release that is read through `loader`.
 pub fn load_from(loader: Arc<dyn Loader>, lock: Option<&Lock>) -> Result<Spec, Vec<Diagnostic>> {
-    let (stack, extends) = evaluated(loader, lock, Specs::All, Top::Last)?;
+    load_with(loader, lock, None)
+}
+
+/// The same, with what earlier runs left and this one leaves to later ones.
+pub fn load_with(
+    loader: Arc<dyn Loader>,
+    lock: Option<&Lock>,
+    cache: Option<&Cache>,
+) -> Result<Spec, Vec<Diagnostic>> {
+    let (stack, extends) = evaluated(loader, lock, Specs::All, Top::Last, cache)?;
     let Stack { release, packages, pins, used, remotes, mut errors, .. } = stack;
     if errors.is_empty() {
         let packages = packages.into_values().collect();
@@ -48,14 +58,17 @@ pub(super) fn above(
     loader: Arc<dyn Loader>,
     lock: Option<&Lock>,
     specs: Specs,
-) -> Result<(World, Vec<(String, ReleasePath, String)>), Vec<Diagnostic>> {
-    let (mut stack, _) = evaluated(loader, lock, specs, Top::Expression)?;
+) -> Result<(World, Vec<Module>), Vec<Diagnostic>> {
+    let (mut stack, _) = evaluated(loader, lock, specs, Top::Expression, None)?;
     if !stack.errors.is_empty() {
         return Err(stack.errors);
     }
     let modules = std::mem::take(&mut stack.modules);
     Ok((stack.world(false), modules))
 }
+
+/// A stdlib module: its name, file and text.
+type Module = (String, ReleasePath, String);
 
 /// Which specs are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +89,13 @@ enum Top {
 }
 
 /// The layers of a release, evaluated, and the releases that it extends.
-fn evaluated(
+fn evaluated<'a>(
     loader: Arc<dyn Loader>,
     lock: Option<&Lock>,
     wanted: Specs,
     top: Top,
-) -> Result<(Stack, Vec<Extended>), Vec<Diagnostic>> {
+    cache: Option<&'a Cache>,
+) -> Result<(Stack<'a>, Vec<Extended>), Vec<Diagnostic>> {
     // Bad specs are reported beside a bad release.toml only if that is good enough to go on.
     let links = extends::chain(&*loader)?;
     let extends = extends::extended(&*loader, &links)?;
@@ -101,6 +115,8 @@ fn evaluated(
     }
     let architectures = links.iter().flat_map(|link| &link.release.architectures).cloned();
     let mut stack = Stack {
+        // What is kept are packages, not what layers above would change.
+        cache: cache.filter(|_| layers.iter().filter(|layer| !layer.is_empty()).count() == 1),
         loader,
         modules,
         release: Arc::new(
@@ -146,7 +162,8 @@ impl Layer<'_> {
 }
 
 /// The layers evaluated so far.
-struct Stack {
+struct Stack<'a> {
+    cache: Option<&'a Cache>,
     loader: Arc<dyn Loader>,
     modules: Vec<(String, ReleasePath, String)>,
     release: Arc<Release>,
@@ -161,7 +178,7 @@ struct Stack {
     errors: Vec<Diagnostic>,
 }
 
-impl Stack {
+impl Stack<'_> {
     /// Puts a layer above; `above` says whether it is not the last one.
     fn put(&mut self, layer: &Layer<'_>, above: bool) -> Result<(), Vec<Diagnostic>> {
         match layer {
@@ -198,7 +215,19 @@ impl Stack {
         let world = Arc::new(self.world(above));
         let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
         let (mut drafts, mut missing) = (Vec::new(), false);
-        for mut file in evaluate(&world, &self.modules, files)? {
+        let files = match self.cache {
+            None => evaluate(&world, &self.modules, files, None)?,
+            Some(cache) => {
+                let key = cache.key(&world, &self.modules);
+                let opened = cache.open(key, &*self.loader);
+                let record = Arc::new(opened.record());
+                let mut found = evaluate(&world, &self.modules, files, Some((&opened, &record)))?;
+                let fates = found.iter_mut().map(|file| std::mem::take(&mut file.fate)).collect();
+                opened.close(fates, &record);
+                found
+            }
+        };
+        for File { result: mut file, .. } in files {
             self.errors.append(&mut file.errors);
             self.used.append(&mut file.stdlib);
             missing |= file.remotes.iter().any(|remote| !remote.value.is_pinned(&self.pins));
@@ -259,13 +288,9 @@ fn pins(lock: Option<&Lock>, extends: &[Extended]) -> Lock {
 
 /// What the lock does not pin, each once.
 fn unpinned(remotes: &[Located<Remote>], pins: &Lock) -> Vec<Located<Remote>> {
-    let mut missing: Vec<Located<Remote>> = Vec::new();
-    for remote in remotes.iter().filter(|remote| !remote.value.is_pinned(pins)) {
-        if !missing.iter().any(|known| known.value == remote.value) {
-            missing.push(remote.clone());
-        }
-    }
-    missing
+    let mut known = BTreeSet::new();
+    let missing = remotes.iter().filter(|remote| !remote.value.is_pinned(pins));
+    missing.filter(|remote| known.insert(&remote.value)).cloned().collect()
 }
 
 fn twice(first: &Package, second: &Package) -> Diagnostic {
@@ -340,29 +365,39 @@ fn pinned(
     }
 }
 
-/// Evaluates the files on as many threads as are worth it; the results come in the files' order.
+/// Evaluates the files on as many threads as are worth it, but for what is kept of them; the
+/// results come in the files' order.
 fn evaluate(
     world: &Arc<World>,
     modules: &[(String, ReleasePath, String)],
     specs: &[ReleasePath],
-) -> Result<Vec<Evaluated>, Vec<Diagnostic>> {
+    cache: Option<(&Opened<'_>, &Arc<Record>)>,
+) -> Result<Vec<File>, Vec<Diagnostic>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let threads = processors.min(specs.len().div_ceil(8)).max(1);
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, Evaluated)>> = Mutex::default();
+    let results: Mutex<Vec<(usize, File)>> = Mutex::default();
     let failed: Mutex<Option<Diagnostic>> = Mutex::default();
     let work = || {
-        let session = match Session::new(Arc::clone(world), modules) {
-            Ok(session) => session,
-            Err(error) => {
-                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                return;
-            }
-        };
+        let mut session = None;
         let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(path) = specs.get(index) else { break };
+        while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed))
+            && let Some(path) = specs.get(index)
+        {
+            if let Some((result, fate)) = cache.and_then(|(opened, _)| opened.get(path)) {
+                done.push((index, File { result, fate }));
+                continue;
+            }
+            let session = match &session {
+                Some(session) => session,
+                None => match Thread::new(world, modules, cache.map(|(_, record)| record)) {
+                    Ok(started) => session.insert(started),
+                    Err(error) => {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        return;
+                    }
+                },
+            };
             done.push((index, session.run(path)));
         }
         results.lock().unwrap_or_else(PoisonError::into_inner).append(&mut done);
@@ -384,4 +419,43 @@ fn evaluate(
         )]);
     }
     Ok(results.into_iter().map(|(_, file)| file).collect())
+}
+
+/// What a file came to, and what of it is kept.
+struct File {
+    result: Evaluated,
+    fate: Fate,
+}
+
+/// What evaluates on one thread.
+struct Thread {
+    session: Session,
+    recorder: Option<Arc<Recorder>>,
+}
+
+impl Thread {
+    fn new(
+        world: &Arc<World>,
+        modules: &[(String, ReleasePath, String)],
+        record: Option<&Arc<Record>>,
+    ) -> Result<Self, Diagnostic> {
+        let Some(record) = record else {
+            let session = Session::new(Arc::clone(world), modules)?;
+            return Ok(Self { session, recorder: None });
+        };
+        let recorder = Arc::new(Recorder::new(Arc::clone(&world.loader), Arc::clone(record)));
+        let loader: Arc<dyn Loader> = Arc::<Recorder>::clone(&recorder);
+        let world = World { loader, ..World::clone(world) };
+        let session = Session::new(Arc::new(world), modules)?;
+        Ok(Self { session, recorder: Some(recorder) })
+    }
+
+    fn run(&self, path: &ReleasePath) -> File {
+        let result = self.session.run(path);
+        let fate = match &self.recorder {
+            Some(recorder) => recorder.fate(path, &result),
+            None => Fate::Forgotten,
+        };
+        File { result, fate }
+    }
 }

@@ -11,8 +11,10 @@ pub use folder::Folder;
 pub use memory::Memory;
 pub use overlay::{Dirs, Overlay};
 
+use serde::{Deserialize, Serialize};
+
 use super::model::PackagingText;
-use crate::base::{ReleaseFolder, ReleasePath, Tree};
+use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree};
 
 /// The largest spec, module or release file, in bytes.
 pub const MAX_TEXT: u64 = 256 * 1024;
@@ -33,8 +35,33 @@ pub trait Loader: Send + Sync {
     /// The bytes of a file, never more than `limit`.
     fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error>;
 
+    /// What shows whether a file, or anything of a folder that is a source, has changed since;
+    /// nothing where only its content can tell.
+    fn state(&self, path: &ReleasePath, kind: Kind) -> Option<State> {
+        let _ = (path, kind);
+        None
+    }
+
     /// A folder as a source.
     fn dir(&self, path: &ReleasePath) -> Result<Dir, Error>;
+}
+
+/// What is read of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// The bytes of a file.
+    File,
+    /// A folder as a source.
+    Folder,
+}
+
+/// What the file system keeps of a file, or of all files of a folder, beside their content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Digest of devices, inodes, modes, sizes and times.
+    pub digest: Digest,
+    /// The newest of the times, in nanoseconds since 1970.
+    pub newest: i64,
 }
 
 /// A folder as a source: what counts of it.

@@ -11,6 +11,8 @@ pub use remote::{
     LockedCommit, LockedDownload, LockedGit, LockedHistory, LockedPackaging, is_commit,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::document::{Reader, Table, top_file};
 use super::model::Located;
 use super::release::is_label;
@@ -109,7 +111,7 @@ pub struct LockedFile {
 }
 
 /// A binary package that a source builds, from its `Package-List`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedBinary {
     /// Its name.
     pub name: PackageName,

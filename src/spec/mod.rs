@@ -2,6 +2,7 @@
 //! whose names are not resolved yet.
 
 mod api;
+mod cache;
 mod document;
 mod engine;
 pub mod expression;
@@ -16,5 +17,6 @@ pub mod stdlib;
 pub mod syntax;
 mod text;
 
-pub use load::{load, load_from};
+pub use cache::Cache;
+pub use load::{load, load_from, load_with};
 pub use model::Spec;

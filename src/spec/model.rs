@@ -4,6 +4,8 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 pub use source::{Download, Facts, Remote, Source, Unpack};
 
 use super::lock::Lock;
@@ -45,7 +47,7 @@ pub struct Extended {
 }
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
@@ -54,7 +56,7 @@ pub struct Located<T> {
 }
 
 /// A package as its spec describes it: what is not said is `None` or empty.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     /// The source package's name.
     pub name: PackageName,
@@ -90,7 +92,10 @@ pub struct Package {
     /// folder below it, a single file as it.
     pub extra: BTreeMap<String, Located<Source>>,
     /// Patches of the release, applied in this order.
-    pub patches: Vec<Located<ReleasePath>>,
+    pub patches: Vec<Located<Patch>>,
+    /// The date of everything built, where neither `changes` nor the source has one: `2026-11-22`,
+    /// or an RFC 3339 time.
+    pub date: Option<String>,
     /// The name of a `[root.NAME]`; the only one by default.
     pub root: Option<Located<String>>,
     /// The architectures it is built for; all of the release's by default. Of an inherited
@@ -150,16 +155,46 @@ pub(super) fn through_layers(mut error: Diagnostic, span: &Span, below: &[Span])
 }
 
 /// A changelog entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     /// `2026-11-22`, or an RFC 3339 time.
     pub date: String,
     /// What changed.
     pub text: String,
+    /// Who changed it, `Name <address>`; the package's maintainer by default.
+    pub author: Option<String>,
+}
+
+/// A patch of the release: a unified difference, applied with one leading folder stripped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patch {
+    /// Its name in the package, unique there.
+    pub name: String,
+    /// Where it lies.
+    pub path: ReleasePath,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// What it changes.
+    pub to: Patched,
+}
+
+/// What a patch changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Patched {
+    /// The source, outside of `debian/`.
+    Source,
+    /// Files below `debian/`.
+    Packaging,
+}
+
+impl std::fmt::Display for Patch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path)
+    }
 }
 
 /// The texts of a `debian/` folder that say what is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackagingText {
     /// `debian/control`.
     pub control: String,
@@ -168,7 +203,7 @@ pub struct PackagingText {
 }
 
 /// How a package is built: data that the stdlib returns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Builder {
     /// The stdlib module that made it.
     pub name: String,
@@ -176,6 +211,11 @@ pub struct Builder {
     pub packaging: Packaging,
     /// Build dependencies that this way of building needs.
     pub needs: Vec<String>,
+    /// What each binary package of generated packaging depends on, beside its own `depends` and
+    /// the shared libraries: substitution variables such as `${python3:Depends}`.
+    pub depends: Vec<String>,
+    /// The architecture of binary packages of generated packaging that do not state theirs.
+    pub architecture: Portability,
     /// Files put into the source folder before the build, by path there.
     pub files: BTreeMap<String, String>,
     /// The shell script that builds, run in the source folder with `sh -e`.
@@ -188,33 +228,53 @@ pub struct Builder {
 }
 
 /// Whose packaging a build uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Packaging {
     /// The source's own `debian/`.
     Own,
     /// One generated from the package's fields.
     Generated,
+    /// The `debian/` folder of another source, in place of the source's own.
+    Other(Box<Source>),
+}
+
+/// Whether a binary package is the same on every architecture (Debian Policy 5.6.8).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Portability {
+    /// `Architecture: any`: built for each.
+    #[default]
+    Any,
+    /// `Architecture: all`: one for all of them.
+    All,
 }
 
 /// A binary package of generated packaging.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binary {
     /// Its name.
     pub name: PackageName,
-    /// `any` or `all`.
-    pub architecture: String,
-    /// Dependencies, beside those that the distribution's tools find.
-    pub depends: Vec<String>,
-    /// Virtual packages.
-    pub provides: Vec<String>,
+    /// Where it can be used; what the builder says by default.
+    pub architecture: Option<Portability>,
+    /// Relations to other packages, by the key in the spec: `depends`, `provides`, …; beside the
+    /// dependencies that the distribution's tools find.
+    pub relations: BTreeMap<String, Vec<String>>,
+    /// Archive section; the package's by default.
+    pub section: Option<String>,
+    /// `same`, `foreign` or `allowed`.
+    pub multi_arch: Option<String>,
     /// One line; the package's by default.
     pub summary: Option<String>,
-    /// Patterns of installed files that belong to it; everything else goes to the first binary.
+    /// The rest of the description; the package's by default.
+    pub description: Option<String>,
+    /// Patterns of installed files that belong to it, each of which must match something. The
+    /// only binary package of a source has none: it takes everything.
     pub files: Vec<String>,
+    /// Patterns that may match nothing.
+    pub optional: Vec<String>,
 }
 
 /// Limits of a build; `None` means the tool's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Bytes of memory.
     pub memory: Option<u64>,

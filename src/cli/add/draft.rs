@@ -197,6 +197,11 @@ pub fn package_name(called: &str) -> Option<PackageName> {
     plain.trim_matches(['-', '.', '+']).parse().ok()
 }
 
+/// The version that the spec of a project has, where the project says one.
+pub fn version_of(project: &Project) -> Option<String> {
+    version(&project.version.as_ref()?.value)
+}
+
 /// A version as the distribution orders it: what comes before a release sorts before it.
 pub fn version(text: &str) -> Option<String> {
     const BEFORE: [&str; 7] = ["alpha", "beta", "dev", "pre", "rc", "a", "b"];

@@ -9,18 +9,13 @@ use std::process::{Command, Stdio};
 use super::catalog::{Catalog, Resolved};
 use super::draft::{self, Draft, quoted};
 use super::project::{Build, Files, Project};
+use super::{LARGEST, MOST, notes, parsed_name, today};
 use crate::base::{HostPath, ReleasePath, Tree, TreeKind};
 use crate::cli::address::shown;
 use crate::cli::arguments::Add;
 use crate::cli::context::Release;
 use crate::cli::failure::{Failure, Kind};
 use crate::spec::loader::{Folder, Loader as _};
-
-/// The largest file that is looked into, in bytes.
-const LARGEST: u64 = 1 << 20;
-
-/// Most bytes that are looked into in all.
-const MOST: u64 = 64 << 20;
 
 /// A folder that is copied into the release.
 pub struct Copy {
@@ -65,12 +60,7 @@ pub fn plan(
     let paths = tree.entries().iter().map(|entry| entry.path.clone()).collect();
     let project = Project::of(&Files { paths, read: Box::new(read) }, called);
 
-    let wanted = match &arguments.name {
-        None => None,
-        Some(name) => {
-            Some(name.parse().map_err(|error| Failure::error(Kind::Input, "name", &error))?)
-        }
-    };
+    let wanted = parsed_name(arguments)?;
     let inside = fs::canonicalize(&release.folder).ok().and_then(|release| {
         folder.strip_prefix(release).ok().and_then(Path::to_str).map(str::to_owned)
     });
@@ -93,40 +83,14 @@ pub fn plan(
         }
         _ => Resolved::default(),
     };
-    let mut notes = notes(&resolved);
-    if catalog.is_none() && !project.needs.is_empty() {
-        notes.push("what it needs was not looked up: build_depends is for you to write".to_owned());
-    }
-    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
     let source = format!("dir({})", quoted(&place));
-    let draft =
-        draft::of(&project, wanted.as_ref(), &source, Some(&today), &resolved).map_err(|why| {
+    let draft = draft::of(&project, wanted.as_ref(), &source, Some(&today()), &resolved).map_err(
+        |why| {
             Failure::input("not-recognised", format!("cannot write a spec for `{word}`: {why}"))
                 .hint("`build: script(…)` builds anything: see the example of `perestroika init`")
-        })?;
-    Ok((draft, copy, notes))
-}
-
-/// What is not in the spec, but worth knowing.
-fn notes(resolved: &Resolved) -> Vec<String> {
-    let optional = resolved.optional.iter().map(|(package, need)| {
-        format!(
-            "{:13} {:24} {} can use `{}`: add it if it should",
-            "left out",
-            package.as_str(),
-            need.from,
-            need.wanted.name()
-        )
-    });
-    let unknown = resolved.unknown.iter().map(|need| {
-        format!(
-            "{:13} {:24} {} asks for it, and no package of the archive has it",
-            "not found",
-            need.wanted.name(),
-            need.from
-        )
-    });
-    optional.chain(unknown).collect()
+        },
+    )?;
+    Ok((draft, copy, notes(&resolved, catalog, &project)))
 }
 
 /// What lies outside of the release is no part of it: it has to be copied, or to be fetched from

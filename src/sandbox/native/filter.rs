@@ -5,6 +5,9 @@
 //! look different from one machine to the next. One rule set per answer, as that is how
 //! `seccompiler` filters; the kernel remembers which calls always pass, so they cost nothing.
 
+#[cfg(target_arch = "x86_64")]
+mod i386;
+
 use std::collections::BTreeMap;
 use std::io;
 
@@ -61,9 +64,14 @@ impl Filter {
         ];
         let mut programs = vec![numbers()];
         for (answer, rules) in sets {
+            #[cfg(target_arch = "x86_64")]
+            programs.push(i386::program(answer, &rules)?);
             let filter =
                 SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(answer), arch);
-            programs.push(filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?);
+            let program = filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?;
+            #[cfg(target_arch = "x86_64")]
+            let program = i386::others_pass(program)?;
+            programs.push(program);
         }
         Ok(Self(programs))
     }

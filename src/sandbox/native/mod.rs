@@ -33,6 +33,8 @@ use super::{Enforcement, Error, Executor, Outcome, Request, Result};
 use crate::base::HostPath;
 use namespace::Caller;
 
+pub use system::runs_i386;
+
 /// The hidden first argument with which the program is a sandbox.
 pub const ARGUMENT: &str = "__sandbox";
 

@@ -232,3 +232,9 @@ pub fn execute(program: &CStr, arguments: &[&CStr], environment: &[&CStr]) -> io
     }
     io::Error::last_os_error()
 }
+
+/// Whether the kernel also runs programs of i386: it tells so by having this switch of theirs
+/// (proc_sys_abi).
+pub fn runs_i386() -> bool {
+    cfg!(target_arch = "x86_64") && std::path::Path::new("/proc/sys/abi/vsyscall32").exists()
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Host;
 use super::field::{Field, Value};
-use crate::base::{Architecture, Diagnostic, PackageName, Place, ReleasePath, Span, nearest};
+use crate::base::{Architecture, Diagnostic, PackageName, Place, Span, nearest};
 use crate::spec::document::list;
 use crate::spec::model::{Builder, Located, Package, Packaging, Source, through_layers};
 use crate::spec::release::Release;
@@ -64,7 +64,11 @@ impl Draft {
         let span = field.span.clone();
         let can_grow = matches!(
             field.value,
-            Value::Texts(_) | Value::Table(_) | Value::Binaries(_) | Value::Sources(_)
+            Value::Texts(_)
+                | Value::Table(_)
+                | Value::Binaries(_)
+                | Value::Sources(_)
+                | Value::Patches(_)
         );
         let old = match self.fields.entry(name) {
             Entry::Vacant(entry) if can_grow => {
@@ -79,6 +83,7 @@ impl Draft {
             (Some(Value::Table(old)), Value::Table(new)) => old.extend(new),
             (Some(Value::Sources(old)), Value::Sources(new)) => old.extend(new),
             (Some(Value::Binaries(old)), Value::Binaries(new)) => old.extend(new),
+            (Some(Value::Patches(old)), Value::Patches(new)) => old.extend(new),
             _ => {
                 let message = format!("`{name}` is neither a list nor a map: nothing can be added");
                 let hint = "`.with(#{ … })` replaces it";
@@ -103,10 +108,12 @@ impl Draft {
             }
             Value::Binaries(binaries) => {
                 let lists = |it: &crate::spec::model::Binary| {
-                    3 + it.depends.len() + it.provides.len() + it.files.len()
+                    let relations = it.relations.values().map(Vec::len).sum::<usize>();
+                    4 + relations + it.files.len() + it.optional.len()
                 };
                 binaries.iter().map(lists).sum()
             }
+            Value::Patches(patches) => patches.len(),
             Value::Changes(changes) => changes.text.len() / 1024,
             Value::Builder(builder) => builder.script.len() / 1024,
             Value::Source(source) => weight_of(source),
@@ -195,6 +202,11 @@ impl Draft {
             .into_iter()
             .map(|(path, source)| Some((path, settle(source)?)))
             .collect();
+        let mut build = build;
+        if let Some(Builder { packaging: Packaging::Other(other), .. }) = &mut build {
+            let span = spans.get("build").cloned();
+            **other = settle(Located { value: Source::clone(other), span })?.value;
+        }
         let package = Package {
             name,
             span: self.span.clone(),
@@ -214,7 +226,13 @@ impl Draft {
             maintainer: self.text("maintainer"),
             source: source?,
             extra: extra?,
-            patches: self.paths("patches"),
+            patches: self
+                .take("patches", |value| match value {
+                    Value::Patches(patches) => Some(patches),
+                    _ => None,
+                })
+                .unwrap_or_default(),
+            date: self.text("date"),
             root,
             architectures: self.architectures(host, errors),
             on: BTreeMap::new(),
@@ -276,17 +294,6 @@ impl Draft {
         texts.unwrap_or_default()
     }
 
-    /// The paths of a list, each in the release folder that its text belongs to.
-    fn paths(&mut self, name: &str) -> Vec<Located<ReleasePath>> {
-        let here = self.span.file.folder();
-        let mut paths = self.parsed::<ReleasePath>(name);
-        for Located { value, span } in &mut paths {
-            let folder = span.as_ref().map_or_else(|| here.clone(), |span| span.file.folder());
-            *value = folder.path(value);
-        }
-        paths
-    }
-
     /// The items of a list whose rule has made sure that they are of this type.
     fn parsed<T: std::str::FromStr>(&mut self, name: &str) -> Vec<Located<T>> {
         let parsed = |item: Located<String>| {
@@ -343,9 +350,9 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
                 "`{path}` has no `debian/control` and `debian/changelog`, which `{builder}()` uses"
             ),
             "source",
-            "add them, or build with `script(#\"…\"#)`".to_owned(),
+            "add them, or build with `autotools()`, `script(#\"…\"#)` or their like".to_owned(),
         ),
-        (Packaging::Generated, Source::Archive { name }) => error(
+        (Packaging::Generated | Packaging::Other(_), Source::Archive { name }) => error(
             "bad-value",
             format!("the archive's `{name}` brings its own packaging, which `{builder}` replaces"),
             "build",
@@ -353,7 +360,24 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
         ),
         _ => {}
     }
-    if *packaging == Packaging::Own && !package.binaries.is_empty() {
+    if let Packaging::Other(other) = packaging {
+        match &**other {
+            Source::Dir { path, packaging: None, .. } => error(
+                "missing-packaging",
+                format!("`{path}` has no `debian/control` and `debian/changelog`"),
+                "build",
+                "`debian(source)` takes the `debian/` folder in the source".to_owned(),
+            ),
+            Source::Archive { name } => error(
+                "bad-value",
+                format!("the packaging of the archive's `{name}` cannot be laid over a source"),
+                "build",
+                "copy its `debian/` into a folder of the release".to_owned(),
+            ),
+            _ => {}
+        }
+    }
+    if *packaging != Packaging::Generated && !package.binaries.is_empty() {
         let message = format!("`binaries` of `{name}` are those of its own `debian/control`");
         error("bad-value", message, "binaries", "leave them out".to_owned());
     }
@@ -386,6 +410,19 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
             error("missing-key", message, "name", hint);
         }
         _ => {}
+    }
+    if let [only] = package.binaries.as_slice()
+        && !(only.files.is_empty() && only.optional.is_empty())
+    {
+        let message = format!("`{}` is the only binary package, and takes everything", only.name);
+        error("bad-value", message, "binaries", "leave `files` and `optional` out".to_owned());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for patch in &package.patches {
+        if !seen.insert(patch.value.name.as_str()) {
+            let message = format!("two patches are called `{}`", patch.value.name);
+            error("bad-value", message, "patches", "rename one of them".to_owned());
+        }
     }
     let mut seen = std::collections::BTreeSet::new();
     for binary in &package.binaries {

@@ -1,5 +1,7 @@
 //! The fields of a package: which there are, and what their values may be.
 
+mod binary;
+
 use std::collections::BTreeMap;
 
 use rhai::{Dynamic, ImmutableString, Map};
@@ -7,7 +9,9 @@ use rhai::{Dynamic, ImmutableString, Map};
 use super::{Shape, kind_of};
 use crate::base::{Architecture, Diagnostic, PackageName, ReleasePath, Span, nearest};
 use crate::spec::document::list;
-use crate::spec::model::{Binary, Builder, Changes, Located, Packaging, Resources, Source};
+use crate::spec::model::{
+    Binary, Builder, Changes, Located, Packaging, Patch, Portability, Resources, Source,
+};
 use crate::spec::release::{is_label, is_person};
 
 /// The longest list a field may hold.
@@ -32,6 +36,7 @@ pub(in crate::spec) enum Value {
     Sources(BTreeMap<String, Located<Source>>),
     Builder(Builder),
     Binaries(Vec<Binary>),
+    Patches(Vec<Located<Patch>>),
     Changes(Changes),
     Resources(Resources),
 }
@@ -77,16 +82,12 @@ const FIELDS: [(&str, Kind); 24] = [
     ("from_seed", Kind::Texts(package_name)),
     ("without_tests", Kind::Text(line)),
     ("resources", Kind::Resources),
-    // Known so that they are refused honestly.
-    ("date", Kind::Text(line)),
+    ("date", Kind::Text(date)),
 ];
-
-const LATER: [&str; 1] = ["date"];
 
 /// The fields that a package may have, and what the value of each is.
 pub(in crate::spec) fn fields() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let known = FIELDS.iter().filter(|(name, _)| !LATER.contains(name));
-    known.map(|(name, kind)| (*name, kind.described()))
+    FIELDS.iter().map(|(name, kind)| (*name, kind.described()))
 }
 
 impl Kind {
@@ -118,11 +119,6 @@ pub(in crate::spec) fn read_all(
             errors.push(unknown_key(&key, shape, "a package", &names()));
             continue;
         };
-        if LATER.contains(&name) {
-            let message = format!("the field `{name}` is not supported by this version");
-            errors.push(Diagnostic::new("unsupported", message).at(shape.key(name), ""));
-            continue;
-        }
         let at = shape.value(name);
         if let Some(value) = read(kind, name, value, &at, errors) {
             found.push((name, Field { span: at.span, value }));
@@ -132,7 +128,7 @@ pub(in crate::spec) fn read_all(
 }
 
 fn names() -> Vec<&'static str> {
-    FIELDS.iter().map(|(name, _)| *name).filter(|name| !LATER.contains(name)).collect()
+    FIELDS.iter().map(|(name, _)| *name).collect()
 }
 
 fn unknown_key(key: &str, shape: &Shape, owner: &str, known: &[&str]) -> Diagnostic {
@@ -160,12 +156,12 @@ fn read(
         Kind::Builder => match value.clone().try_cast::<Builder>() {
             Some(builder) => Some(Value::Builder(builder)),
             None => {
-                let hint = "`debian()` and `script(#\"…\"#)` are ways of building";
+                let hint = "`autotools()`, `debian()` and `script(#\"…\"#)` are ways of building";
                 errors.push(wrong_type(name, "a way of building", &value, at).hint(hint));
                 None
             }
         },
-        Kind::Binaries => binaries(name, value, at, errors).map(Value::Binaries),
+        Kind::Binaries => binary::binaries(name, value, at, errors).map(Value::Binaries),
         Kind::Changes => changes(value, at, errors).map(Value::Changes),
         Kind::Resources => resources(value, at, errors).map(Value::Resources),
     }
@@ -358,6 +354,14 @@ impl<'a> Entries<'a> {
         found.into_iter().map(|item| item.value).collect()
     }
 
+    /// `any` or `all` of `architecture`.
+    fn portability(&mut self, errors: &mut Vec<Diagnostic>) -> Option<Portability> {
+        self.text("architecture", any_or_all, errors).map(|text| match text.as_str() {
+            "all" => Portability::All,
+            _ => Portability::Any,
+        })
+    }
+
     /// The text of `key`, whose absence is an error.
     fn required(&mut self, key: &str, rule: Rule, errors: &mut Vec<Diagnostic>) -> Option<String> {
         if !self.map.contains_key(key) {
@@ -370,36 +374,11 @@ impl<'a> Entries<'a> {
 }
 
 fn changes(value: Dynamic, at: &Shape, errors: &mut Vec<Diagnostic>) -> Option<Changes> {
-    let mut entries = Entries::new("changes", value, at, &["date", "text"], errors)?;
+    let mut entries = Entries::new("changes", value, at, &["date", "text", "author"], errors)?;
     let date = entries.required("date", date, errors);
     let text = entries.required("text", plain, errors);
-    Some(Changes { date: date?, text: text? })
-}
-
-fn binaries(
-    name: &str,
-    value: Dynamic,
-    at: &Shape,
-    errors: &mut Vec<Diagnostic>,
-) -> Option<Vec<Binary>> {
-    const KEYS: [&str; 6] = ["name", "architecture", "depends", "provides", "summary", "files"];
-    let mut found: Vec<Binary> = Vec::new();
-    for (index, item) in items(name, "a list of maps", value, at, errors)?.into_iter().enumerate() {
-        let (label, at) = (format!("{name}[{index}]"), at.item(index));
-        let Some(mut entries) = Entries::new(&label, item, &at, &KEYS, errors) else { continue };
-        let package = entries.required("name", package_name, errors);
-        let architecture = entries.text("architecture", any_or_all, errors);
-        let depends = entries.texts("depends", line, errors);
-        let provides = entries.texts("provides", line, errors);
-        let summary = entries.text("summary", line, errors);
-        let files = entries.texts("files", line, errors);
-        let Some(name) = package.and_then(|name| name.parse::<PackageName>().ok()) else {
-            continue;
-        };
-        let architecture = architecture.unwrap_or_else(|| "any".to_owned());
-        found.push(Binary { name, architecture, depends, provides, summary, files });
-    }
-    Some(found)
+    let author = entries.text("author", person, errors);
+    Some(Changes { date: date?, text: text?, author })
 }
 
 fn resources(value: Dynamic, at: &Shape, errors: &mut Vec<Diagnostic>) -> Option<Resources> {
@@ -445,11 +424,22 @@ pub(in crate::spec) fn builder(
     at: &Shape,
     errors: &mut Vec<Diagnostic>,
 ) -> Builder {
-    const KEYS: [&str; 6] = ["packaging", "needs", "files", "script", "script_any", "outputs"];
+    const KEYS: [&str; 8] = [
+        "packaging",
+        "needs",
+        "files",
+        "script",
+        "script_any",
+        "outputs",
+        "depends",
+        "architecture",
+    ];
     let mut builder = Builder {
         name: module.to_owned(),
-        packaging: Packaging::Own,
+        packaging: Packaging::Generated,
         needs: Vec::new(),
+        depends: Vec::new(),
+        architecture: Portability::Any,
         files: BTreeMap::new(),
         script: String::new(),
         script_any: None,
@@ -458,19 +448,32 @@ pub(in crate::spec) fn builder(
     let Some(mut entries) = Entries::new("recipe", value, at, &KEYS, errors) else {
         return builder;
     };
-    if entries.required("packaging", packaging, errors).as_deref() == Some("generated") {
-        builder.packaging = Packaging::Generated;
+    if let Some((name, value, at)) = entries.take("packaging") {
+        if let Some(source) = value.clone().try_cast::<Source>() {
+            builder.packaging = Packaging::Other(Box::new(source));
+        } else if text(&name, &value, &at, packaging, errors).as_deref() == Some("own") {
+            builder.packaging = Packaging::Own;
+        }
     }
     builder.needs = entries.texts("needs", line, errors);
+    builder.depends = entries.texts("depends", line, errors);
+    builder.architecture = entries.portability(errors).unwrap_or_default();
     if let Some((name, value, at)) = entries.take("files") {
         builder.files = table(&name, value, &at, source_path, errors).unwrap_or_default();
     }
-    builder.script = entries.required("script", plain, errors).unwrap_or_default();
-    builder.script_any = entries.text("script_any", plain, errors);
+    match entries.text("script", plain, errors) {
+        Some(script) => {
+            builder.script = script;
+            builder.script_any = entries.text("script_any", plain, errors);
+        }
+        None => {
+            builder.script = "dpkg-buildpackage -us -uc -b\n".to_owned();
+            builder.script_any = Some("dpkg-buildpackage -us -uc -B\n".to_owned());
+        }
+    }
     builder.outputs = entries.texts("outputs", file_pattern, errors);
-    if builder.outputs.is_empty() && errors.is_empty() {
-        let message = "`recipe` needs `outputs`: patterns of the files it leaves, such as `*.deb`";
-        errors.push(Diagnostic::new("missing-key", message).at(at.span.clone(), ""));
+    if builder.outputs.is_empty() {
+        builder.outputs = vec!["*.deb".to_owned(), "*.udeb".to_owned()];
     }
     builder
 }
@@ -569,7 +572,7 @@ fn any_or_all(text: &str) -> Result<(), String> {
 fn packaging(text: &str) -> Result<(), String> {
     match text {
         "own" | "generated" => Ok(()),
-        _ => Err("`own` or `generated` is expected".to_owned()),
+        _ => Err("`own`, `generated` or a source is expected".to_owned()),
     }
 }
 

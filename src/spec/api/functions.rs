@@ -40,6 +40,7 @@ pub(in crate::spec) fn register(engine: &mut Engine, host: &Host) {
         this.recipe(&context, fields)
     });
     super::layer::register(engine, host);
+    super::text::register(engine);
     super::source::register(engine, host);
     engine.register_fn("dedent", dedent);
     engine.register_fn("kind_of", |value: Dynamic| ImmutableString::from(kind_of(&value)));
@@ -83,7 +84,14 @@ impl Host {
         let mut errors = Vec::new();
         let fields = field::read_all(map, &shape, &mut errors);
         draft.broken |= !errors.is_empty();
-        for (name, field) in fields {
+        for (name, mut field) in fields {
+            if name == "patches"
+                && let Value::Texts(paths) = field.value
+            {
+                let patches = self.patches(paths, &field.span)?;
+                draft.broken |= patches.is_none();
+                field.value = Value::Patches(patches.unwrap_or_default());
+            }
             how(&mut draft, name, field, &mut errors);
         }
         self.state().errors.extend(errors.into_iter().map(|error| draft.told(error)));

@@ -41,6 +41,11 @@ impl Shape {
         self.entry(key).map_or(&self.span, |(_, span, _)| span).clone()
     }
 
+    /// The place of `key`, if it was written out.
+    pub fn written(&self, key: &str) -> Option<&Span> {
+        self.entry(key).map(|(_, span, _)| span)
+    }
+
     /// The item at `index`; where it was computed, it is at the place of the whole.
     pub fn item(&self, index: usize) -> Self {
         let item = match self.inside.as_deref() {

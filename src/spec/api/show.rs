@@ -8,7 +8,9 @@ use super::draft::Draft;
 use super::field;
 use super::kind_of;
 use crate::spec::expression::Value;
-use crate::spec::model::{Binary, Builder, Changes, Download, Packaging, Resources, Source};
+use crate::spec::model::{
+    Binary, Builder, Changes, Download, Packaging, Portability, Resources, Source,
+};
 
 /// What a value comes to, in all its parts.
 pub(in crate::spec) fn shown(value: &Dynamic) -> Value {
@@ -55,11 +57,16 @@ fn of_field(value: &field::Value) -> Value {
         field::Value::Sources(sources) => Value::Map(
             sources.iter().map(|(path, one)| (path.clone(), of_source(&one.value))).collect(),
         ),
+        field::Value::Patches(patches) => {
+            Value::List(patches.iter().map(|patch| text(&patch.value)).collect())
+        }
         field::Value::Builder(builder) => of_builder(builder),
         field::Value::Binaries(binaries) => Value::List(binaries.iter().map(of_binary).collect()),
-        field::Value::Changes(Changes { date, text: what }) => {
-            map([("date", text(date)), ("text", text(what))])
-        }
+        field::Value::Changes(Changes { date, text: what, author }) => map([
+            ("date", text(date)),
+            ("text", text(what)),
+            ("author", author.as_ref().map_or(Value::Nothing, text)),
+        ]),
         field::Value::Resources(Resources { memory, time, silence, cores, scratch }) => {
             let number = |value: Option<u64>| {
                 value
@@ -106,17 +113,30 @@ fn of_download(name: &str, download: &Download) -> Value {
 }
 
 fn of_builder(builder: &Builder) -> Value {
-    let Builder { name, packaging, needs, files, script, script_any, outputs } = builder;
+    let Builder {
+        name,
+        packaging,
+        needs,
+        depends,
+        architecture,
+        files,
+        script,
+        script_any,
+        outputs,
+    } = builder;
     let packaging = match packaging {
-        Packaging::Own => "own",
-        Packaging::Generated => "generated",
+        Packaging::Own => text("own"),
+        Packaging::Generated => text("generated"),
+        Packaging::Other(source) => of_source(source),
     };
     call(
         "recipe",
         [
             ("name", text(name)),
-            ("packaging", text(packaging)),
+            ("packaging", packaging),
             ("needs", texts(needs)),
+            ("depends", texts(depends)),
+            ("architecture", of_portability(*architecture)),
             ("files", of_table(files)),
             ("script", text(script)),
             ("script_any", script_any.as_ref().map_or(Value::Nothing, text)),
@@ -125,16 +145,38 @@ fn of_builder(builder: &Builder) -> Value {
     )
 }
 
+fn of_portability(portability: Portability) -> Value {
+    text(match portability {
+        Portability::Any => "any",
+        Portability::All => "all",
+    })
+}
+
 fn of_binary(binary: &Binary) -> Value {
-    let Binary { name, architecture, depends, provides, summary, files } = binary;
-    map([
-        ("name", text(name)),
-        ("architecture", text(architecture)),
-        ("depends", texts(depends)),
-        ("provides", texts(provides)),
-        ("summary", summary.as_ref().map_or(Value::Nothing, text)),
-        ("files", texts(files)),
-    ])
+    let Binary {
+        name,
+        architecture,
+        relations,
+        section,
+        multi_arch,
+        summary,
+        description,
+        files,
+        optional,
+    } = binary;
+    let maybe = |value: &Option<String>| value.as_ref().map_or(Value::Nothing, text);
+    let mut members = vec![
+        ("name".to_owned(), text(name)),
+        ("architecture".to_owned(), architecture.map_or(Value::Nothing, of_portability)),
+        ("section".to_owned(), maybe(section)),
+        ("multi_arch".to_owned(), maybe(multi_arch)),
+        ("summary".to_owned(), maybe(summary)),
+        ("description".to_owned(), maybe(description)),
+        ("files".to_owned(), texts(files)),
+        ("optional".to_owned(), texts(optional)),
+    ];
+    members.extend(relations.iter().map(|(name, list)| (name.clone(), texts(list))));
+    Value::Map(members.into_iter().collect())
 }
 
 fn of_table(table: &BTreeMap<String, String>) -> Value {

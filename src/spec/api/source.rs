@@ -309,6 +309,7 @@ impl Host {
             };
             Arc::clone(dirs.entry(path.clone()).or_insert_with(hash))
         };
+        self.state().folders.push(path.clone());
         match &*dir {
             Ok(dir) if dir.tree.entries().is_empty() => {
                 let message = format!("`{path}` has no files");

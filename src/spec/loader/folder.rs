@@ -1,14 +1,16 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{
-    AtFlags, Dir as Entries, FileType, Mode, OFlags, fstat, openat, readlinkat, statat,
+    AtFlags, Dir as Entries, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2,
+    readlinkat, statat,
 };
 use rustix::io::Errno;
 
-use super::ignore::{self, Ignore, Kind};
-use super::{Dir, Error, Loader, MAX_FILES};
+use super::ignore::{self, Ignore};
+use super::{Dir, Error, Kind, Loader, MAX_FILES, State};
 use crate::base::{Digest, HostPath, ReleaseFolder, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
@@ -16,25 +18,54 @@ use crate::spec::model::PackagingText;
 const MAX_PACKAGING: u64 = 8 * 1024 * 1024;
 const MAX_DEPTH: usize = 256;
 
-/// A release folder on disk, and those that it extends. Paths are opened part by part below the
-/// folder they belong to and through no symbolic link, so nothing outside it can be reached,
-/// whatever else moves meanwhile.
+/// A release folder on disk, and those that it extends. Paths are opened below the folder they
+/// belong to and through no symbolic link, so nothing outside it can be reached, whatever else
+/// moves meanwhile.
 #[derive(Debug, Clone)]
-pub struct Folder(HostPath);
+pub struct Folder {
+    path: HostPath,
+    /// The folder itself, once something in it was asked for.
+    top: Arc<OnceLock<OwnedFd>>,
+}
 
 impl Folder {
     /// The release in `folder`, which itself may be reached through links, as may those that it
     /// extends.
     pub fn new(folder: HostPath) -> Self {
-        Self(folder)
+        Self { path: folder, top: Arc::default() }
+    }
+
+    fn top(&self) -> Result<&OwnedFd, Error> {
+        if let Some(top) = self.top.get() {
+            return Ok(top);
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
+        let top = rustix::fs::open(self.path.as_path(), flags, Mode::empty())
+            .map_err(|error| failed(&self.path.to_string(), error))?;
+        Ok(self.top.get_or_init(|| top))
     }
 
     /// Opens what is at `path` in the release folder `folder`, or its top for the empty path.
     fn open(&self, folder: &ReleaseFolder, path: &str) -> Result<OwnedFd, Error> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        // One call to the system instead of one for each part. Where it fails, for whatever
+        // reason, the parts tell which of them is why; some sandboxes do not allow it at all.
+        if folder.is_own()
+            && !path.is_empty()
+            && let Ok(open) = openat2(self.top()?, path, flags, Mode::empty(), resolve)
+        {
+            return Ok(open);
+        }
+        self.open_parts(folder, path)
+    }
+
+    fn open_parts(&self, folder: &ReleaseFolder, path: &str) -> Result<OwnedFd, Error> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
         let top = match folder.is_own() {
-            true => self.0.clone(),
-            false => self.0.join(folder.as_str()),
+            true => self.path.clone(),
+            false => self.path.join(folder.as_str()),
         };
         let mut at =
             rustix::fs::open(top.as_path(), flags, Mode::empty()).map_err(|error| match error {
@@ -104,6 +135,20 @@ impl Folder {
 }
 
 impl Loader for Folder {
+    fn state(&self, path: &ReleasePath, kind: Kind) -> Option<State> {
+        let mut seen = Seen::default();
+        match kind {
+            Kind::File => {
+                let top = self.top().ok().filter(|_| path.folder().is_own())?;
+                let status = statat(top, path.inside(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+                let is_file = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
+                is_file.then(|| seen.add("", &status))?;
+            }
+            Kind::Folder => self.look(path, &mut seen).ok()?,
+        }
+        Some(seen.state())
+    }
+
     fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
         let mut found = Vec::new();
         self.collect(folder, "", 0, &mut found)?;
@@ -137,7 +182,13 @@ impl Loader for Folder {
         let ignore = optional(ignore::FILE, super::MAX_TEXT)?.unwrap_or_default();
         let ignore = Ignore::parse(&String::from_utf8_lossy(&ignore));
         let mut entries = Vec::new();
-        walk(&top, name, "", &ignore, 0, &mut entries)?;
+        walk(&top, name, "", &ignore, 0, &mut |found| {
+            if entries.len() >= MAX_FILES {
+                return Err(Error::Count(name.to_owned()));
+            }
+            entries.push(TreeEntry { path: found.path.to_owned(), kind: found.read()? });
+            Ok(())
+        })?;
         let tree = Tree::new(entries).map_err(|_| Error::Encoding(name.to_owned()))?;
         let control = optional("debian/control", MAX_PACKAGING)?;
         let changelog = optional("debian/changelog", MAX_PACKAGING)?;
@@ -154,55 +205,139 @@ impl Loader for Folder {
     }
 }
 
-/// Adds everything below `folder`, which is at `below` of the source folder `top`.
+impl Folder {
+    /// Looks at everything that [`Loader::dir`] would read.
+    fn look(&self, path: &ReleasePath, seen: &mut Seen) -> Result<(), Error> {
+        let (name, folder) = (path.as_str(), path.folder());
+        let top = self.open(&folder, path.inside())?;
+        let mut ignore = Vec::new();
+        for file in [ignore::FILE, "debian/control", "debian/changelog"] {
+            match statat(&top, file, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(status) => seen.add(file, &status),
+                Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                Err(error) => return Err(failed(name, error)),
+            }
+            if file == ignore::FILE {
+                let open = self.open(&folder, &format!("{}/{file}", path.inside()))?;
+                ignore = read_file(open, &format!("{name}/{file}"), super::MAX_TEXT)?;
+            }
+        }
+        let ignore = Ignore::parse(&String::from_utf8_lossy(&ignore));
+        walk(&top, name, "", &ignore, 0, &mut |found| {
+            let status = statat(found.folder, found.name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|error| failed(&found.full, error))?;
+            seen.add(found.path, &status);
+            Ok(())
+        })
+    }
+}
+
+/// What was seen of files without reading them.
+#[derive(Default)]
+struct Seen {
+    hasher: blake3::Hasher,
+    newest: i64,
+}
+
+impl Seen {
+    fn add(&mut self, path: &str, status: &Stat) {
+        self.hasher.update(&(path.len() as u64).to_le_bytes());
+        self.hasher.update(path.as_bytes());
+        let modified = nanoseconds(status.st_mtime as i64, status.st_mtime_nsec as i64);
+        let changed = nanoseconds(status.st_ctime as i64, status.st_ctime_nsec as i64);
+        for number in [
+            status.st_dev as u64,
+            status.st_ino as u64,
+            u64::from(status.st_mode),
+            status.st_size as u64,
+            modified as u64,
+            changed as u64,
+        ] {
+            self.hasher.update(&number.to_le_bytes());
+        }
+        self.newest = self.newest.max(modified).max(changed);
+    }
+
+    fn state(self) -> State {
+        let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
+        State { digest, newest: self.newest }
+    }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+/// Something below a source folder.
+struct Found<'a> {
+    /// The folder it is in.
+    folder: &'a OwnedFd,
+    name: &'a str,
+    /// Its path in the source folder.
+    path: &'a str,
+    /// Its path in the release.
+    full: String,
+    kind: FileType,
+}
+
+impl Found<'_> {
+    fn read(&self) -> Result<TreeKind, Error> {
+        match self.kind {
+            FileType::Symlink => {
+                let target = readlinkat(self.folder, self.name, Vec::new())
+                    .map_err(|error| failed(&self.full, error))?;
+                let target =
+                    target.into_string().map_err(|_| Error::Encoding(self.full.clone()))?;
+                Ok(TreeKind::Link(target))
+            }
+            FileType::RegularFile => {
+                let open = open_part(self.folder, self.name, true)
+                    .map_err(|error| failed(&self.full, error))?;
+                hash_file(open, &self.full)
+            }
+            other => {
+                let (found, wanted) = (describe(other), "a file, a folder or a link");
+                Err(Error::Kind { path: self.full.clone(), found, wanted })
+            }
+        }
+    }
+}
+
+/// Visits everything below `folder` but folders, which is at `below` of the source folder `top`.
 fn walk(
     folder: &OwnedFd,
     top: &str,
     below: &str,
     ignore: &Ignore,
     depth: usize,
-    found: &mut Vec<TreeEntry>,
+    visit: &mut impl FnMut(&Found<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    if depth > MAX_DEPTH || found.len() > MAX_FILES {
+    if depth > MAX_DEPTH {
         return Err(Error::Count(top.to_owned()));
     }
     let here = if below.is_empty() { top.to_owned() } else { format!("{top}/{below}") };
     for (name, kind) in entries(folder, &here)? {
         let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
         let full = format!("{here}/{name}");
-        let is_folder = if kind == FileType::Directory { Kind::Folder } else { Kind::Other };
+        let is_folder = match kind {
+            FileType::Directory => ignore::Kind::Folder,
+            _ => ignore::Kind::Other,
+        };
         if ignore.leaves_out(&path, is_folder) {
             continue;
         }
-        let kind = match kind {
-            FileType::Directory => {
-                let inner =
-                    open_part(folder, &name, false).map_err(|error| failed(&full, error))?;
-                walk(&inner, top, &path, ignore, depth + 1, found)?;
-                continue;
-            }
-            FileType::Symlink => {
-                let target = readlinkat(folder, name.as_str(), Vec::new())
-                    .map_err(|error| failed(&full, error))?;
-                TreeKind::Link(target.into_string().map_err(|_| Error::Encoding(full))?)
-            }
-            FileType::RegularFile => {
-                let open = open_part(folder, &name, true).map_err(|error| failed(&full, error))?;
-                hash_file(open, &full)?
-            }
-            other => {
-                let (found, wanted) = (describe(other), "a file, a folder or a link");
-                return Err(Error::Kind { path: full, found, wanted });
-            }
-        };
-        found.push(TreeEntry { path, kind });
+        if kind == FileType::Directory {
+            let inner = open_part(folder, &name, false).map_err(|error| failed(&full, error))?;
+            walk(&inner, top, &path, ignore, depth + 1, visit)?;
+        } else {
+            visit(&Found { folder, name: &name, path: &path, full, kind })?;
+        }
     }
     Ok(())
 }
 
 fn hash_file(open: OwnedFd, path: &str) -> Result<TreeKind, Error> {
-    expect_kind(&open, path, FileType::RegularFile)?;
-    let status = fstat(&open).map_err(|error| failed(path, error))?;
+    let status = expect_kind(&open, path, FileType::RegularFile)?;
     let mut hasher = blake3::Hasher::new();
     hasher
         .update_reader(File::from(open))
@@ -253,8 +388,10 @@ fn entries(folder: &OwnedFd, path: &str) -> Result<Vec<(String, FileType)>, Erro
 }
 
 fn read_file(open: OwnedFd, path: &str, limit: u64) -> Result<Vec<u8>, Error> {
-    expect_kind(&open, path, FileType::RegularFile)?;
-    let mut bytes = Vec::new();
+    let status = expect_kind(&open, path, FileType::RegularFile)?;
+    // One more than there should be, so that the end is found without asking again.
+    let size = u64::try_from(status.st_size).unwrap_or_default().min(limit) + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     File::from(open)
         .take(limit + 1)
         .read_to_end(&mut bytes)
@@ -265,11 +402,11 @@ fn read_file(open: OwnedFd, path: &str, limit: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn expect_kind(open: &OwnedFd, path: &str, wanted: FileType) -> Result<(), Error> {
+fn expect_kind(open: &OwnedFd, path: &str, wanted: FileType) -> Result<Stat, Error> {
     let status = fstat(open).map_err(|error| failed(path, error))?;
     let found = FileType::from_raw_mode(status.st_mode);
     if found == wanted {
-        return Ok(());
+        return Ok(status);
     }
     let (found, wanted) = (describe(found), describe(wanted));
     Err(Error::Kind { path: path.to_owned(), found, wanted })

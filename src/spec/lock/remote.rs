@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::document::{Reader, Table};
 use super::super::model::Located;
 use super::{LockedBinary, digest, key, parsed, string, write_string};
 use crate::base::{Diagnostic, Digest, Format, PackageName, Sha256};
 
 /// A revision of a git repository at a moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedGit {
     /// The commit, in full hexadecimal.
     pub commit: String,
@@ -24,7 +26,7 @@ pub struct LockedGit {
 }
 
 /// What came before a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedHistory {
     /// The newest reachable tag that holds a digit; empty where there is none.
     pub tag: String,
@@ -35,7 +37,7 @@ pub struct LockedHistory {
 }
 
 /// A commit as a changelog tells of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedCommit {
     /// Its name, in full hexadecimal.
     pub commit: String,
@@ -48,7 +50,7 @@ pub struct LockedCommit {
 }
 
 /// A file from elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedDownload {
     /// Size in bytes.
     pub size: u64,
@@ -61,7 +63,7 @@ pub struct LockedDownload {
 }
 
 /// What a `debian/` folder says, as far as the graph needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedPackaging {
     /// The source package's name.
     pub source: PackageName,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::PackagingText;
 use crate::base::{PackageName, ReleasePath, Sha256, Tree};
 use crate::spec::lock::{Lock, LockedDownload, LockedGit};
@@ -10,7 +12,7 @@ use crate::spec::lock::{Lock, LockedDownload, LockedGit};
 /// Where a package's source comes from.
 ///
 /// Addresses of a [`super::Package`] are complete: `{name}` and `{version}` have been filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// A folder of the release, hashed when the spec was evaluated.
     Dir {
@@ -33,6 +35,7 @@ pub enum Source {
         /// A branch, a tag or a commit.
         rev: String,
         /// What the lock says of it.
+        #[serde(with = "shared")]
         pinned: Option<Arc<LockedGit>>,
     },
     /// A tarball or zip file that is unpacked; a single folder at its top is left out.
@@ -51,7 +54,7 @@ pub enum Source {
 }
 
 /// A file from elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Download {
     /// Where it is, in the order in which it is tried; never empty. The first is its name in the
     /// lock.
@@ -59,11 +62,12 @@ pub struct Download {
     /// What the spec says it is.
     pub sha256: Option<Sha256>,
     /// What the lock says of it.
+    #[serde(with = "shared")]
     pub pinned: Option<Arc<LockedDownload>>,
 }
 
 /// A source outside of the release, which the lock pins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Remote {
     /// A commit of a git repository.
     Git {
@@ -86,7 +90,7 @@ pub enum Remote {
 }
 
 /// What must be known of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Facts {
     /// Its name, its date and its files.
     Content,
@@ -95,7 +99,7 @@ pub enum Facts {
 }
 
 /// What is done with a file from elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Unpack {
     /// It is put into the source folder as it is.
     Never,
@@ -233,4 +237,24 @@ fn fill(text: &str, name: &PackageName, version: Option<&str>) -> Result<String,
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Values behind an `Arc` as if they were not.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Arc<T>>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_deref().serialize(out)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Arc<T>>, D::Error> {
+        Ok(Option::deserialize(from)?.map(Arc::new))
+    }
 }

@@ -1,6 +1,6 @@
 //! Source packages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Error, Reason, moved, number, pool_path};
 use crate::archive::deb::control::{Paragraph, folded, paragraphs};
@@ -75,17 +75,30 @@ impl SourceBinary {
     }
 }
 
-/// The source package `name` of a `Sources` index in its highest version, if it is there.
+/// The source package `name` of a `Sources` index in its highest version, if it is there; see
+/// [`sources`].
+pub fn source(text: &str, name: &PackageName) -> Result<Option<SourcePackage>, Error> {
+    sources(text, &BTreeSet::from([name])).map(|mut found| found.remove(name))
+}
+
+/// Those source packages of a `Sources` index that `names` has, each in its highest version.
 ///
 /// Sources that the archive keeps only because something was built with them
-/// (`Extra-Source-Only: yes`) do not count. Of the index, only paragraphs that hold the name are
-/// read.
-pub fn source(text: &str, name: &PackageName) -> Result<Option<SourcePackage>, Error> {
-    let mut best: Option<SourcePackage> = None;
-    for (at, _) in text.match_indices(name.as_str()) {
-        let Some(start) = package_line(text, at, name) else { continue };
-        let begin = paragraph_start(text, start);
-        let Some(paragraph) = paragraphs(&text[begin..]).next() else { continue };
+/// (`Extra-Source-Only: yes`) do not count. The text is gone through once, and only paragraphs of
+/// these names are read.
+pub fn sources(
+    text: &str,
+    names: &BTreeSet<&PackageName>,
+) -> Result<BTreeMap<PackageName, SourcePackage>, Error> {
+    let names: HashMap<&str, &PackageName> =
+        names.iter().map(|name| (name.as_str(), *name)).collect();
+    let mut best: BTreeMap<PackageName, SourcePackage> = BTreeMap::new();
+    let mut rest = text;
+    while let Some((chunk, begin, after)) = next_paragraph(text, rest) {
+        rest = after;
+        let Some(name) = chunk.lines().find_map(package_line) else { continue };
+        let Some(name) = names.get(name) else { continue };
+        let Some(paragraph) = paragraphs(chunk).next() else { continue };
         let found = |error: Error| moved(error, &text[..begin]);
         let paragraph = paragraph.map_err(|error| found(error.into()))?;
         if paragraph.get("Extra-Source-Only") == Some("yes")
@@ -94,38 +107,35 @@ pub fn source(text: &str, name: &PackageName) -> Result<Option<SourcePackage>, E
             continue;
         }
         let source = SourceParagraph { paragraph: &paragraph, name }.read().map_err(found)?;
-        if best.as_ref().is_none_or(|best| best.version < source.version) {
-            best = Some(source);
+        if best.get(name.as_str()).is_none_or(|best| best.version < source.version) {
+            best.insert(PackageName::clone(name), source);
         }
     }
     Ok(best)
 }
 
-/// Where the line begins that says `Package: name`, if the name at `at` stands in such a one.
-/// Looks no further than white space goes: a name may be found a million times, and a line may
-/// be as long as the index.
-fn package_line(text: &str, at: usize, name: &PackageName) -> Option<usize> {
-    const FIELD: &[u8] = b"Package";
-    let behind = text[at + name.as_str().len()..].trim_start_matches([' ', '\t', '\r']);
-    if !behind.is_empty() && !behind.starts_with('\n') {
-        return None;
+/// The next lines up to an empty one, where in `text` they begin, and what comes after them.
+fn next_paragraph<'a>(text: &'a str, rest: &'a str) -> Option<(&'a str, usize, &'a str)> {
+    let mut at = text.len() - rest.len();
+    let mut begin = None;
+    while at < text.len() {
+        let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1);
+        match (begin, text[at..end].trim_ascii().is_empty()) {
+            (Some(begin), true) => return Some((&text[begin..at], begin, &text[end..])),
+            (None, false) => begin = Some(at),
+            _ => {}
+        }
+        at = end;
     }
-    let before = text.as_bytes()[..at].trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
-    let start = before.len().checked_sub(FIELD.len())?;
-    let line = start == 0 || before[start - 1] == b'\n';
-    (line && before[start..].eq_ignore_ascii_case(FIELD)).then_some(start)
+    begin.map(|begin| (&text[begin..], begin, ""))
 }
 
-/// The beginning of the paragraph in which the line at `at` stands.
-fn paragraph_start(text: &str, mut at: usize) -> usize {
-    while at > 0 {
-        let before = text[..at - 1].rfind('\n').map_or(0, |newline| newline + 1);
-        if text[before..at].trim_ascii().is_empty() {
-            break;
-        }
-        at = before;
-    }
-    at
+/// The name in a line that says `Package: name`.
+fn package_line(line: &str) -> Option<&str> {
+    const FIELD: &str = "Package";
+    let behind = line.get(FIELD.len()..)?;
+    let name = behind.trim_ascii_start().strip_prefix(':')?.trim_ascii();
+    line[..FIELD.len()].eq_ignore_ascii_case(FIELD).then_some(name)
 }
 
 /// A paragraph of a `Sources` index.

@@ -4,6 +4,7 @@ use rhai::{EvalAltResult, Position};
 
 use super::lower;
 use crate::base::{Diagnostic, Span, nearest};
+use crate::spec::api::text::Mistake;
 use crate::spec::api::{Host, NAMES, Noted, kind_of};
 use crate::spec::document::list;
 
@@ -34,7 +35,13 @@ pub(in crate::spec::engine) fn of_run(
     }
     let here = std::iter::once((source, error.position()));
     let noted = matches!(error, EvalAltResult::ErrorRuntime(value, _) if value.is::<Noted>());
-    let (own, inner) = chain(host, here.skip(usize::from(noted)).chain(calls.into_iter().rev()));
+    let calls = calls.into_iter().rev();
+    if let EvalAltResult::ErrorRuntime(value, _) = error
+        && let Some(mistake) = value.read_lock::<Mistake>()
+    {
+        return Some(mistaken(host, &mistake, here.chain(calls)));
+    }
+    let (own, inner) = chain(host, here.skip(usize::from(noted)).chain(calls));
     if noted {
         host.called_from(own.into_iter().take(4));
         return None;
@@ -52,6 +59,28 @@ pub(in crate::spec::engine) fn of_run(
         Some(hint) => diagnostic.hint(hint),
         None => diagnostic,
     })
+}
+
+/// A mistake in what a function of the stdlib was given: at the key that it is about, where a
+/// file of the release has written it.
+fn mistaken(
+    host: &Host,
+    mistake: &Mistake,
+    calls: impl Iterator<Item = (String, Position)>,
+) -> Diagnostic {
+    let mut diagnostic = Diagnostic::new(mistake.code, mistake.message.clone());
+    let mut key = mistake.key.as_deref();
+    let mut labels = std::iter::once("").chain(std::iter::repeat("called here"));
+    for (source, position) in calls.filter(|(source, _)| !source.starts_with("stdlib/")).take(4) {
+        let written = key.take().and_then(|key| host.key(&source, position, key));
+        if let Some(span) = written.or_else(|| host.span(&source, position)) {
+            diagnostic = diagnostic.at(span, labels.next().unwrap_or_default());
+        }
+    }
+    match &mistake.hint {
+        Some(hint) => diagnostic.hint(hint.clone()),
+        None => diagnostic,
+    }
 }
 
 /// The places of calls, the innermost first: those of the release, and those of the stdlib.
@@ -209,7 +238,20 @@ pub(super) fn usage(name: &str) -> String {
         "prev" => "prev(\"name\")",
         "on" => "package.on(\"arm64\", #{ … })",
         "script" => "script(#\"…\"#)",
-        "debian" => "debian()",
+        "debian" => "debian()` or `debian(source)",
+        "autotools" | "cmake" | "meson" | "make" | "python" => {
+            return format!("write `{name}()` or `{name}(#{{ … }})`");
+        }
+        "library" => "library(\"name\", 1)",
+        "documentation" => "documentation(\"name\")",
+        "openstack" => "openstack::version(tag)",
+        "debhelper" => "debhelper(#{ … })",
+        "options" => "options(given, #{ … })",
+        "captures" => "captures(text, regex)",
+        "parse_int" => "parse_int(text)",
+        "join" => "list.join(\", \")",
+        "trim" => "text.trim()",
+        "sort" => "list.sort()",
         "recipe" => "recipe(#{ packaging, needs, files, script, outputs })",
         _ => "dedent(\"…\")",
     };
