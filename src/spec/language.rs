@@ -4,7 +4,7 @@
 
 mod words;
 
-use words::{FIELDS, METHODS, NATIVES, PARTS};
+use words::{FIELDS, METHODS, NATIVES, PARTS, Part};
 
 use super::api;
 use super::stdlib;
@@ -40,10 +40,17 @@ pub fn fields() -> Vec<Field> {
     api::field::fields().map(|(name, value)| Field { name, value, doc: doc(name) }).collect()
 }
 
-/// The keys of a map that a field's value is, or has in its list; none for other fields.
+/// The keys of a map that a field's value is, or has in its list, or that `recipe` takes; none
+/// for other fields.
 pub fn parts(field: &str) -> Vec<Field> {
-    let (_, parts) = PARTS.iter().find(|(known, _)| *known == field).unwrap_or(&("", &[]));
-    parts.iter().map(|(name, value, doc)| Field { name, value, doc }).collect()
+    let docs = PARTS.iter().filter(|(known, _)| *known == field);
+    let docs: Vec<&Part> = docs.flat_map(|(_, parts)| *parts).collect();
+    let keys = api::field::parts(field).into_iter();
+    keys.map(|name| match docs.iter().find(|(known, ..)| *known == name) {
+        Some((_, value, doc)) => Field { name, value, doc },
+        None => Field { name, value: "", doc: "" },
+    })
+    .collect()
 }
 
 /// The functions that are part of the program, as evaluation knows them.
@@ -67,10 +74,9 @@ pub fn stdlib() -> impl Iterator<Item = (&'static str, Vec<Function>)> {
     stdlib::MODULES.iter().map(|(module, text)| (*module, functions(text)))
 }
 
-/// Whether the functions of a module of the stdlib are called as `module::function`: none of
-/// them is a name of the language by itself.
-pub fn is_namespace(functions: &[Function]) -> bool {
-    !functions.iter().any(|function| api::NAMES.contains(&function.name.as_str()))
+/// Whether the functions of a module of the stdlib are called as `module::function`.
+pub fn is_namespace(module: &str) -> bool {
+    api::used::is_namespace(module)
 }
 
 /// What a module's text says of itself: the comment that it begins with.
@@ -167,13 +173,19 @@ mod tests {
         for field in fields() {
             assert!(!field.doc.is_empty(), "the field `{}` has no documentation", field.name);
         }
+        for (field, _) in PARTS {
+            for part in parts(field) {
+                let name = part.name;
+                assert!(!part.doc.is_empty(), "`{name}` of `{field}` has no documentation");
+            }
+        }
         let stdlib: Vec<_> = stdlib().collect();
         for (module, functions) in &stdlib {
             for function in functions {
                 assert!(!function.doc.is_empty(), "`{module}`: no comment above {function:?}");
             }
         }
-        let modules = stdlib.iter().filter(|(_, functions)| is_namespace(functions));
+        let modules = stdlib.iter().filter(|(module, _)| is_namespace(module));
         let known: Vec<String> = modules
             .map(|(module, _)| (*module).to_owned())
             .chain(natives().into_iter().map(|function| function.name))

@@ -48,7 +48,7 @@ pub struct Module {
 impl Module {
     /// Whether its functions are called as `module::function`.
     pub fn is_namespace(&self) -> bool {
-        language::is_namespace(&self.functions)
+        language::is_namespace(&self.name)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr as _;
 
 use lsp_types::{Position, Uri};
@@ -95,6 +95,20 @@ pub fn file(uri: &Uri) -> Option<PathBuf> {
     String::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
+/// A path without `..`, as editors know files by: that of a release that another one extends.
+pub fn plain(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                found.pop();
+            }
+            part => found.push(part),
+        }
+    }
+    found
+}
+
 /// The URI of a file.
 pub fn uri(path: &Path) -> Option<Uri> {
     let mut text = "file://".to_owned();
@@ -130,6 +144,12 @@ mod tests {
         assert_eq!(offset(TEXT, Position::new(0, 2)), 5);
         assert_eq!(offset(TEXT, Position::new(0, 99)), 10);
         assert_eq!(offset(TEXT, Position::new(9, 9)), TEXT.len());
+    }
+
+    #[test]
+    fn files_of_extended_releases_have_the_names_that_editors_know() {
+        let path = plain(Path::new("/specs/a/../base/packages/x.rhai"));
+        assert_eq!(path, Path::new("/specs/base/packages/x.rhai"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cursor::{Cursor, Definition, Role, definitions, dependency_at};
 use super::knowledge::{Knowledge, Module};
+use super::position;
 use crate::base::{HostPath, ReleasePath, Span};
 use crate::graph::Origin;
 use crate::spec::language::{self, Function};
@@ -128,7 +129,7 @@ impl<'a> View<'a> {
 
     /// The host path of a file of the release.
     pub fn host(&self, path: &ReleasePath) -> Option<PathBuf> {
-        Some(self.folder?.join(path.as_str()).as_path().to_owned())
+        Some(position::plain(self.folder?.join(path.as_str()).as_path()))
     }
 }
 

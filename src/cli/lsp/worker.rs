@@ -164,7 +164,7 @@ impl Files<'_> {
     fn uri(&self, path: &ReleasePath) -> Option<Uri> {
         match self.job.open.get(path) {
             Some(open) => Some(open.uri.clone()),
-            None => position::uri(self.job.folder.join(path.as_str()).as_path()),
+            None => position::uri(&position::plain(self.job.folder.join(path.as_str()).as_path())),
         }
     }
 

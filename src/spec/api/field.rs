@@ -90,6 +90,23 @@ pub(in crate::spec) fn fields() -> impl Iterator<Item = (&'static str, &'static 
     FIELDS.iter().map(|(name, kind)| (*name, kind.described()))
 }
 
+const CHANGES: &[&str] = &["date", "text", "author"];
+const RESOURCES: &[&str] = &["memory", "time", "silence", "cores", "scratch"];
+const RECIPE: &[&str] =
+    &["packaging", "needs", "files", "script", "script_any", "outputs", "depends", "architecture"];
+
+/// The keys of the map that a field is or has in its list, and of what `recipe` takes; none for
+/// other fields.
+pub(in crate::spec) fn parts(field: &str) -> Vec<&'static str> {
+    match field {
+        "changes" => CHANGES.to_vec(),
+        "resources" => RESOURCES.to_vec(),
+        "recipe" => RECIPE.to_vec(),
+        "binaries" => binary::keys(),
+        _ => Vec::new(),
+    }
+}
+
 impl Kind {
     fn described(self) -> &'static str {
         match self {
@@ -374,7 +391,7 @@ impl<'a> Entries<'a> {
 }
 
 fn changes(value: Dynamic, at: &Shape, errors: &mut Vec<Diagnostic>) -> Option<Changes> {
-    let mut entries = Entries::new("changes", value, at, &["date", "text", "author"], errors)?;
+    let mut entries = Entries::new("changes", value, at, CHANGES, errors)?;
     let date = entries.required("date", date, errors);
     let text = entries.required("text", plain, errors);
     let author = entries.text("author", person, errors);
@@ -382,11 +399,10 @@ fn changes(value: Dynamic, at: &Shape, errors: &mut Vec<Diagnostic>) -> Option<C
 }
 
 fn resources(value: Dynamic, at: &Shape, errors: &mut Vec<Diagnostic>) -> Option<Resources> {
-    const KEYS: [&str; 5] = ["memory", "time", "silence", "cores", "scratch"];
     const BYTES: [(&str, u64); 5] =
         [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
     const SECONDS: [(&str, u64); 4] = [("", 1), ("s", 1), ("m", 60), ("h", 3600)];
-    let mut entries = Entries::new("resources", value, at, &KEYS, errors)?;
+    let mut entries = Entries::new("resources", value, at, RESOURCES, errors)?;
     let mut amount = |key: &str, units: &[(&str, u64)], example: &str| {
         let (name, value, at) = entries.take(key)?;
         let given = match (value.as_int(), value.read_lock::<ImmutableString>()) {
@@ -424,16 +440,6 @@ pub(in crate::spec) fn builder(
     at: &Shape,
     errors: &mut Vec<Diagnostic>,
 ) -> Builder {
-    const KEYS: [&str; 8] = [
-        "packaging",
-        "needs",
-        "files",
-        "script",
-        "script_any",
-        "outputs",
-        "depends",
-        "architecture",
-    ];
     let mut builder = Builder {
         name: module.to_owned(),
         packaging: Packaging::Generated,
@@ -445,7 +451,7 @@ pub(in crate::spec) fn builder(
         script_any: None,
         outputs: Vec::new(),
     };
-    let Some(mut entries) = Entries::new("recipe", value, at, &KEYS, errors) else {
+    let Some(mut entries) = Entries::new("recipe", value, at, RECIPE, errors) else {
         return builder;
     };
     if let Some((name, value, at)) = entries.take("packaging") {

@@ -48,7 +48,7 @@ pub const FIELDS: &[(&str, &str)] = &[
          `\"libxml2-dev (>= 2.9)\"`, `\"check <!nocheck>\"`. They are added to those of the \
          source's own packaging. A name that this release builds comes from this release.",
     ),
-    ("build", "How it is built: `debian()`, `script(#\"…\"#)`, …"),
+    ("build", "How it is built: `autotools()`, `cmake()`, `debian()`, `script(#\"…\"#)`, …"),
     ("env", "Environment of the build: `#{ NAME: \"value\" }`."),
     (
         "binaries",
@@ -74,6 +74,11 @@ pub const PARTS: &[(&str, &[Part])] = &[
         &[
             ("date", "a string", "The day, `\"2026-11-22\"`, or an RFC 3339 time."),
             ("text", "a string", "What changed."),
+            (
+                "author",
+                "a string",
+                "Who signs it, `\"Name <address>\"`; the maintainer by default.",
+            ),
         ],
     ),
     (
@@ -81,13 +86,24 @@ pub const PARTS: &[(&str, &[Part])] = &[
         &[
             ("name", "a string", "Name of the binary package."),
             ("architecture", "a string", "`\"any\"` (by default) or `\"all\"`."),
+            ("section", "a string", "Archive section; the package's by default."),
+            ("multi_arch", "a string", "`\"same\"`, `\"foreign\"` or `\"allowed\"`."),
             (
                 "depends",
                 "a list of strings",
                 "Dependencies, beside those that the distribution's tools find.",
             ),
+            ("pre_depends", "a list of strings", "What must work before it is unpacked."),
+            ("recommends", "a list of strings", "What all but unusual installations want."),
+            ("suggests", "a list of strings", "What may be useful beside it."),
+            ("enhances", "a list of strings", "What it may be useful beside."),
+            ("breaks", "a list of strings", "What does not work while it is installed."),
+            ("conflicts", "a list of strings", "What cannot be installed beside it."),
+            ("replaces", "a list of strings", "Whose files it may take over."),
             ("provides", "a list of strings", "Virtual packages."),
             ("summary", "a string", "One line of description; the package's by default."),
+            ("description", "a string", "The description below the summary."),
+            ("optional", "a list of strings", "Patterns as in `files` that may match nothing."),
             (
                 "files",
                 "a list of strings",
@@ -111,8 +127,8 @@ pub const PARTS: &[(&str, &[Part])] = &[
         &[
             (
                 "packaging",
-                "a string",
-                "Whose `debian/` folder counts: `\"own\"` or `\"generated\"`.",
+                "a string or a source",
+                "Whose `debian/` folder counts: `\"own\"`, `\"generated\"`, or that of a source.",
             ),
             ("needs", "a list of strings", "Build dependencies that this way of building needs."),
             (
@@ -126,6 +142,16 @@ pub const PARTS: &[(&str, &[Part])] = &[
                 "a string",
                 "The same for the release's other architectures, where the packages of no \
                  architecture are left out: `dpkg-buildpackage -B`.",
+            ),
+            (
+                "depends",
+                "a list of strings",
+                "Dependencies of the binary packages that this way of building brings along.",
+            ),
+            (
+                "architecture",
+                "a string",
+                "Of binary packages that do not say: `\"any\"` (by default) or `\"all\"`.",
             ),
             ("outputs", "a list of strings", "Patterns of the files it leaves: `\"*.deb\"`."),
         ],

@@ -21,6 +21,22 @@ pub(in crate::spec) const RELATIONS: [&str; 9] = [
     "provides",
 ];
 
+const KEYS: [&str; 8] = [
+    "name",
+    "architecture",
+    "section",
+    "multi_arch",
+    "summary",
+    "description",
+    "files",
+    "optional",
+];
+
+/// The keys of a binary package.
+pub(super) fn keys() -> Vec<&'static str> {
+    KEYS.into_iter().chain(RELATIONS).collect()
+}
+
 /// Reads the field `binaries`.
 pub(super) fn binaries(
     name: &str,
@@ -28,17 +44,7 @@ pub(super) fn binaries(
     at: &Shape,
     errors: &mut Vec<Diagnostic>,
 ) -> Option<Vec<Binary>> {
-    const KEYS: [&str; 8] = [
-        "name",
-        "architecture",
-        "section",
-        "multi_arch",
-        "summary",
-        "description",
-        "files",
-        "optional",
-    ];
-    let keys: Vec<&str> = KEYS.into_iter().chain(RELATIONS).collect();
+    let keys = keys();
     let mut found: Vec<Binary> = Vec::new();
     for (index, item) in items(name, "a list of maps", value, at, errors)?.into_iter().enumerate() {
         let (label, at) = (format!("{name}[{index}]"), at.item(index));

@@ -83,7 +83,7 @@ fn what_is_wider_than_a_line_gets_broken() {
     );
     // What stands together and does not fit goes on below.
     check(&format!("[\n{}\n]", long(8)), &format!("[\n    {},\n    {},\n]\n", long(4), long(4)));
-    let sum = vec!["aaaaaaaaaaaaaaaa"; 6].join(" + ");
+    let sum = ["aaaaaaaaaaaaaaaa"; 6].join(" + ");
     check(
         &format!("fn f(a) {{({sum})}}"),
         &format!("fn f(a) {{\n    (\n        {sum}\n    )\n}}\n"),

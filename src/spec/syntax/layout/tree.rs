@@ -256,7 +256,7 @@ impl<'a> Tree<'a> {
     /// Whether a line end that the author put before a token stays.
     fn breaks(&self, index: usize) -> bool {
         let joined = matches!(self.word(index), "else" | "{" | "(" | "[" | "," | ";" | ":" | "=>");
-        self.lines[index] > 0 && !(joined && !self.is_comment(index - 1))
+        self.lines[index] > 0 && (!joined || self.is_comment(index - 1))
     }
 
     /// A bracket and what is in it.
