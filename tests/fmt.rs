@@ -11,8 +11,7 @@ const WRITTEN: &str = "package( #{name:\"a\" , // which\n  source:dir(\"src\"),b
 const LAID_OUT: &str = "\
 package(#{
     name: \"a\", // which
-    source: dir(\"src\"),
-    build: debian(),
+    source: dir(\"src\"), build: debian(),
 })
 ";
 

@@ -407,7 +407,7 @@ fn fields_functions_parameters_and_names_are_completed() {
     let offers = editor.offers(&uri, 5, "prev(\"a\").add(#{ ‸ })");
     assert!(labels(&offers).contains(&"patches"));
     let offers = editor.offers(&uri, 6, "package(#{ changes: #{ ‸ } })");
-    assert_eq!(labels(&offers), ["date", "text"]);
+    assert_eq!(labels(&offers), ["date", "text", "author"]);
 
     let offers = editor.offers(&uri, 7, "package(#{ build: scr‸ })");
     let script = offers.iter().find(|offer| offer["label"] == "script").unwrap();
