@@ -63,7 +63,8 @@ pub(super) fn pin<'a>(request: &Request<'a>, old: &Lock, moving: &Moving) -> Res
     pins.downloads.retain(|url, _| !moving.downloads.contains(url));
     let moves = pins.git.len() < old.git.len()
         || pins.downloads.len() < old.downloads.len()
-        || pins.stdlib.len() < old.stdlib.len();
+        // Another stdlib may make other addresses, of what is asked for through it.
+        || pins.stdlib.len() < old.stdlib.len() && !request.spec.remotes.is_empty();
     // What a release extends has been pinned there.
     if let Some(base) = request.spec.extends.first().and_then(|extended| extended.lock.as_ref()) {
         pins.git.extend(base.git.clone());
