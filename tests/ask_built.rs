@@ -27,12 +27,14 @@ fn why_names_the_inputs_that_changed_between_builds() {
             "    static const char mark[] = \"{mark}\";\n    return puts(*line ? line : mark) < 0;\n"
         )
     };
+    let comment = "/* Nobody in particular is greeted as everybody. */";
+    let first = format!("/* {} */", unique());
     release.replace("src/greet/main.c", line, &marked(&greet));
+    release.replace("src/libgreet/greet.c", comment, &first);
     release.run("build", &["greet"]).ends_with(0);
 
     // What would be rebuilt: libgreet for its file, greet for libgreet.
-    let comment = "/* Nobody in particular is greeted as everybody. */";
-    release.replace("src/libgreet/greet.c", comment, &format!("/* {libgreet} */"));
+    release.replace("src/libgreet/greet.c", &first, &format!("/* {libgreet} */"));
     let document = release.run("why", &["libgreet", "--json"]).ends_with(0).json();
     assert_eq!(document["package"]["status"], "stale");
     assert!(kinds(&document).contains(&"own libgreet greet.c".to_owned()), "{document}");

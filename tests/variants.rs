@@ -429,12 +429,12 @@ fn a_package_is_built_for_both_architectures_that_this_machine_runs() {
     }
     let release = program::Release::copy_of("specs/single");
     release.replace("release.toml", "[\"amd64\"]", "[\"amd64\", \"i386\"]");
-    release.replace(
-        "hello.rhai",
-        "install -D hello",
-        "uname -m > machine\n        install -D machine \"$DESTDIR/usr/share/hello/machine\"\n        \
-         install -D hello",
+    let told = format!(
+        "uname -m > machine # {}\n        \
+         install -D machine \"$DESTDIR/usr/share/hello/machine\"\n        install -D hello",
+        program::unique()
     );
+    release.replace("hello.rhai", "install -D hello", &told);
     // The lock keeps what it has and gains the index of the second architecture.
     release.run("lock", &[]).ends_with(0);
     // The pinned stdlib is of before there were several architectures.

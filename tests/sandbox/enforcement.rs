@@ -112,6 +112,8 @@ fn a_build_is_refused_where_the_flag_or_the_configuration_demands_what_is_not_th
     let single = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/single");
     let copied = Command::new("cp").arg("-R").args([single, at("single")]).status();
     assert!(copied.expect("coreutils").success());
+    // Of whoever builds it in the repository.
+    let _ = fs::remove_dir_all(at("single/out"));
     fs::create_dir_all(at("strict/perestroika")).expect("a folder");
     fs::create_dir(at("none")).expect("a folder");
     fs::write(at("strict/perestroika/config.toml"), "require_limits = \"cgroup\"\n")

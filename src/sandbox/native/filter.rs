@@ -33,6 +33,15 @@ pub enum ForeignIds {
     Refused,
 }
 
+/// Whose numbers the calls of a guest carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Programs {
+    /// The machine's own; a call in the manner of another architecture ends the program.
+    Native,
+    /// Those of i386 as well, whose calls get the answers of their like.
+    WithI386,
+}
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// A filter, compiled.
@@ -40,7 +49,7 @@ pub struct Filter(Vec<BpfProgram>);
 
 impl Filter {
     /// The filter of a guest whose only id is `id`.
-    pub fn new(id: u32, foreign: ForeignIds) -> io::Result<Self> {
+    pub fn new(id: u32, foreign: ForeignIds, allowed: Programs) -> io::Result<Self> {
         let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
         let mut refused = refused()?;
         let mut succeed = unconditional(&[libc::SYS_getgroups]);
@@ -64,14 +73,21 @@ impl Filter {
         ];
         let mut programs = vec![numbers()];
         for (answer, rules) in sets {
-            #[cfg(target_arch = "x86_64")]
-            programs.push(i386::program(answer, &rules)?);
-            let filter =
-                SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(answer), arch);
-            let program = filter.and_then(BpfProgram::try_from).map_err(io::Error::other)?;
-            #[cfg(target_arch = "x86_64")]
-            let program = i386::others_pass(program)?;
-            programs.push(program);
+            let own = |rules: Rules| {
+                let answer = SeccompAction::Errno(answer);
+                let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch);
+                filter.and_then(BpfProgram::try_from).map_err(io::Error::other)
+            };
+            match allowed {
+                Programs::Native => programs.push(own(rules)?),
+                #[cfg(target_arch = "x86_64")]
+                Programs::WithI386 => {
+                    programs.push(i386::program(answer, &rules)?);
+                    programs.push(i386::others_pass(own(rules)?)?);
+                }
+                #[cfg(not(target_arch = "x86_64"))]
+                Programs::WithI386 => return Err(io::Error::other("i386 runs on x86-64 alone")),
+            }
         }
         Ok(Self(programs))
     }
@@ -265,13 +281,14 @@ fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<Sec
 
 #[cfg(test)]
 mod tests {
-    use super::{Filter, ForeignIds};
+    use super::{Filter, ForeignIds, Programs};
 
     /// Makes a call behind the filter, and returns 0 or what the kernel answered. Filters hold
     /// for a thread, so each call gets its own.
     fn answer(id: u32, foreign: ForeignIds, call: i64, arguments: [u64; 4]) -> i32 {
         let thread = std::thread::spawn(move || {
-            Filter::new(id, foreign).and_then(|filter| filter.apply()).expect("a filter");
+            let filter = Filter::new(id, foreign, Programs::Native);
+            filter.and_then(|filter| filter.apply()).expect("a filter");
             let [a, b, c, d] = arguments;
             // SAFETY: the calls below are refused, or get null pointers and numbers that the
             // kernel refuses, before they could touch this process's memory.

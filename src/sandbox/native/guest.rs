@@ -16,7 +16,7 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
-use super::filter::{Filter, ForeignIds};
+use super::filter::{Filter, ForeignIds, Programs};
 use super::staging::{attach, clone};
 use super::system::{self, Fork, MountAttributes, set_mount_attributes};
 use super::wire::{Explain, Fault, Order, Tried};
@@ -87,7 +87,7 @@ fn prepare(order: &Order, start: OwnedFd) -> Tried<Filter> {
         Some(_) => ForeignIds::Succeed,
         None => ForeignIds::Refused,
     };
-    let filter = Filter::new(order.guest_id(), foreign)
+    let filter = Filter::new(order.guest_id(), foreign, programs(order))
         .isolating(Aspect::Seccomp, || "make the filter of system calls".into())?;
     capabilities(order)?;
     // The guest runs as the same id, but must not look into this process.
@@ -95,6 +95,17 @@ fn prepare(order: &Order, start: OwnedFd) -> Tried<Filter> {
     rustix::thread::set_name(c"init").trying(|| "name process 1".into())?;
     filter.apply().isolating(Aspect::Seccomp, || "filter system calls".into())?;
     Ok(filter)
+}
+
+/// Whose programs the root holds, as the command tells that is run in it. What lies about the root
+/// here only chooses between two filters of the same rules.
+fn programs(order: &Order) -> Programs {
+    let mut header = [0; 20];
+    let program = order.argv.first().map(File::open);
+    let read = program.and_then(Result::ok).map(|mut file| file.read_exact(&mut header));
+    // ELF of 32 bits (byte 4), little-endian (byte 5), for EM_386 (bytes 18 and 19): elf(5).
+    let is_i386 = header.starts_with(b"\x7fELF\x01\x01") && header[18..] == [3, 0];
+    if matches!(read, Some(Ok(()))) && is_i386 { Programs::WithI386 } else { Programs::Native }
 }
 
 /// A fresh `/proc`, which only a process of its namespace can mount, and what of it is closed.

@@ -146,12 +146,13 @@ pub(super) fn others_pass(mut program: BpfProgram) -> io::Result<BpfProgram> {
 mod tests {
     use std::arch::asm;
 
-    use crate::sandbox::native::filter::{Filter, ForeignIds};
+    use crate::sandbox::native::filter::{Filter, ForeignIds, Programs};
 
     /// What a call of i386 is answered behind the filter: 0, or what the kernel said.
     fn answer(id: u32, foreign: ForeignIds, call: u32, arguments: [u32; 3]) -> i32 {
         let thread = std::thread::spawn(move || {
-            Filter::new(id, foreign).and_then(|filter| filter.apply()).expect("a filter");
+            let filter = Filter::new(id, foreign, Programs::WithI386);
+            filter.and_then(|filter| filter.apply()).expect("a filter");
             let [a, b, c] = arguments;
             let result: i32;
             // SAFETY: the calls below are refused, or get null pointers and numbers that the
