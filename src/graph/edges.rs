@@ -49,8 +49,9 @@ pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
     let architectures: BTreeSet<&Architecture> =
         drafts.iter().map(|draft| draft.architecture).collect();
     let mut by_architecture = BTreeMap::new();
+    let mut wrong = Vec::new();
     for architecture in architectures {
-        by_architecture.insert(architecture, offers(drafts, architecture)?);
+        by_architecture.insert(architecture, offers(drafts, architecture, &mut wrong));
     }
     let mut reasons = Vec::new();
     for (from, draft) in drafts.iter().enumerate() {
@@ -89,36 +90,33 @@ pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
     }
     // Tarjan's components come out with everything a component needs before it.
     let components = tarjan_scc(&graph);
-    let loops: Vec<Diagnostic> = components
-        .iter()
-        .filter(|component| component.len() > 1)
-        .map(|component| {
-            let mut members: Vec<usize> = component.iter().map(|place| graph[*place]).collect();
-            members.sort_unstable();
-            cycle(drafts, &reasons, &members)
-        })
-        .collect();
-    if !loops.is_empty() {
-        return Err(loops);
+    let loops = components.iter().filter(|component| component.len() > 1).map(|component| {
+        let mut members: Vec<usize> = component.iter().map(|place| graph[*place]).collect();
+        members.sort_unstable();
+        cycle(drafts, &reasons, &members)
+    });
+    wrong.extend(loops);
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
     Ok(Edges { needs, order: components.into_iter().flatten().map(|place| graph[place]).collect() })
 }
 
 /// Who offers each name to builds for `architecture`: as a package of that name, or else by
-/// `Provides`.
+/// `Provides`. Packages that more than one build makes are `wrong`.
 fn offers<'a>(
     drafts: &'a [Draft<'_>],
     architecture: &Architecture,
-) -> Result<HashMap<&'a PackageName, BTreeSet<usize>>, Vec<Diagnostic>> {
+    wrong: &mut Vec<Diagnostic>,
+) -> HashMap<&'a PackageName, BTreeSet<usize>> {
     let mut real: HashMap<&PackageName, usize> = HashMap::new();
     let mut offers: HashMap<&PackageName, BTreeSet<usize>> = HashMap::new();
-    let mut twice = Vec::new();
     let installable =
         |draft: &&Draft<'_>, binary: &&Offered| binary.all || draft.architecture == architecture;
     for (index, draft) in drafts.iter().enumerate() {
         for binary in draft.binaries.iter().filter(|binary| installable(&draft, binary)) {
             if let Some(other) = real.insert(&binary.name, index) {
-                twice.push(
+                wrong.push(
                     Diagnostic::new(
                         "binary-twice",
                         format!("two packages of the release build `{}`", binary.name),
@@ -132,9 +130,6 @@ fn offers<'a>(
             }
         }
     }
-    if !twice.is_empty() {
-        return Err(twice);
-    }
     for (index, draft) in drafts.iter().enumerate() {
         for binary in draft.binaries.iter().filter(|binary| installable(&draft, binary)) {
             offers.entry(&binary.name).or_default().insert(index);
@@ -143,7 +138,7 @@ fn offers<'a>(
             }
         }
     }
-    Ok(offers)
+    offers
 }
 
 /// How many packages of a component are tried as the start of a loop.
