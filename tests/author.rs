@@ -38,8 +38,21 @@ fn a_new_release_is_pinned_and_passes_its_own_check() {
     let verdicts = verdicts(&document);
     assert_eq!(verdicts.len(), 7, "{document}");
     assert!(verdicts.iter().all(|(_, verdict)| verdict == "ok"), "{document}");
+    run_in(desk.path(), &["build", "fresh/"]).ends_with(0);
+    assert!(folder.join("out/hello_1.0_amd64.deb").exists());
     // Nothing but the folder was written.
     assert_eq!(fs::read_dir(desk.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_folder_written_as_a_name_is_told_how_it_is_written() {
+    let desk = tempfile::tempdir().unwrap();
+    run_in(desk.path(), &["init", "fresh"]).ends_with(0);
+    let run = run_in(desk.path(), &["check", "fresh"]).ends_with(2);
+    assert!(run.err.contains("a folder is written `fresh/`"), "{}", run.err);
+    fs::create_dir(desk.path().join("project")).unwrap();
+    let run = run_in(desk.path(), &["add", "fresh/", "project"]).ends_with(2);
+    assert!(run.err.contains("is written `./project`"), "{}", run.err);
 }
 
 fn fingerprints_by_gpg(keyring: &Path) -> Vec<String> {

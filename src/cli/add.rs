@@ -247,6 +247,9 @@ fn of_archive(name: &str, release: &Release, catalog: Option<&Catalog>) -> Resul
             let failure =
                 Failure::input("unknown-package", format!("archive `{archive}` has no `{name}`"));
             Err(match near {
+                _ if Path::new(name).is_dir() => {
+                    failure.hint(format!("the folder of that name is written `./{name}`"))
+                }
                 Some(near) => failure.hint(format!("it has `{near}`")),
                 None => failure.hint("a folder is written with a `/`: `./NAME`"),
             })

@@ -46,7 +46,11 @@ pub fn named(words: &[String]) -> Result<Named, Failure> {
         word == "." || word == ".." || (word.contains('/') && !word.contains("://"))
     });
     let releases = if folders.is_empty() {
-        vec![nearest()?]
+        let here = |name: &&String| Path::new(name).join("release.toml").is_file();
+        vec![nearest().map_err(|failure| match names.iter().find(here) {
+            Some(name) => failure.hint(format!("`{name}` is one: a folder is written `{name}/`")),
+            None => failure,
+        })?]
     } else {
         folders.iter().map(|folder| release_folder(Path::new(folder))).collect::<Result<_, _>>()?
     };
