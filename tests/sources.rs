@@ -303,6 +303,16 @@ fn the_hash_of_a_spec_must_hold_and_mirrors_are_tried_in_order() {
     assert_eq!(locked(&desk).downloads[&url("gone.tar.gz")].sha256, good);
     desk.write("hello.rhai", package(&source(&wrong), ""));
     desk.run(&["eval", "."]).fails(2, &[]);
+
+    // A mirror that has other bytes says more than one that does not answer.
+    let closed =
+        format!("tarball([\"http://127.0.0.1:1/x\", \"{}\"], \"{good}\")", url("changed.tar.gz"));
+    desk.write("hello.rhai", package(&closed, ""));
+    desk.remove("release.lock");
+    let other = tempfile::tempdir().unwrap();
+    let desk = desk.with_store(other.path());
+    let refused = desk.run(&["lock", "."]).fails(2, &["changed.tar.gz", "actual"]);
+    assert!(refused.err.contains(&good.to_string()), "{}", refused.err);
 }
 
 #[test]

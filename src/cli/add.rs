@@ -9,8 +9,9 @@ mod remote;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -384,9 +385,14 @@ fn write(additions: &[Addition]) -> Result<(), Failure> {
         }
         let parent = path.as_path().parent().unwrap_or(path.as_path());
         fs::create_dir_all(parent).map_err(failed)?;
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).open(path).map_err(failed)?;
-        file.write_all(draft.text.as_bytes()).map_err(failed)
+        // Whole or not at all, whatever happens meanwhile: half a spec would count as one.
+        let mut file = tempfile::Builder::new()
+            .prefix(".add-")
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(parent)
+            .map_err(failed)?;
+        file.write_all(draft.text.as_bytes()).map_err(failed)?;
+        file.persist_noclobber(path).map_err(|error| failed(error.error)).map(drop)
     });
     if result.is_err() {
         take_back(additions);

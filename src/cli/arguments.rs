@@ -131,7 +131,7 @@ pub enum Command {
     /// Pin what is new: archives, sources, stdlib; never moves a pin
     #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
     Lock(Lock),
-    /// Move pins: of archives, sources, or `stdlib`; without names, all of them
+    /// Move pins: of archives, sources, or `stdlib`; without names, all but files at URLs
     #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n")]
     Update(Update),
     /// Build a release, or some of its packages and what they need

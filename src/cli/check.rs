@@ -239,7 +239,7 @@ fn pinned(release: &Release) -> String {
     let Some(lock) = &release.lock else { return "release.lock".to_owned() };
     let counts = [
         (lock.archives.len(), "archive"),
-        (lock.sources.len(), "source"),
+        (lock.sources.len() + lock.git.len() + lock.downloads.len(), "source"),
         (lock.stdlib.len(), "stdlib module"),
     ];
     counts.map(|(number, what)| count(number, what)).join(", ")

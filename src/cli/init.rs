@@ -51,7 +51,7 @@ pub fn run(arguments: &Init, global: &Global, output: &Output) -> CommandResult 
     let place = slashed(&folder);
     output.summary(&format!(
         "\nNext:\n  perestroika build {place}\n  perestroika add {place} ../my-project\n\
-         Nothing was written outside of {place}: removing it undoes this.\n"
+         Of what you keep, nothing but {place} was written: removing it undoes this.\n"
     ));
     Ok(document)
 }
@@ -208,19 +208,38 @@ install: hello
 \tinstall -D hello $(DESTDIR)$(PREFIX)/bin/hello
 ";
 
+/// Writes all of the files or none: a folder with half of them would be no release, and could not
+/// be begun again.
 fn write(folder: &HostPath, files: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
-    for (path, bytes) in files {
+    let is_new = !folder.as_path().exists();
+    let mut written = Vec::new();
+    let result = files.iter().try_for_each(|(path, bytes)| {
         let path = folder.join(path);
         let parent = path.as_path().parent().unwrap_or(folder.as_path());
         fs::create_dir_all(parent)
             .and_then(|()| OpenOptions::new().write(true).create_new(true).open(&path))
-            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|mut file| {
+                written.push(path.clone());
+                file.write_all(bytes)
+            })
             .map_err(|error| {
                 Failure::error(Kind::Machine, "write", &error)
                     .because(format!("`{path}` could not be written"))
-            })?;
+            })
+    });
+    if result.is_err() && is_new {
+        let _ = fs::remove_dir_all(folder);
+    } else if result.is_err() {
+        for path in &written {
+            let _ = fs::remove_file(path);
+        }
+        for (path, _) in files {
+            // Only folders that are empty go.
+            let parent = folder.join(path).as_path().parent().map(Path::to_owned);
+            let _ = parent.filter(|parent| *parent != folder.as_path()).map(fs::remove_dir);
+        }
     }
-    Ok(())
+    result
 }
 
 fn tell_files(

@@ -57,7 +57,14 @@ pub fn update(arguments: &Update, global: &Global, output: &Output) -> CommandRe
     if !arguments.dry_run {
         write(&release.folder, &locked).map_err(wrong)?;
     }
-    Ok(tell(&locked, cascade.as_ref(), output, "nothing moved: every pin is the newest"))
+    let nothing = match locked.lock.downloads.is_empty() || !names.is_empty() {
+        true => "nothing moved: every pin is the newest",
+        false => {
+            "nothing moved: every pin is the newest; what a URL names is looked at only when its \
+             package or URL is named"
+        }
+    };
+    Ok(tell(&locked, cascade.as_ref(), output, nothing))
 }
 
 fn check(release: &Release, output: &Output) -> CommandResult {
@@ -136,17 +143,17 @@ fn failed(folder: &HostPath, error: pin::Error) -> Failure {
 
 fn tell(locked: &Locked, cascade: Option<&Cascade>, output: &Output, nothing: &str) -> Value {
     if locked.changes.is_empty() {
-        output.text(&format!("{nothing}\n"));
+        output.summary(&format!("{nothing}\n"));
         return json!({ "changes": [] });
     }
     let mut changes = Vec::new();
     for change in &locked.changes {
         let mut document =
             json!({ "pin": change.pin.to_string(), "old": change.old, "new": change.new });
-        output.text(&format!("{change}\n"));
+        output.summary(&format!("{change}\n"));
         if let Some(cascade) = cascade {
             let effect = cascade.of(&change.pin);
-            output.text(&effect.text());
+            output.summary(&effect.text());
             document["rebuilds"] = effect.document();
         }
         changes.push(document);

@@ -145,7 +145,8 @@ pub fn read_index<T>(
     consume(&mut reader).map_err(|source| Error::Unpack { url: fetched.url.clone(), source })
 }
 
-/// Of two failures at two mirrors the one that says more: anything says more than absence.
+/// Of two failures at two mirrors the one that says more: anything says more than absence, and
+/// other bytes than expected say more than no answer.
 pub(super) fn worse(known: Option<Error>, new: Error) -> Option<Error> {
     match (known, new) {
         (Some(Error::Missing { what, mut urls, sha256 }), Error::Missing { urls: more, .. }) => {
@@ -153,6 +154,11 @@ pub(super) fn worse(known: Option<Error>, new: Error) -> Option<Error> {
             Some(Error::Missing { what, urls, sha256 })
         }
         (None | Some(Error::Missing { .. }), new) => Some(new),
+        (Some(known), new @ Error::WrongDigest { .. })
+            if !matches!(known, Error::WrongDigest { .. }) =>
+        {
+            Some(new)
+        }
         (known, _) => known,
     }
 }

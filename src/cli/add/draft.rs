@@ -71,6 +71,7 @@ pub fn of(
         findings.push(Finding { field, value: value.to_owned(), why: why.to_owned(), sure });
     };
     let own = build.value == Build::Debian;
+    let name_given = name;
     let called = project.name.as_ref().ok_or("nothing says what it is called")?;
     let name = match name {
         // Packaging of its own decides what a source is called.
@@ -78,7 +79,11 @@ pub fn of(
         _ => package_name(&called.value)
             .ok_or_else(|| format!("`{}` cannot be made a package's name", called.value))?,
     };
-    note("name", name.as_str(), &called.from, called.sure);
+    if Some(&name) == name_given {
+        note("name", name.as_str(), "`--name`", Sure::Said);
+    } else {
+        note("name", name.as_str(), &called.from, called.sure);
+    }
     let mut fields = vec![format!("name: {}", quoted(name.as_str()))];
     if own {
         fields.push(format!("source: {source}"));

@@ -141,14 +141,23 @@ fn remote(folder: &Path) -> Option<String> {
 impl Copy {
     /// Copies what counts of the folder: no version control, nothing that is ignored.
     pub fn make(&self) -> Result<(), Failure> {
+        let failed = |to: &HostPath, error: std::io::Error| {
+            let message = format!("cannot copy `{}` to `{to}`", self.from);
+            Failure::new(Kind::Machine, "copy", message).because(error.to_string())
+        };
+        // Beside its place until it is whole: what a killed run left there is no source.
+        let to = self.to.as_path();
+        let parent = to.parent().unwrap_or(to);
+        fs::create_dir_all(parent).map_err(|error| failed(&self.to, error))?;
+        let half = tempfile::Builder::new().prefix(".add-").tempdir_in(parent);
+        let half = half.map_err(|error| failed(&self.to, error))?;
+        let whole = HostPath::new(half.path().join("whole"));
+        for entry in self.tree.entries() {
+            let (from, to) = (self.from.join(&entry.path), whole.join(&entry.path));
+            copy(&from, &to, &entry.kind).map_err(|error| failed(&to, error))?;
+        }
         self.begun.set(true);
-        self.tree.entries().iter().try_for_each(|entry| {
-            let (from, to) = (self.from.join(&entry.path), self.to.join(&entry.path));
-            copy(&from, &to, &entry.kind).map_err(|error| {
-                Failure::new(Kind::Machine, "copy", format!("cannot copy `{from}` to `{to}`"))
-                    .because(error.to_string())
-            })
-        })
+        fs::rename(&whole, to).map_err(|error| failed(&self.to, error))
     }
 
     /// Removes what was copied.

@@ -246,6 +246,8 @@ impl Offers<'_> {
 
     fn archive_binaries(&mut self, bytes: &Range<usize>, written: &str) {
         let mut found: BTreeMap<String, String> = BTreeMap::new();
+        // An index that is still being read has more to offer when asked again.
+        self.cut_off |= self.view.known.archives.is_empty();
         for archive in self.view.known.archives.values() {
             let like = archive.binaries_like(written, MOST);
             self.cut_off |= like.len() == MOST;
@@ -263,6 +265,7 @@ impl Offers<'_> {
     }
 
     fn archive_sources(&mut self, bytes: &Range<usize>, written: &str) {
+        self.cut_off |= self.view.known.archives.is_empty();
         for (archive_name, archive) in &self.view.known.archives {
             let like = archive.sources_like(written, MOST);
             self.cut_off |= like.len() == MOST;

@@ -46,7 +46,16 @@ pub(in crate::spec::engine) fn of_run(
         host.called_from(own.into_iter().take(4));
         return None;
     }
-    let (code, message, hint) = explain(error);
+    let (code, message, hint) = match error {
+        EvalAltResult::ErrorPropertyNotFound(name, _) => {
+            let (code, message, _) = explain(error);
+            let release = &host.world.release;
+            let keys = release.parameters.keys().map(String::as_str);
+            let near = nearest(name, keys.chain(["name", "version", "customer"]));
+            (code, message, near.map(|near| format!("`release` has `{near}`")))
+        }
+        error => explain(error),
+    };
     let mut diagnostic = Diagnostic::new(code, message);
     let mut labels = std::iter::once("").chain(std::iter::repeat("called here"));
     for span in own.into_iter().take(4) {
@@ -222,7 +231,13 @@ fn unknown_function(signature: &str) -> (&'static str, String, Option<String>) {
         known.iter().copied().filter(|known| is_method || !matches!(*known, "add" | "on"));
     let hint = match nearest(name, candidates) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the language has {}", list(&known)),
+        None => {
+            let inner = |name: &&&str| {
+                matches!(**name, "kind_of" | "options" | "captures" | "debhelper" | "dedent")
+            };
+            let outer: Vec<&str> = known.iter().filter(|name| !inner(name)).copied().collect();
+            format!("the language has {}", list(&outer))
+        }
     };
     ("unknown-name", message, Some(hint))
 }
@@ -236,6 +251,9 @@ pub(super) fn usage(name: &str) -> String {
         "dir" => "dir(\"path\")",
         "archive" => "archive(\"name\")",
         "prev" => "prev(\"name\")",
+        "git" => "git(\"https://…\", \"v1.0\")",
+        "tarball" => "tarball(\"https://…\")` or `tarball(\"https://…\", \"sha256\")",
+        "file" => "file(\"path\")` or `file(\"https://…\")",
         "on" => "package.on(\"arm64\", #{ … })",
         "script" => "script(#\"…\"#)",
         "debian" => "debian()` or `debian(source)",
