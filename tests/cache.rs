@@ -2,9 +2,12 @@
 //! by what is not read again.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod program;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use perestroika::base::{DerivationId, Digest, HostPath, ReleaseFolder, ReleasePath, Sha256};
@@ -14,6 +17,7 @@ use perestroika::spec::lock::{
     IndexKind, Lock, LockedArchive, LockedGit, LockedHistory, LockedIndex, LockedSuite,
 };
 use perestroika::spec::{Cache, load_with, stdlib};
+use program::{PROGRAM, Release};
 
 const RELEASE: &str = r#"
 [release]
@@ -398,4 +402,51 @@ fn mistakes_are_told_each_time() {
     let (first, cache) = told(&[]);
     assert!(!cache.is_empty());
     assert_eq!(told(&cache).0, first);
+}
+
+#[test]
+fn an_answer_is_given_again_to_the_same_question_alone() {
+    let release = Release::copy_of("specs/single");
+    let keep = tempfile::tempdir().unwrap();
+    let ask = || {
+        let mut command = Command::new(PROGRAM);
+        command.arg("eval").arg(release.path("")).env("XDG_CACHE_HOME", keep.path());
+        command.arg("--store").arg(keep.path().join("store"));
+        program::Run::of(&mut command).ends_with(0)
+    };
+    let answer = || -> Option<PathBuf> {
+        let kept = fs::read_dir(keep.path().join("perestroika/eval")).unwrap();
+        let mut kept = kept.map(|entry| entry.unwrap().path());
+        kept.find(|path| path.extension().is_some_and(|end| end == "answer"))
+    };
+    let first = ask().out;
+    assert!(answer().is_none(), "nothing is known to be unchanged yet");
+    assert_eq!(ask().out, first);
+    let kept = answer().expect("the second time it is known");
+    let again = ask();
+    assert_eq!(again.out, first);
+    assert!(again.err.contains("names not checked"), "{}", again.err);
+
+    // It is what is read: a text that was put there with all its digests is believed.
+    let bytes = fs::read(&kept).unwrap();
+    let forged = [&bytes[..32], Digest::of(b"forged\n").as_bytes(), b"forged\n"].concat();
+    fs::write(&kept, forged).unwrap();
+    assert_eq!(ask().out, "forged\n");
+    // Other questions do not get it, and one that is damaged is none.
+    release.replace("hello.rhai", "\"1.0\"", "\"1.1\"");
+    assert!(ask().out.contains("1.1"));
+    release.replace("hello.rhai", "\"1.1\"", "\"1.0\"");
+    fs::write(&kept, &bytes[..bytes.len() - 1]).unwrap();
+    assert_eq!(ask().out, first);
+    for (file, from, to) in [
+        ("release.toml", "[release]", "# More.\n[release]"),
+        ("release.lock", "version = 1", "# More.\nversion = 1"),
+        ("src/hello/hello.c", "main", "main /* more */"),
+    ] {
+        ask();
+        ask();
+        fs::write(&kept, [&bytes[..32], Digest::of(b"").as_bytes()].concat()).unwrap();
+        release.replace(file, from, to);
+        assert_ne!(ask().out, "", "{file}");
+    }
 }

@@ -104,8 +104,16 @@ impl Release {
     /// Reads the folder: pure and offline.
     pub fn load(folder: &HostPath) -> Result<Self, Failure> {
         let lock = read_lock(folder)?;
+        Self::load_kept(folder, lock, Kept::open(folder))
+    }
+
+    /// The same with a lock that was read, and what earlier runs kept.
+    pub fn load_kept(
+        folder: &HostPath,
+        lock: Option<Lock>,
+        kept: Option<Kept>,
+    ) -> Result<Self, Failure> {
         let loader = Arc::new(Folder::new(folder.clone()));
-        let kept = Kept::open(folder);
         let spec = spec::load_with(loader, lock.as_ref(), kept.as_ref().map(Kept::cache));
         if let Some(kept) = kept {
             kept.write();
@@ -179,28 +187,31 @@ impl Release {
     }
 
     /// Checks the names of build dependencies against the pinned archives, as far as their
-    /// indexes can be had; where they cannot, that is said.
+    /// indexes can be had; where they cannot, that is said. Gives whether they all could.
     pub fn check_names(
         &self,
         graph: &Graph,
         world: &World<'_>,
         snapshots: &Snapshots,
         output: &Output,
-    ) -> Result<(), Failure> {
-        let mut found = BTreeMap::new();
+    ) -> Result<bool, Failure> {
+        let (mut found, mut all) = (BTreeMap::new(), true);
         for node in graph.nodes() {
             if let Origin::Root { archive, .. } = &node.origin {
                 match snapshots.get(world, graph, node.id) {
                     Ok(snapshot) => {
                         found.insert(node.id, snapshot);
                     }
-                    Err(_) => output.note(&format!("names not checked against `{archive}`")),
+                    Err(_) => {
+                        output.note(&format!("names not checked against `{archive}`"));
+                        all = false;
+                    }
                 }
             }
         }
         let indexes = found.iter().map(|(id, snapshot)| (*id, &*snapshot.indexes)).collect();
         match names::unknown(graph, &indexes) {
-            unknown if unknown.is_empty() => Ok(()),
+            unknown if unknown.is_empty() => Ok(all),
             unknown => Err(Failure::in_release(&self.folder, unknown)),
         }
     }

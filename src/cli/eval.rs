@@ -6,18 +6,23 @@ mod tree;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::arguments::{Eval, Global};
 use super::context::{Machine, Release, named_one, read_lock, store_folder};
 use super::failure::Failure;
+use super::kept::Kept;
 use super::output::{CommandResult, Output};
-use crate::base::{DerivationId, nearest};
+use crate::base::{DerivationId, Digest, HostPath, nearest};
 use crate::graph::derivation::Package;
 use crate::graph::{Graph, Node, Origin, fields};
 use crate::realise::universe::Snapshots;
-use crate::spec::expression;
+use crate::spec::loader::Folder;
+use crate::spec::lock::Lock;
+use crate::spec::{self, expression};
 
 /// Prints the packages of a release, or their tree; of packages that were named, their fields and
 /// where these came from; of an expression, its value.
@@ -26,7 +31,16 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
     if let Some(expression) = &arguments.expression {
         return express(expression, &arguments.words.words, output).map_err(wrong);
     }
-    let Loaded { release, graph, wanted, top } = load(arguments, global, output).map_err(wrong)?;
+    let mut asked = Asked::new(arguments, global, output).map_err(wrong)?;
+    if let Some(answer) = asked.answer() {
+        if asked.checked == Checked::NoStore {
+            output.note(NO_STORE);
+        }
+        output.text(&answer);
+        return Ok(Value::Null);
+    }
+    let Loaded { release, graph, wanted, top, checked } =
+        load(&mut asked, global, output).map_err(wrong)?;
     let wanted: Vec<(&Node, &Package)> = wanted
         .iter()
         .filter_map(|id| graph.node(*id))
@@ -52,7 +66,9 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
             document["fields"] = fields.iter().map(origin::document).collect();
         }
     } else {
-        output.text(&list(&release, &graph, &wanted));
+        let text = list(&release, &graph, &wanted);
+        output.text(&text);
+        asked.keep(checked, &text);
     }
     let document = json!({
         "release": release.document(&graph),
@@ -98,11 +114,77 @@ fn express(expression: &str, words: &[String], output: &Output) -> Result<Value,
     Ok(json!({ "value": origin::as_json(&value) }))
 }
 
+/// What is asked of a release, and what was answered to that before.
+///
+/// The list of all packages is a function of what the release's graph is made from, and of
+/// whether there is a store to check names against: with the same of all that, it is the same.
+struct Asked {
+    folder: HostPath,
+    names: Vec<String>,
+    lock: Option<Lock>,
+    kept: Option<Kept>,
+    /// What names the question; nothing where it was not asked with the same input before.
+    question: Option<Digest>,
+    answers: Option<PathBuf>,
+    /// How names can be checked now.
+    checked: Checked,
+}
+
+/// How far names were checked against the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checked {
+    /// All of them, where there is a store.
+    All,
+    /// There is no store yet.
+    NoStore,
+    /// Something could not be had.
+    Partly,
+}
+
+impl Asked {
+    fn new(arguments: &Eval, global: &Global, output: &Output) -> Result<Self, Failure> {
+        let (folder, names) = named_one(&arguments.words.words)?;
+        let lock = read_lock(&folder)?;
+        let kept = Kept::open(&folder);
+        let store = store_folder(global)?;
+        let there = store.join("version").as_path().exists();
+        let checked = if there { Checked::All } else { Checked::NoStore };
+        let is_list = names.is_empty() && !arguments.tree && !arguments.dot;
+        let question = kept.as_ref().filter(|_| is_list && !output.wants_document());
+        let question = question.and_then(|kept| {
+            let loader = Arc::new(Folder::new(folder.clone()));
+            let seal = spec::sealed(loader, lock.as_ref(), kept.cache())?;
+            let lock = std::fs::read(folder.join("release.lock")).unwrap_or_default();
+            let (lock, store) =
+                (Digest::of(&lock), Digest::of(store.as_path().as_os_str().as_encoded_bytes()));
+            let parts = [seal, lock, store].map(|part| *part.as_bytes()).concat();
+            Some(Digest::of(&[&parts[..], &[there as u8]].concat()))
+        });
+        let answers = kept.as_ref().map(Kept::answers);
+        Ok(Self { folder, names, lock, kept, question, answers, checked })
+    }
+
+    /// The text that was printed for the same question before.
+    fn answer(&self) -> Option<String> {
+        self.kept.as_ref()?.answer(&self.question?)
+    }
+
+    /// Keeps the text for the next time, if nothing about it could turn out otherwise then.
+    fn keep(&self, checked: Checked, text: &str) {
+        if let (Some(question), Some(answers)) = (&self.question, &self.answers)
+            && checked == self.checked
+        {
+            Kept::keep_answer(answers, question, text);
+        }
+    }
+}
+
 struct Loaded {
     release: Release,
     graph: Graph,
     wanted: Vec<DerivationId>,
     top: Top,
+    checked: Checked,
 }
 
 /// What stands at the top of a tree.
@@ -114,15 +196,16 @@ enum Top {
     Roots,
 }
 
-fn load(arguments: &Eval, global: &Global, output: &Output) -> Result<Loaded, Failure> {
-    let (folder, names) = named_one(&arguments.words.words)?;
-    let release = Release::load(&folder)?;
+fn load(asked: &mut Asked, global: &Global, output: &Output) -> Result<Loaded, Failure> {
+    let release = Release::load_kept(&asked.folder, asked.lock.take(), asked.kept.take())?;
     let graph = release.graph()?;
-    check_names(&release, &graph, global, output)?;
-    let wanted = select(&graph, &names)?;
-    let top = if names.is_empty() { Top::Roots } else { Top::Named };
-    Ok(Loaded { release, graph, wanted, top })
+    let checked = check_names(&release, &graph, global, output)?;
+    let wanted = select(&graph, &asked.names)?;
+    let top = if asked.names.is_empty() { Top::Roots } else { Top::Named };
+    Ok(Loaded { release, graph, wanted, top, checked })
 }
+
+const NO_STORE: &str = "names not checked against the archive: there is no store yet";
 
 /// Checks names against the archive if the store happens to hold its index: evaluation needs
 /// nothing but the release folder.
@@ -131,20 +214,21 @@ fn check_names(
     graph: &Graph,
     global: &Global,
     output: &Output,
-) -> Result<(), Failure> {
+) -> Result<Checked, Failure> {
     if !store_folder(global)?.join("version").as_path().exists() {
-        output.note("names not checked against the archive: there is no store yet");
-        return Ok(());
+        output.note(NO_STORE);
+        return Ok(Checked::NoStore);
     }
     let offline = Global { offline: true, ..global.clone() };
     let machine = match Machine::open(release, &offline) {
         Ok(machine) => machine,
         Err(failure) => {
             output.note(&format!("names not checked against the archive: {}", failure.summary()));
-            return Ok(());
+            return Ok(Checked::Partly);
         }
     };
-    release.check_names(graph, &machine.world(), &Snapshots::default(), output)
+    let all = release.check_names(graph, &machine.world(), &Snapshots::default(), output)?;
+    Ok(if all { Checked::All } else { Checked::Partly })
 }
 
 /// The packages of these names, or all; sorted by name.

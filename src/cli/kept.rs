@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use etcetera::BaseStrategy as _;
@@ -41,17 +41,43 @@ impl Kept {
         &self.cache
     }
 
+    /// What was answered to `question`, if it is the one that was asked last.
+    pub fn answer(&self, question: &Digest) -> Option<String> {
+        let path = self.answers();
+        let small = fs::symlink_metadata(&path).is_ok_and(|it| it.is_file() && it.len() < LARGEST);
+        let bytes = small.then(|| fs::read(&path).ok())??;
+        let (head, text) = bytes.split_at_checked(64)?;
+        let expected = [*question.as_bytes(), *Digest::of(text).as_bytes()].concat();
+        (head == expected).then(|| String::from_utf8(text.to_owned()).ok())?
+    }
+
+    /// Keeps an answer in place of the one before.
+    pub fn keep_answer(answers: &Path, question: &Digest, text: &str) {
+        let head = [*question.as_bytes(), *Digest::of(text.as_bytes()).as_bytes()].concat();
+        replace(answers, &[&head, text.as_bytes()].concat());
+    }
+
+    /// Where the answer is kept.
+    pub fn answers(&self) -> PathBuf {
+        self.path.with_extension("answer")
+    }
+
     /// Puts what this run leaves in place of what the one before left.
     pub fn write(self) {
-        let Some(bytes) = self.cache.renewed() else { return };
-        let written = self.path.parent().and_then(|parent| {
-            let mut file = tempfile::NamedTempFile::new_in(parent).ok()?;
-            file.write_all(&bytes).ok()?;
-            file.persist(&self.path).ok()
-        });
-        // What cannot be kept is evaluated again.
-        drop(written);
+        if let Some(bytes) = self.cache.renewed() {
+            replace(&self.path, &bytes);
+        }
     }
+}
+
+fn replace(path: &Path, bytes: &[u8]) {
+    let written = path.parent().and_then(|parent| {
+        let mut file = tempfile::NamedTempFile::new_in(parent).ok()?;
+        file.write_all(bytes).ok()?;
+        file.persist(path).ok()
+    });
+    // What cannot be kept is evaluated again.
+    drop(written);
 }
 
 /// What tells this program from every other build of it.

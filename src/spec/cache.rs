@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::api::World;
@@ -93,6 +94,31 @@ impl Cache {
         });
         let by_path = by_path.collect();
         Opened { cache: self, key, loader, inputs, same, files, by_path }
+    }
+
+    /// What names all that the spec files `files` come to under `key`, if it is kept of each of
+    /// them and nothing that they came from has changed.
+    pub(super) fn seal(
+        &self,
+        key: Digest,
+        loader: &dyn Loader,
+        files: &[ReleasePath],
+    ) -> Option<Digest> {
+        let opened = self.open(key, loader);
+        let known = opened.files.len() == files.len()
+            && files.iter().all(|file| opened.by_path.contains_key(file));
+        if !known || !(0..opened.inputs.len()).into_par_iter().all(|index| opened.is_same(index)) {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(key.as_bytes());
+        for Input { path, kind, content, state: _, seen: _ } in &opened.inputs {
+            hasher.update(&(path.as_str().len() as u64).to_le_bytes());
+            hasher.update(path.as_str().as_bytes());
+            hasher.update(&[(*kind == Kind::Folder) as u8]);
+            hasher.update(content.as_bytes());
+        }
+        Some(Digest::from_bytes(*hasher.finalize().as_bytes()))
     }
 
     fn kept(&self) -> Option<Kept<'_>> {

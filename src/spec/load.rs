@@ -14,7 +14,8 @@ use super::model::{Extended, Located, Package, Remote, Spec};
 use super::release::Release;
 use super::stdlib;
 use crate::base::{
-    Architecture, Diagnostic, HostPath, PackageName, ReleaseFolder, ReleasePath, Sha256, nearest,
+    Architecture, Diagnostic, Digest, HostPath, PackageName, ReleaseFolder, ReleasePath, Sha256,
+    nearest,
 };
 
 /// Reads the release in `folder`: release.toml, and every spec file, layer above layer; those of
@@ -50,6 +51,18 @@ pub fn load_with(
     // A mistake in a module of `lib/` shows in every file that imports it.
     errors.dedup();
     Err(errors)
+}
+
+/// What names all that a release comes to by its specs, its release.toml, the stdlib and what
+/// `lock` pins of sources from elsewhere, if nothing of that has changed since an earlier run left
+/// `cache`; nothing as well for releases of several layers.
+pub fn sealed(loader: Arc<dyn Loader>, lock: Option<&Lock>, cache: &Cache) -> Option<Digest> {
+    let (stack, extends) = evaluated(loader, lock, Specs::None, Top::Last, Some(cache)).ok()?;
+    if !extends.is_empty() {
+        return None;
+    }
+    let key = stack.cache?.key(&stack.world(false), &stack.modules);
+    cache.seal(key, &*stack.loader, &stack.files)
 }
 
 /// What an expression is evaluated in: the layer above all of a release, and the stdlib. Its specs
@@ -130,7 +143,9 @@ fn evaluated<'a>(
         used: BTreeSet::new(),
         remotes: Vec::new(),
         errors: Vec::new(),
+        files: Vec::new(),
     };
+    stack.files = layers.iter().flat_map(Layer::files).cloned().collect();
     let last = layers.iter().rposition(|layer| !layer.is_empty());
     if wanted == Specs::All {
         for (index, layer) in layers.iter().enumerate() {
@@ -152,6 +167,15 @@ enum Layer<'a> {
 }
 
 impl Layer<'_> {
+    /// Its spec files.
+    fn files(&self) -> &[ReleasePath] {
+        match self {
+            Self::Specs(specs) => specs,
+            Self::Overlay(at) => std::slice::from_ref(&at.value),
+            Self::Without(_) => &[],
+        }
+    }
+
     fn is_empty(&self) -> bool {
         match self {
             Self::Specs(specs) => specs.is_empty(),
@@ -176,6 +200,8 @@ struct Stack<'a> {
     used: BTreeSet<String>,
     remotes: Vec<Located<Remote>>,
     errors: Vec<Diagnostic>,
+    /// The spec files of all layers.
+    files: Vec<ReleasePath>,
 }
 
 impl Stack<'_> {

@@ -18,5 +18,5 @@ pub mod syntax;
 mod text;
 
 pub use cache::Cache;
-pub use load::{load, load_from, load_with};
+pub use load::{load, load_from, load_with, sealed};
 pub use model::Spec;
