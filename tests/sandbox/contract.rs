@@ -52,11 +52,19 @@ in_every_mode! {
 
     fn a_build_on_disk_sees_the_same_but_for_the_file_system() {
         let tiny = Tiny::new();
-        let mut request = tiny.build(&format!("({SCRIPT}) | grep -vE '^[^ ]+ /(build|tmp|var/tmp|run|dev/shm) '"));
+        let mut request = tiny.build(SCRIPT);
+        // Taken out here and not by the guest: a pipe would show among its descriptors.
+        let same = |log: &str| -> String {
+            let places = ["/build", "/tmp", "/var/tmp", "/run", "/dev/shm"];
+            let of_scratch = |line: &&str| {
+                line.split(' ').nth(1).is_some_and(|place| places.contains(&place))
+            };
+            log.lines().filter(|line| !of_scratch(line)).map(|line| format!("{line}\n")).collect()
+        };
         let (_, memory) = run(&request);
         request.scratch = Scratch::Disk(tiny.make("scratch"));
         let (outcome, disk) = run(&request);
         assert_eq!(outcome.expect("a run").verdict, Verdict::Built, "{disk}");
-        assert_eq!(similar(&disk, &memory), "");
+        assert_eq!(similar(&same(&disk), &same(&memory)), "");
     }
 }
