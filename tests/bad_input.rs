@@ -155,7 +155,7 @@ fn what_the_lock_does_not_pin_is_named_with_the_command_that_pins_it() {
         desk.remove("release.lock");
     };
     breaks(remove, &words);
-    let words = ["stdlib module `script` is not pinned", pins];
+    let words = ["stdlib module `script` is not pinned", "hello.rhai:8:12", pins];
     let unpin = |desk: &Desk| {
         let lock = desk.read("release.lock");
         let kept = lock.lines().filter(|line| !line.starts_with("script = "));

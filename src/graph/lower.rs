@@ -38,7 +38,10 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
     errors.extend(wrong);
     errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
         |module| {
+            let user = spec.packages.iter().find(|package| package.build.name == **module);
+            let place = user.and_then(|package| package.fields.get("build")).cloned();
             Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
+                .at(place, "used here")
                 .hint("`perestroika lock` pins it")
         },
     ));
