@@ -79,6 +79,7 @@ impl Scene {
                 remotes: Vec::new(),
                 unpinned: Vec::new(),
                 extends: Vec::new(),
+                footprint: None,
             },
             stdlib: BTreeMap::from([("debian".to_owned(), "// first\n".to_owned())]),
             now: Timestamp::now(),

@@ -165,6 +165,7 @@ fn open(folder: &HostPath) -> Result<Release, Failure> {
                 remotes: Vec::new(),
                 unpinned: Vec::new(),
                 extends: Vec::new(),
+                footprint: None,
             };
             let lock = fs::read_to_string(folder.join(spec::lock::FILE)).ok();
             let lock = lock.and_then(|text| spec::lock::parse(&text).ok());

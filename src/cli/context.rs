@@ -104,17 +104,17 @@ impl Release {
     /// Reads the folder: pure and offline.
     pub fn load(folder: &HostPath) -> Result<Self, Failure> {
         let lock = read_lock(folder)?;
-        Self::load_kept(folder, lock, Kept::open(folder))
+        Self::load_kept(folder, lock, Kept::open(folder).as_ref())
     }
 
     /// The same with a lock that was read, and what earlier runs kept.
     pub fn load_kept(
         folder: &HostPath,
         lock: Option<Lock>,
-        kept: Option<Kept>,
+        kept: Option<&Kept>,
     ) -> Result<Self, Failure> {
         let loader = Arc::new(Folder::new(folder.clone()));
-        let spec = spec::load_with(loader, lock.as_ref(), kept.as_ref().map(Kept::cache));
+        let spec = spec::load_with(loader, lock.as_ref(), kept.map(Kept::cache));
         if let Some(kept) = kept {
             kept.write();
         }

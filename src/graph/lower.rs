@@ -20,21 +20,8 @@ use crate::spec::release::Root;
 /// Everything that is wrong with the packages, all at once: missing pins, fields that packaging
 /// needs, contradictions between spec and packaging, cycles.
 pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
-    let architectures = &spec.release.architectures;
-    let all_roots = spec.release.roots.iter().flat_map(|(name, root)| {
-        architectures.iter().map(move |architecture| (name, root, architecture))
-    });
-    let (roots, mut errors) = partition(all_roots.map(|(name, root, architecture)| {
-        Ok(((name.as_str(), architecture), lower_root(name, root, lock, architecture)?))
-    }));
-    let roots: BTreeMap<(&str, &Architecture), Node> = roots.into_iter().collect();
-    let drafts: Vec<_> = spec
-        .packages
-        .par_iter()
-        .map(|package| builds(package, spec, lock).map_err(|error| package.told(error)))
-        .collect();
-    let (drafts, wrong) = partition(drafts.into_iter());
-    let drafts: Vec<Draft<'_>> = drafts.into_iter().flatten().collect();
+    let (ground, mut errors) = Ground::with_errors(spec, lock);
+    let (drafts, wrong) = ground.all_drafts(spec);
     errors.extend(wrong);
     errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
         |module| {
@@ -62,16 +49,22 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    let edges = edges::find(&drafts)?;
-    let lowered = lower_packages(drafts, &edges, &roots);
+    let links = edges::Links::new(&drafts);
+    let edges = links.edges().map_err(|knots| knots.told(&links, &drafts))?;
+    let lowered = lower_packages(drafts, &edges, &ground.roots);
 
-    let mut packages: Vec<_> = lowered.iter().map(|(_, package)| package.id).collect();
+    let mut builds: Vec<(usize, DerivationId)> =
+        lowered.iter().map(|(at, _, package)| (*at, package.id)).collect();
+    builds.sort_unstable();
+    let builds: Vec<DerivationId> = builds.into_iter().map(|(_, id)| id).collect();
+    let mut packages = builds.clone();
     packages.sort_unstable();
     let mut known = HashSet::new();
-    let mut ordered = Vec::with_capacity(2 * lowered.len() + roots.len() + 1);
-    for (sources, package) in lowered {
+    let mut ordered = Vec::with_capacity(2 * lowered.len() + ground.roots.len() + 1);
+    for (_, sources, package) in lowered {
         if let Some(root) = package.derivation.package().and_then(|package| {
-            roots.values().find(|root| root.id == package.root && known.insert(root.id))
+            let mut roots = ground.roots.values();
+            roots.find(|root| root.id == package.root && known.insert(root.id))
         }) {
             ordered.push(root.clone());
         }
@@ -79,7 +72,13 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         known.insert(package.id);
         ordered.push(package);
     }
-    ordered.push(node(
+    ordered.push(release(spec, packages));
+    Ok(Graph::new(ordered, links, builds))
+}
+
+/// The node of the release, of packages sorted by id.
+pub fn release(spec: &Spec, packages: Vec<DerivationId>) -> Node {
+    node(
         Derivation::Release(derivation::Release {
             name: spec.release.name.clone(),
             version: spec.release.version.clone(),
@@ -87,8 +86,54 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
             packages,
         }),
         Origin::Release,
-    ));
-    Ok(Graph::new(ordered))
+    )
+}
+
+/// The roots of a release, by their name and architecture.
+type Roots = BTreeMap<(String, Architecture), Node>;
+
+/// What packages are lowered on.
+pub struct Ground<'a> {
+    lock: &'a Lock,
+    /// The roots.
+    pub roots: Roots,
+}
+
+impl<'a> Ground<'a> {
+    /// What the packages of `spec` are lowered on, unless something is wrong with it.
+    pub fn new(spec: &Spec, lock: &'a Lock) -> Option<Self> {
+        let (ground, errors) = Self::with_errors(spec, lock);
+        let pinned = spec.stdlib.iter().all(|module| lock.stdlib.contains_key(module));
+        (errors.is_empty() && pinned && spec.unpinned.is_empty()).then_some(ground)
+    }
+
+    fn with_errors(spec: &Spec, lock: &'a Lock) -> (Self, Vec<Diagnostic>) {
+        let architectures = &spec.release.architectures;
+        let all = spec.release.roots.iter().flat_map(|(name, root)| {
+            architectures.iter().map(move |architecture| (name, root, architecture))
+        });
+        let (roots, errors) = partition(all.map(|(name, root, architecture)| {
+            let node = lower_root(name, root, lock, architecture)?;
+            Ok(((name.clone(), architecture.clone()), node))
+        }));
+        (Self { lock, roots: roots.into_iter().collect() }, errors)
+    }
+
+    /// The builds of the packages of `spec`, unless something is wrong with one.
+    pub fn drafts<'b>(&self, spec: &'b Spec) -> Option<Vec<Draft<'b>>> {
+        let (drafts, errors) = self.all_drafts(spec);
+        errors.is_empty().then_some(drafts)
+    }
+
+    fn all_drafts<'b>(&self, spec: &'b Spec) -> (Vec<Draft<'b>>, Vec<Diagnostic>) {
+        let drafts: Vec<_> = spec
+            .packages
+            .par_iter()
+            .map(|package| builds(package, spec, self.lock).map_err(|error| package.told(error)))
+            .collect();
+        let (drafts, errors) = partition(drafts.into_iter());
+        (drafts.into_iter().flatten().collect(), errors)
+    }
 }
 
 /// The packages, each with the nodes of its sources, in an order in which each comes after
@@ -96,8 +141,8 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
 fn lower_packages(
     drafts: Vec<Draft<'_>>,
     edges: &edges::Edges,
-    roots: &BTreeMap<(&str, &Architecture), Node>,
-) -> Vec<(Vec<Node>, Node)> {
+    roots: &Roots,
+) -> Vec<(usize, Vec<Node>, Node)> {
     let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
     let mut ids: Vec<Option<DerivationId>> = vec![None; drafts.len()];
     let mut done = Vec::with_capacity(drafts.len());
@@ -113,9 +158,9 @@ fn lower_packages(
                 (at, lower_package(draft, roots, dependencies))
             })
             .collect();
-        for (at, lowered) in lowered {
-            ids[at] = Some(lowered.1.id);
-            done.push(lowered);
+        for (at, (sources, package)) in lowered {
+            ids[at] = Some(package.id);
+            done.push((at, sources, package));
         }
     }
     done
@@ -220,9 +265,9 @@ fn lower_root(
 }
 
 /// A package and the nodes of its sources.
-fn lower_package(
+pub fn lower_package(
     draft: Draft<'_>,
-    roots: &BTreeMap<(&str, &Architecture), Node>,
+    roots: &Roots,
     dependencies: Vec<DerivationId>,
 ) -> (Vec<Node>, Node) {
     let package = draft.package;
@@ -244,7 +289,7 @@ fn lower_package(
         packaging: draft.packaging.map(&mut source),
         patches: package.patches.iter().map(|patch| lower_patch(&patch.value)).collect(),
         extra: draft.extra.into_iter().map(|(path, one)| (path, source(one))).collect(),
-        root: roots[&(draft.root, draft.architecture)].id,
+        root: roots[&(draft.root.to_owned(), draft.architecture.clone())].id,
         dependencies,
         build_depends: draft
             .depends

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::api::layer::Below;
 use super::api::{Dirs, World};
-use super::cache::{Cache, Fate, Opened, Record, Recorder};
+use super::cache::{Cache, Fate, Footprint, Opened, Record, Recorder};
 use super::engine::{Evaluated, STACK, Session};
 use super::extends::{self, Link};
 use super::loader::{self, Folder, Loader};
@@ -14,8 +14,7 @@ use super::model::{Extended, Located, Package, Remote, Spec};
 use super::release::Release;
 use super::stdlib;
 use crate::base::{
-    Architecture, Diagnostic, Digest, HostPath, PackageName, ReleaseFolder, ReleasePath, Sha256,
-    nearest,
+    Architecture, Diagnostic, HostPath, PackageName, ReleaseFolder, ReleasePath, Sha256, nearest,
 };
 
 /// Reads the release in `folder`: release.toml, and every spec file, layer above layer; those of
@@ -40,12 +39,12 @@ pub fn load_with(
     cache: Option<&Cache>,
 ) -> Result<Spec, Vec<Diagnostic>> {
     let (stack, extends) = evaluated(loader, lock, Specs::All, Top::Last, cache)?;
-    let Stack { release, packages, pins, used, remotes, mut errors, .. } = stack;
+    let Stack { release, packages, pins, used, remotes, mut errors, footprint, .. } = stack;
     if errors.is_empty() {
         let packages = packages.into_values().collect();
         let unpinned = unpinned(&remotes, &pins);
         let release = Release::clone(&release);
-        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends });
+        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends, footprint });
     }
     errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
     // A mistake in a module of `lib/` shows in every file that imports it.
@@ -53,16 +52,57 @@ pub fn load_with(
     Err(errors)
 }
 
-/// What names all that a release comes to by its specs, its release.toml, the stdlib and what
-/// `lock` pins of sources from elsewhere, if nothing of that has changed since an earlier run left
-/// `cache`; nothing as well for releases of several layers.
-pub fn sealed(loader: Arc<dyn Loader>, lock: Option<&Lock>, cache: &Cache) -> Option<Digest> {
-    let (stack, extends) = evaluated(loader, lock, Specs::None, Top::Last, Some(cache)).ok()?;
-    if !extends.is_empty() {
+/// What changed of a release since its footprint was taken.
+pub struct Since<'a> {
+    stack: Stack<'a>,
+    /// What the spec files that are new, or not what they were, came to.
+    pub changed: Spec,
+    /// The footprint of what is there now.
+    pub footprint: Footprint,
+    /// The packages of the spec files that are as they were.
+    pub kept: BTreeSet<PackageName>,
+    /// Whether nothing at all is new.
+    pub as_before: bool,
+}
+
+/// How many spec files may have changed for [`since`] to be quicker than [`load_with`].
+const FEW: usize = 200;
+
+/// Compares a release with its footprint, and evaluates what changed alone. Nothing if that is
+/// not all, or too much: if release.toml, the stdlib or a pin is another one, for releases of
+/// several layers, and where something is wrong with a spec.
+pub fn since<'a>(
+    loader: Arc<dyn Loader>,
+    lock: Option<&Lock>,
+    cache: &'a Cache,
+    footprint: &Footprint,
+) -> Option<Since<'a>> {
+    let (mut stack, extends) = evaluated(loader, lock, Specs::None, Top::Last, Some(cache)).ok()?;
+    let key = stack.cache?.key(&stack.world(false), &stack.modules);
+    if !extends.is_empty() || !footprint.is_of(key) {
         return None;
     }
-    let key = stack.cache?.key(&stack.world(false), &stack.modules);
-    cache.seal(key, &*stack.loader, &stack.files)
+    let compared = footprint.compare(&stack.files, &*stack.loader, cache.now());
+    if compared.stale.len() > FEW {
+        return None;
+    }
+    let kept: BTreeSet<PackageName> = compared.kept.packages().cloned().collect();
+    let (changed, new) = stack.only(&compared.stale, None)?;
+    let twice = changed.packages.iter().any(|package| kept.contains(&package.name));
+    if twice {
+        return None;
+    }
+    let as_before = compared.as_before;
+    Some(Since { stack, changed, footprint: compared.kept.and(new), kept, as_before })
+}
+
+impl Since<'_> {
+    /// What the spec files of these packages came to; nothing if that cannot be had.
+    pub fn packages(&mut self, wanted: impl Fn(&PackageName) -> bool) -> Option<Spec> {
+        let files: Vec<ReleasePath> = self.footprint.files_of(wanted).cloned().collect();
+        let cache = self.stack.cache;
+        Some(self.stack.only(&files, cache)?.0)
+    }
 }
 
 /// What an expression is evaluated in: the layer above all of a release, and the stdlib. Its specs
@@ -144,6 +184,7 @@ fn evaluated<'a>(
         remotes: Vec::new(),
         errors: Vec::new(),
         files: Vec::new(),
+        footprint: None,
     };
     stack.files = layers.iter().flat_map(Layer::files).cloned().collect();
     let last = layers.iter().rposition(|layer| !layer.is_empty());
@@ -202,6 +243,8 @@ struct Stack<'a> {
     errors: Vec<Diagnostic>,
     /// The spec files of all layers.
     files: Vec<ReleasePath>,
+    /// That of the specs, where results are kept.
+    footprint: Option<Footprint>,
 }
 
 impl Stack<'_> {
@@ -248,8 +291,8 @@ impl Stack<'_> {
                 let opened = cache.open(key, &*self.loader);
                 let record = Arc::new(opened.record());
                 let mut found = evaluate(&world, &self.modules, files, Some((&opened, &record)))?;
-                let fates = found.iter_mut().map(|file| std::mem::take(&mut file.fate)).collect();
-                opened.close(fates, &record);
+                let fates = found.iter_mut().map(File::fate).collect();
+                self.footprint = opened.close(fates, &record);
                 found
             }
         };
@@ -293,6 +336,46 @@ impl Stack<'_> {
             });
         }
         self.below = Some(Arc::new(below));
+    }
+
+    /// What some of the spec files come to, kept or evaluated, and their footprint; nothing if
+    /// something is wrong with them.
+    fn only(&mut self, files: &[ReleasePath], cache: Option<&Cache>) -> Option<(Spec, Footprint)> {
+        // What was read for others is read again, to be noted for these.
+        let world = Arc::new(World { dirs: Arc::default(), ..self.world(false) });
+        let own = self.cache?;
+        let key = own.key(&world, &self.modules);
+        let none = Cache::new(Vec::new, &[], own.now());
+        let opened = cache.unwrap_or(&none).open(key, &*self.loader);
+        let record = Arc::new(opened.record());
+        let mut found = match files {
+            [] => Vec::new(),
+            files => evaluate(&world, &self.modules, files, Some((&opened, &record))).ok()?,
+        };
+        let fates = found.iter_mut().map(File::fate).collect();
+        let footprint = opened.footprint(fates, &record)?;
+        let mut packages = BTreeMap::new();
+        let (mut stdlib, mut remotes) = (BTreeSet::new(), Vec::new());
+        for File { result: mut file, .. } in found {
+            stdlib.append(&mut file.stdlib);
+            remotes.append(&mut file.remotes);
+            for package in file.packages {
+                if !file.errors.is_empty() || packages.contains_key(&package.name) {
+                    return None;
+                }
+                packages.insert(package.name.clone(), package);
+            }
+        }
+        let spec = Spec {
+            release: Release::clone(&self.release),
+            packages: packages.into_values().collect(),
+            stdlib,
+            unpinned: unpinned(&remotes, &self.pins),
+            remotes,
+            extends: Vec::new(),
+            footprint: None,
+        };
+        Some((spec, footprint))
     }
 
     /// What is below the next layer, to be changed: no thread has it any more.
@@ -451,6 +534,14 @@ fn evaluate(
 struct File {
     result: Evaluated,
     fate: Fate,
+}
+
+impl File {
+    /// What is kept of it, and the names of its packages.
+    fn fate(&mut self) -> (Fate, Vec<PackageName>) {
+        let names = self.result.packages.iter().map(|package| package.name.clone()).collect();
+        (std::mem::take(&mut self.fate), names)
+    }
 }
 
 /// What evaluates on one thread.

@@ -17,6 +17,6 @@ pub mod stdlib;
 pub mod syntax;
 mod text;
 
-pub use cache::Cache;
-pub use load::{load, load_from, load_with, sealed};
+pub use cache::{Cache, Footprint};
+pub use load::{Since, load, load_from, load_with, since};
 pub use model::Spec;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use source::{Download, Facts, Remote, Source, Unpack};
 
+use super::cache::Footprint;
 use super::lock::Lock;
 use super::release::Release;
 use crate::base::{
@@ -31,6 +32,8 @@ pub struct Spec {
     pub unpinned: Vec<Located<Remote>>,
     /// The releases that it extends, nearest first.
     pub extends: Vec<Extended>,
+    /// What it was evaluated from, where that can be compared later.
+    pub footprint: Option<Footprint>,
 }
 
 /// A release that another one extends.
