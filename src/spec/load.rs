@@ -41,7 +41,7 @@ pub fn load_with(
     let (stack, extends) = evaluated(loader, lock, Specs::All, Top::Last, cache)?;
     let Stack { release, packages, pins, used, remotes, mut errors, footprint, .. } = stack;
     if errors.is_empty() {
-        let packages = packages.into_values().collect();
+        let packages = packages.into_values().map(|package| *package).collect();
         let unpinned = unpinned(&remotes, &pins);
         let release = Release::clone(&release);
         return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends, footprint });
@@ -235,7 +235,8 @@ struct Stack<'a> {
     architectures: Arc<BTreeSet<Architecture>>,
     pins: Arc<Lock>,
     dirs: Arc<Dirs>,
-    packages: BTreeMap<PackageName, Package>,
+    /// In boxes: an ordered map moves what it holds about.
+    packages: BTreeMap<PackageName, Box<Package>>,
     /// The same for `prev`; nothing before the first layer.
     below: Option<Arc<Below>>,
     used: BTreeSet<String>,
@@ -282,7 +283,7 @@ impl Stack<'_> {
 
     fn evaluate(&mut self, files: &[ReleasePath], above: bool) -> Result<(), Vec<Diagnostic>> {
         let world = Arc::new(self.world(above));
-        let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
+        let mut packages: BTreeMap<PackageName, Box<Package>> = BTreeMap::new();
         let (mut drafts, mut missing) = (Vec::new(), false);
         let files = match self.cache {
             None => evaluate(&world, &self.modules, files, None)?,
@@ -306,13 +307,17 @@ impl Stack<'_> {
                 match packages.get(&package.name) {
                     Some(first) => self.errors.push(twice(first, &package)),
                     None => {
-                        packages.insert(package.name.clone(), package);
+                        packages.insert(package.name.clone(), Box::new(package));
                     }
                 }
             }
         }
         drop(world);
-        self.packages.append(&mut packages);
+        if self.packages.is_empty() {
+            self.packages = packages;
+        } else {
+            self.packages.append(&mut packages);
+        }
         let mut below = self.take_below();
         below.broken |= missing || !self.errors.is_empty();
         below.packages.extend(drafts.into_iter().filter_map(|draft| Some((draft.name()?, draft))));
