@@ -73,6 +73,9 @@ pub struct Root {
     pub indexes: Vec<RootIndex>,
     /// Packages beside the essential ones, sorted.
     pub packages: Vec<PackageName>,
+    /// Sets of dependencies that are layers of their own, in their order; part of the document
+    /// only if there are any.
+    pub strata: Vec<Vec<String>>,
 }
 
 /// A pinned index of a root.
@@ -247,7 +250,7 @@ impl SourceFile {
 
 impl Root {
     fn to_json(&self) -> Json {
-        let Self { architecture, indexes, packages } = self;
+        let Self { architecture, indexes, packages, strata } = self;
         let index = |RootIndex { suite, path, sha256 }: &RootIndex| {
             Json::object([
                 ("suite", suite.into()),
@@ -255,13 +258,19 @@ impl Root {
                 ("sha256", Json::text(sha256)),
             ])
         };
-        Json::object([
+        let mut document = vec![
             ("format", FORMAT.into()),
             ("kind", "root".into()),
             ("architecture", Json::text(architecture)),
             ("indexes", Json::Array(indexes.iter().map(index).collect())),
             ("packages", texts(packages)),
-        ])
+        ];
+        // Left out where there is none, as it was before there could be any.
+        if !strata.is_empty() {
+            let strata = strata.iter().map(|stratum| texts(stratum)).collect();
+            document.push(("strata", Json::Array(strata)));
+        }
+        Json::object(document)
     }
 }
 

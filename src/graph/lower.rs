@@ -1,6 +1,6 @@
 //! Spec and lock in, graph out: names become edges, packages become derivations.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rayon::prelude::*;
 
@@ -8,10 +8,11 @@ use super::derivation::{self, Derivation, RootIndex};
 use super::draft::{Draft, Makes};
 use super::source::Lowered;
 use super::{Graph, Node, Origin, PackageOrigin, edges};
+use crate::archive::deb::dependency::Dependencies;
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model::{self, Extended, Package};
+use crate::spec::model::{self, Extended, Located, Package};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -256,12 +257,33 @@ fn lower_root(
     let mut packages: Vec<_> = root.packages.iter().map(|package| package.value.clone()).collect();
     packages.sort();
     packages.dedup();
+    let strata = root.strata.iter().map(|stratum| lower_stratum(stratum, architecture));
     let derivation = Derivation::Root(derivation::Root {
         architecture: architecture.clone(),
         indexes,
         packages,
+        strata: strata.collect::<Result<_, _>>()?,
     });
     Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
+}
+
+/// The dependencies of a stratum, as they hold for an architecture.
+fn lower_stratum(
+    stratum: &[Located<String>],
+    architecture: &Architecture,
+) -> Result<Vec<String>, Diagnostic> {
+    let mut found = Vec::new();
+    for Located { value, span } in stratum {
+        let depends: Dependencies = value.parse().map_err(|error| {
+            Diagnostic::new("dependency-syntax", format!("{error}"))
+                .at(span.clone(), "in this stratum")
+        })?;
+        let depends = depends.reduce(architecture, &BTreeSet::new());
+        found.extend(depends.0.iter().map(ToString::to_string));
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
 }
 
 /// A package and the nodes of its sources.

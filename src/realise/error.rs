@@ -19,6 +19,14 @@ pub enum Error {
         /// The chain of reasons.
         because: Vec<String>,
     },
+    /// A stratum of release.toml that leads nowhere.
+    #[error("no choice of packages satisfies the stratum `[{stratum}]` of its root")]
+    Stratum {
+        /// Its dependencies.
+        stratum: String,
+        /// Why.
+        because: Vec<String>,
+    },
     /// A pinned index that is not one.
     #[error("the pinned index `{path}` {reason}")]
     Index {
@@ -152,6 +160,7 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Unsolvable { .. }
+            | Self::Stratum { .. }
             | Self::Unpinned { .. }
             | Self::Evidence { .. }
             | Self::SourceMoved { .. }
@@ -178,7 +187,7 @@ impl Error {
     /// Reasons beside those of its sources.
     pub fn reasons(&self) -> Vec<String> {
         match self {
-            Self::Unsolvable { because } => because.clone(),
+            Self::Unsolvable { because } | Self::Stratum { because, .. } => because.clone(),
             Self::OtherOutputs { missing, unexpected } => {
                 let list = |what: &str, names: &[String]| {
                     (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
@@ -203,6 +212,7 @@ impl Error {
             Self::Root(buildroot::Error::Ids(_)) => {
                 Some("build without that package, or with one whose scripts do not look at owners")
             }
+            Self::Stratum { .. } => Some("`strata` of its `[root.NAME]` in release.toml has it"),
             Self::Snapshot(error) => error.hint(),
             _ => None,
         }

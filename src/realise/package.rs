@@ -105,8 +105,7 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
     let sources = job.sources();
     let script = script::script(job.package, &sources);
-    let layers = lists.layers();
-    let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
+    let layers: Vec<&[_]> = lists.layers.iter().map(Vec::as_slice).collect();
     let action = Action::new(job.package, &sources, &script, &layers);
     store.put_json(action.document())?;
     let ids = [job.node.id, job.package.root, job.package.source];
@@ -233,7 +232,6 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
 /// before any work is done; then puts the root together.
 fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot> {
     let world = job.world;
-    let lists = [&resolved.lists.base, &resolved.lists.rest];
     let mut ours: BTreeMap<_, _> = BTreeMap::new();
     for output in job.closure.iter().flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
@@ -246,9 +244,9 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     for (node, source) in &sources {
         sources::fetch(world, node, source)?;
     }
-    let packages: Vec<PoolFile> = lists
-        .iter()
-        .flat_map(|list| list.iter())
+    let packages: Vec<PoolFile> = resolved
+        .lists
+        .packages()
         .filter(|package| !ours.contains_key(&package.sha256))
         .map(|package| PoolFile {
             path: package.filename.clone(),
@@ -272,18 +270,13 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
             })
             .collect()
     };
+    let layers: Vec<Vec<RootPackage>> =
+        resolved.lists.layers.iter().map(|list| packages(list)).collect();
     let progress = |progress: buildroot::Progress| {
         let buildroot::Progress { step, done, total } = progress;
         job.phase(Phase::Root { step, done, total });
     };
-    Ok(buildroot::provide(
-        world.store,
-        world.executor,
-        &packages(lists[0]),
-        &packages(lists[1]),
-        world.cancel,
-        &progress,
-    )?)
+    Ok(buildroot::provide(world.store, world.executor, &layers, world.cancel, &progress)?)
 }
 
 /// The files of the archive's own source package, where that is what was built: they are part of

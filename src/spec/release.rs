@@ -73,6 +73,9 @@ pub struct Root {
     pub archive: Located<String>,
     /// Packages beside the essential ones.
     pub packages: Vec<Located<PackageName>>,
+    /// Sets of dependencies, in the distribution's own syntax, each worth a layer of its own
+    /// between the base and the rest of every build root that has all of what it leads to.
+    pub strata: Vec<Vec<Located<String>>>,
 }
 
 /// The file that holds it.
@@ -230,7 +233,7 @@ fn named<'i, T>(
             continue;
         };
         let item = read(reader, &mut table);
-        let later: &[&str] = if kind == "root" { &["strata", "seed"] } else { &[] };
+        let later: &[&str] = if kind == "root" { &["seed"] } else { &[] };
         reader.finish(table, later);
         found.push((name, item));
     }
@@ -370,7 +373,13 @@ fn chroot<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>, archives: &[&str])
         reader.errors.push(error);
     }
     let packages = package_names(reader, table, "packages");
-    Some(Root { archive: archive?, packages })
+    let strata = reader.lists(table, "strata");
+    if strata.iter().any(Vec::is_empty) {
+        let hint = "write it like `strata = [[\"debhelper\"]]`";
+        let problem = Diagnostic::new("bad-value", "a stratum of `strata` is empty");
+        reader.errors.push(problem.at(table.span.clone(), "").hint(hint));
+    }
+    Some(Root { archive: archive?, packages, strata })
 }
 
 fn package_names<'i>(

@@ -176,7 +176,7 @@ impl Roots {
             };
             match universe::solve(&snapshot, root, package, &closure) {
                 Ok(lists) => {
-                    let all: Vec<Arc<BinaryPackage>> = [lists.base, lists.rest].concat();
+                    let all: Vec<Arc<BinaryPackage>> = lists.layers.concat();
                     let wanted: Dependencies =
                         package.build_depends.join(", ").parse().unwrap_or_default();
                     let base = all
