@@ -494,5 +494,9 @@ fn nothing_is_stale_about_pins_alone() {
     other.archives.get_mut("test").unwrap().suites[0].indexes.remove(0);
     let stale = pin::check(&scene.folder, &scene.spec, Some(&other));
     let title = "`main/binary-amd64/Packages` of suite `stable` of archive `test`";
-    assert_eq!(stale, [Stale::Missing(title.to_owned())]);
+    let [Stale { kind: pin::Kind::Missing, what, span: Some(span) }] = &*stale else {
+        panic!("{stale:?}")
+    };
+    assert_eq!(what, title);
+    assert_eq!(span.file.as_str(), "release.toml");
 }

@@ -151,12 +151,13 @@ pub fn generated_packaging(
     spec: &Spec,
     files: &mut BTreeMap<String, String>,
 ) -> Result<Declared, Diagnostic> {
-    let missing = |field: &str, example: &str| {
-        Diagnostic::new("missing-field", format!("`{}` needs `{field}`", package.name))
-            .at(package.span.clone(), "its packaging is generated from the fields")
-            .hint(format!("add `{field}: {example}`"))
+    let (Some(version), Some(summary), Some(license)) =
+        (&package.version, &package.summary, &package.license)
+    else {
+        return Err(lacking(package));
     };
-    let mut version = package.version.clone().ok_or_else(|| missing("version", "\"1.0\""))?;
+    let date = date(package)?;
+    let mut version = version.clone();
     if let Some(revision) = &package.revision {
         version = format!("{version}-{revision}");
     }
@@ -176,51 +177,51 @@ pub fn generated_packaging(
         author: author(package, spec),
         distribution: &spec.release.name,
         version: &version,
-        summary: package.summary.as_deref().ok_or_else(|| missing("summary", "\"…\""))?,
-        license: package.license.as_deref().ok_or_else(|| missing("license", "\"MIT\""))?,
+        summary,
+        license,
         changes: &changes,
-        date: date(package)?,
+        date,
         build_depends: &build_depends,
     };
     for (path, text) in packaging::generate(package, &facts) {
         files.entry(path).or_insert(text);
     }
     let offered = |binary: &Binary| {
-        check_relations(package, binary)?;
-        let provides = binary.relations.get("provides").map(|items| items.join(", "));
-        let provides = provided(&provides.unwrap_or_default()).unwrap_or_default();
+        let provides = binary.relations.get("provides").into_iter().flatten();
+        let provides = provides.flat_map(|item| provided(&item.value).unwrap_or_default());
         let portability = binary.architecture.unwrap_or(package.build.architecture);
         let all = portability == Portability::All;
-        Ok(Offered { name: binary.name.clone(), provides, all })
+        Offered { name: binary.name.clone(), provides: provides.collect(), all }
     };
-    let binaries = packaging::binaries(package).iter().map(offered).collect::<Result<_, _>>()?;
+    let binaries = packaging::binaries(package).iter().map(offered).collect();
     Ok(Declared { version: parsed, relations: BTreeMap::new(), binaries })
 }
 
-/// Relations of a binary package must be in the distribution's syntax; substitution variables are
-/// the build's to fill in.
-fn check_relations(package: &Package, binary: &Binary) -> Result<(), Diagnostic> {
-    for (key, text) in
-        binary.relations.iter().flat_map(|(key, list)| list.iter().map(move |text| (key, text)))
-    {
-        if text.starts_with("${") && text.ends_with('}') && !text.contains(' ') {
-            continue;
-        }
-        let mut filled = String::new();
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once("${") {
-            filled.push_str(before);
-            filled.push('1');
-            rest = after.split_once('}').map_or("", |(_, after)| after);
-        }
-        filled.push_str(rest);
-        filled.parse::<Dependencies>().map_err(|error| {
-            let message = format!("`{key}` of `{}`: {error}", binary.name);
-            let place = package.fields.get("binaries").unwrap_or(&package.span).clone();
-            Diagnostic::new("dependency-syntax", message).at(place, "in these binary packages")
-        })?;
-    }
-    Ok(())
+/// The fields that generated packaging cannot do without and that `package` lacks, all at once.
+fn lacking(package: &Package) -> Diagnostic {
+    const DATES: &str =
+        "`date: \"2026-11-22\"`, or `changes: #{ date: \"2026-11-22\", text: \"…\" }`";
+    let fields = [
+        ("version", "`version: \"1.0\"`", package.version.is_none()),
+        ("summary", "`summary: \"…\"`", package.summary.is_none()),
+        ("license", "`license: \"MIT\"`", package.license.is_none()),
+        ("date", DATES, undated(package)),
+    ];
+    let lacking: Vec<_> = fields.into_iter().filter(|(_, _, lacking)| *lacking).collect();
+    let names: Vec<String> = lacking.iter().map(|(name, ..)| format!("`{name}`")).collect();
+    let names = match &*names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.concat(),
+    };
+    let error = Diagnostic::new("missing-field", format!("`{}` needs {names}", package.name))
+        .at(package.span.clone(), "its packaging is generated from the fields");
+    lacking.iter().fold(error, |error, (_, example, _)| error.hint(format!("add {example}")))
+}
+
+/// Whether nothing says of when the package is.
+fn undated(package: &Package) -> bool {
+    let commit = matches!(package.source.value, Source::Git { .. });
+    package.changes.is_none() && package.date.is_none() && !commit
 }
 
 /// The version that a package with its own packaging, or another source's, gets, and the text put

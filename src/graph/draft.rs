@@ -263,21 +263,29 @@ fn wanted(
     architecture: &Architecture,
     profiles: &BTreeSet<String>,
 ) -> Result<Vec<Wanted>, Diagnostic> {
-    let own = DEPENDS.iter().filter_map(|field| {
-        Some((declared.relations.get(*field)?.clone(), control_field(package, field)))
-    });
-    let needs = package.build.needs.iter().map(|text| (text.clone(), None));
-    let fields = package.build_depends.iter().map(|item| (item.value.clone(), item.span.clone()));
-    own.chain(needs)
-        .chain(fields)
-        .map(|(text, span)| {
-            let depends: Dependencies = text.parse().map_err(|error| {
-                Diagnostic::new("dependency-syntax", format!("{error}"))
-                    .at(span.clone().or_else(|| Some(package.span.clone())), "in this list")
-            })?;
-            Ok(Wanted { depends: depends.reduce(architecture, profiles), text, span })
-        })
-        .collect()
+    let mut found = Vec::new();
+    let mut want = |depends: Dependencies, text: &str, span| {
+        let (depends, text) = (depends.reduce(architecture, profiles), text.to_owned());
+        found.push(Wanted { depends, text, span });
+    };
+    for field in DEPENDS {
+        let Some(text) = declared.relations.get(field) else { continue };
+        let span = control_field(package, field);
+        let depends = text.parse().map_err(|error| {
+            Diagnostic::new("dependency-syntax", format!("`{field}`: {error}"))
+                .at(span.clone().unwrap_or_else(|| package.span.clone()), "in this list")
+        })?;
+        want(depends, text, span);
+    }
+    // Those of a spec have been told if they are none.
+    let needs = package.build.needs.iter().map(|text| (text, None));
+    let fields = package.build_depends.iter().map(|item| (&item.value, item.span.clone()));
+    for (text, span) in needs.chain(fields) {
+        if let Ok(depends) = text.parse() {
+            want(depends, text, span);
+        }
+    }
+    Ok(found)
 }
 
 fn check_version(package: &Package, declared: &Version) -> Result<(), Diagnostic> {

@@ -44,8 +44,9 @@ struct Reason<'a> {
     span: Option<Span>,
 }
 
-/// The edges between `drafts`.
-pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
+/// The edges between `drafts`, and what is wrong with them: packages that two builds make, and
+/// loops, which are taken apart so that there is an order.
+pub fn find(drafts: &[Draft<'_>]) -> (Edges, Vec<Diagnostic>) {
     let architectures: BTreeSet<&Architecture> =
         drafts.iter().map(|draft| draft.architecture).collect();
     let mut by_architecture = BTreeMap::new();
@@ -90,16 +91,16 @@ pub fn find(drafts: &[Draft<'_>]) -> Result<Edges, Vec<Diagnostic>> {
     }
     // Tarjan's components come out with everything a component needs before it.
     let components = tarjan_scc(&graph);
-    let loops = components.iter().filter(|component| component.len() > 1).map(|component| {
+    for component in components.iter().filter(|component| component.len() > 1) {
         let mut members: Vec<usize> = component.iter().map(|place| graph[*place]).collect();
         members.sort_unstable();
-        cycle(drafts, &reasons, &members)
-    });
-    wrong.extend(loops);
-    if !wrong.is_empty() {
-        return Err(wrong);
+        wrong.push(cycle(drafts, &reasons, &members));
+        for member in &members {
+            needs[*member].retain(|need| members.binary_search(need).is_err());
+        }
     }
-    Ok(Edges { needs, order: components.into_iter().flatten().map(|place| graph[place]).collect() })
+    let order = components.into_iter().flatten().map(|place| graph[place]).collect();
+    (Edges { needs, order }, wrong)
 }
 
 /// Who offers each name to builds for `architecture`: as a package of that name, or else by

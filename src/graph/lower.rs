@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::derivation::{self, Derivation, RootIndex};
 use super::draft::{Draft, Makes};
 use super::source::Lowered;
-use super::{Graph, Node, Origin, PackageOrigin, edges};
+use super::{Graph, Node, Origin, PackageOrigin, edges, relations};
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
@@ -20,51 +20,90 @@ use crate::spec::release::Root;
 /// Everything that is wrong with the packages, all at once: missing pins, fields that packaging
 /// needs, contradictions between spec and packaging, cycles.
 pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
+    let Survey { graph, wrong, .. } = survey(spec, lock);
+    if wrong.is_empty() { Ok(graph) } else { Err(wrong) }
+}
+
+/// As much of a graph as can be made of a release.
+#[derive(Debug)]
+pub struct Survey {
+    /// The graph of the packages with which nothing is wrong, without the edges of loops: to look
+    /// at, not to build.
+    pub graph: Graph,
+    /// How much of the release that is.
+    pub extent: Extent,
+    /// What is wrong, as [`lower`] tells it.
+    pub wrong: Vec<Diagnostic>,
+}
+
+/// How much of a release a graph has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// All packages and edges.
+    Whole,
+    /// All packages: what each makes and asks for is known, not all of what leads where.
+    Packages,
+    /// Some packages: others may make what these ask for.
+    Part,
+}
+
+/// As much of the graph of a release as can be made, whatever is wrong with the rest.
+pub fn survey(spec: &Spec, lock: &Lock) -> Survey {
     let architectures = &spec.release.architectures;
     let all_roots = spec.release.roots.iter().flat_map(|(name, root)| {
         architectures.iter().map(move |architecture| (name, root, architecture))
     });
-    let (roots, mut errors) = partition(all_roots.map(|(name, root, architecture)| {
-        Ok(((name.as_str(), architecture), lower_root(name, root, lock, architecture)?))
-    }));
-    let roots: BTreeMap<(&str, &Architecture), Node> = roots.into_iter().collect();
-    let drafts: Vec<_> = spec
-        .packages
-        .par_iter()
-        .map(|package| builds(package, spec, lock).map_err(|error| package.told(error)))
-        .collect();
-    let (drafts, wrong) = partition(drafts.into_iter());
-    let drafts: Vec<Draft<'_>> = drafts.into_iter().flatten().collect();
-    errors.extend(wrong);
-    errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
-        |module| {
-            let user = spec.packages.iter().find(|package| package.build.name == **module);
-            let place = user.and_then(|package| package.fields.get("build")).cloned();
-            Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
-                .at(place, "used here")
-                .hint("`perestroika lock` pins it")
-        },
-    ));
-    errors.extend(moved(spec, lock));
-    // What was drafted already said which of its own sources is missing.
-    errors.extend(
-        spec.unpinned
-            .iter()
-            .filter(|_| errors.is_empty())
-            .map(|remote| {
-                let message = format!("{} is not pinned", remote.value);
-                Diagnostic::new("unpinned", message)
-                    .at(remote.span.clone(), "release.lock does not have what this needs")
-                    .hint("`perestroika lock` pins it")
-            })
-            .collect::<Vec<_>>(),
-    );
-    if !errors.is_empty() {
-        return Err(errors);
+    let mut wrong = Vec::new();
+    let mut roots: BTreeMap<(&str, &Architecture), Node> = BTreeMap::new();
+    for (name, root, architecture) in all_roots {
+        match lower_root(name, root, lock, architecture) {
+            Ok(node) => {
+                roots.insert((name.as_str(), architecture), node);
+            }
+            Err(error) => wrong.push(error),
+        }
     }
-    let edges = edges::find(&drafts)?;
-    let lowered = lower_packages(drafts, &edges, &roots);
+    let drafted: Vec<_> =
+        spec.packages.par_iter().map(|package| builds(package, spec, lock)).collect();
+    let mut drafts: Vec<Draft<'_>> = Vec::new();
+    let mut extent = Extent::Whole;
+    for (package, drafted) in spec.packages.iter().zip(drafted) {
+        match drafted {
+            Ok(drafted) => drafts.extend(drafted),
+            Err(errors) => wrong.extend(errors.into_iter().map(|error| package.told(error))),
+        }
+    }
+    if !wrong.is_empty() {
+        extent = Extent::Part;
+        drafts.retain(|draft| roots.contains_key(&(draft.root, draft.architecture)));
+    }
+    wrong.extend(unpinned_modules(spec, lock));
+    wrong.extend(moved(spec, lock));
+    // What was drafted already said which of its own sources is missing.
+    if wrong.is_empty() && !spec.unpinned.is_empty() {
+        extent = Extent::Part;
+        wrong.extend(spec.unpinned.iter().map(|remote| {
+            Diagnostic::new("unpinned", format!("{} is not pinned", remote.value))
+                .at(remote.span.clone(), "release.lock does not have what this needs")
+                .hint("`perestroika lock` pins it")
+        }));
+    }
+    let (edges, loops) = edges::find(&drafts);
+    if !loops.is_empty() {
+        extent = extent.max(Extent::Packages);
+        wrong.extend(loops);
+    }
+    Survey { graph: assemble(spec, drafts, &edges, &roots), extent, wrong }
+}
 
+/// The graph of `drafts`.
+fn assemble(
+    spec: &Spec,
+    drafts: Vec<Draft<'_>>,
+    edges: &edges::Edges,
+    roots: &BTreeMap<(&str, &Architecture), Node>,
+) -> Graph {
+    let lowered = lower_packages(drafts, edges, roots);
     let mut packages: Vec<_> = lowered.iter().map(|(_, package)| package.id).collect();
     packages.sort_unstable();
     let mut known = HashSet::new();
@@ -88,7 +127,19 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         }),
         Origin::Release,
     ));
-    Ok(Graph::new(ordered))
+    Graph::new(ordered)
+}
+
+/// The stdlib modules that are used and not pinned.
+fn unpinned_modules(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
+    let missing = spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module));
+    missing
+        .map(|module| {
+            Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
+                .at(spec.user_of(module), "used here")
+                .hint("`perestroika lock` pins it")
+        })
+        .collect()
 }
 
 /// The packages, each with the nodes of its sources, in an order in which each comes after
@@ -137,18 +188,6 @@ fn moved(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
     spec.extends.iter().filter_map(wrong).collect()
 }
 
-fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {
-    let mut good = Vec::new();
-    let mut bad = Vec::new();
-    for result in results {
-        match result {
-            Ok(value) => good.push(value),
-            Err(error) => bad.push(error),
-        }
-    }
-    (good, bad)
-}
-
 fn node(derivation: Derivation, origin: Origin) -> Node {
     Node { id: derivation.id(), derivation, origin }
 }
@@ -159,15 +198,26 @@ fn builds<'a>(
     package: &'a Package,
     spec: &'a Spec,
     lock: &Lock,
-) -> Result<Vec<Draft<'a>>, Diagnostic> {
+) -> Result<Vec<Draft<'a>>, Vec<Diagnostic>> {
     let wanted = |architecture: &&Architecture| {
         package.architectures.is_empty() || package.architectures.contains(architecture)
     };
     let mut drafts = Vec::new();
+    let mut wrong: Vec<Diagnostic> = Vec::new();
     for architecture in spec.release.architectures.iter().filter(wanted) {
         let makes = if drafts.is_empty() { Makes::Everything } else { Makes::OfArchitecture };
         let package = package.for_architecture(architecture);
-        drafts.push(Draft::new(package, spec, lock, architecture, makes)?);
+        let mut errors = relations::wrong(package);
+        match Draft::new(package, spec, lock, architecture, makes) {
+            Ok(draft) => drafts.push(draft),
+            Err(error) => errors.push(error),
+        }
+        // Most of what is wrong for one architecture is so for the next one.
+        errors.retain(|error| !wrong.contains(error));
+        wrong.extend(errors);
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
     // A build that makes nothing is one only where it is all there is: then it says so.
     if drafts.iter().any(|draft| !draft.binaries.is_empty()) {

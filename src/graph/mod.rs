@@ -10,6 +10,7 @@ mod lower;
 pub mod names;
 mod packaging;
 pub mod query;
+mod relations;
 mod source;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +19,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 
 pub use derivation::Derivation;
-pub use lower::lower;
+pub use lower::{Extent, Survey, lower, survey};
 
 use crate::archive::deb::dependency::Dependencies;
 use crate::base::{DerivationId, PackageName, ReleasePath, Span, Tree};

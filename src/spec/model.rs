@@ -120,6 +120,14 @@ pub struct Package {
     pub resources: Resources,
 }
 
+impl Spec {
+    /// Where a stdlib module is used first: what says how a package is built.
+    pub fn user_of(&self, module: &str) -> Option<Span> {
+        let user = self.packages.iter().find(|package| package.build.name == module)?;
+        user.fields.get("build").cloned()
+    }
+}
+
 impl Package {
     /// What it is for a build for `architecture`.
     pub fn for_architecture(&self, architecture: &Architecture) -> &Self {
@@ -257,7 +265,7 @@ pub struct Binary {
     pub architecture: Option<Portability>,
     /// Relations to other packages, by the key in the spec: `depends`, `provides`, …; beside the
     /// dependencies that the distribution's tools find.
-    pub relations: BTreeMap<String, Vec<String>>,
+    pub relations: BTreeMap<String, Vec<Located<String>>>,
     /// Archive section; the package's by default.
     pub section: Option<String>,
     /// `same`, `foreign` or `allowed`.

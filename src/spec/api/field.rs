@@ -366,9 +366,17 @@ impl<'a> Entries<'a> {
     }
 
     fn texts(&mut self, key: &str, rule: Rule, errors: &mut Vec<Diagnostic>) -> Vec<String> {
+        self.located(key, rule, errors).into_iter().map(|item| item.value).collect()
+    }
+
+    fn located(
+        &mut self,
+        key: &str,
+        rule: Rule,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Vec<Located<String>> {
         let Some((name, value, at)) = self.take(key) else { return Vec::new() };
-        let found = texts(&name, value, &at, rule, errors).unwrap_or_default();
-        found.into_iter().map(|item| item.value).collect()
+        texts(&name, value, &at, rule, errors).unwrap_or_default()
     }
 
     /// `any` or `all` of `architecture`.

@@ -53,7 +53,7 @@ pub(super) fn binaries(
         let architecture = entries.portability(errors);
         let mut relations = BTreeMap::new();
         for key in RELATIONS {
-            let list = entries.texts(key, line, errors);
+            let list = entries.located(key, line, errors);
             if !list.is_empty() {
                 relations.insert(key.to_owned(), list);
             }
