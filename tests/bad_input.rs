@@ -215,9 +215,11 @@ fn a_stale_lock_fails_the_check_with_all_that_is_stale() {
     let desk = Desk::single();
     desk.run(&["lock", "--check"]).succeeds();
     desk.write("other.rhai", "rebuild(\"xz-utils\")");
-    let lines =
-        ["not pinned: source `xz-utils` of archive `bookworm`", "not pinned: stdlib `debian`"];
-    let words = ["release.lock is stale", lines[0], lines[1], "help: `perestroika lock` pins"];
+    let lines = [
+        "source `xz-utils` of archive `bookworm` is not pinned",
+        "stdlib module `debian` is not pinned",
+    ];
+    let words = [lines[0], lines[1], "--> other.rhai:1:9", "help: `perestroika lock` pins"];
     desk.run(&["lock", "--check"]).fails(1, &words);
     let json = desk.run(&["lock", "--check", "--json"]).fails(1, &[]).json();
     assert_eq!(json["stale"], serde_json::json!(lines));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use perestroika::base::{Diagnostic, HostPath, ReleasePath, Sha256};
-use perestroika::cli::render::{self, Color};
+use perestroika::cli::render::{self, COLUMNS, Color};
 use perestroika::graph::derivation::Package;
 use perestroika::graph::{Derivation, Graph, lower};
 use perestroika::spec::loader::Memory;
@@ -119,7 +119,7 @@ impl Release {
         let read = |path: &ReleasePath| {
             self.files.get(path).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         };
-        render::diagnostics(errors, &read, Path::new(""), Color::Never)
+        render::diagnostics(errors, &read, Path::new(""), Color::Never, COLUMNS)
     }
 }
 

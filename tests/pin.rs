@@ -305,9 +305,9 @@ fn what_a_release_needs_no_more_is_dropped_and_what_is_new_is_added() {
     assert_eq!(
         scene.stale(),
         [
-            "pinned without need: source `alpha` of archive `test`",
-            "not pinned: stdlib `script`",
-            "pinned without need: stdlib `debian`",
+            "source `alpha` of archive `test` is pinned without need",
+            "stdlib module `script` is not pinned",
+            "stdlib module `debian` is pinned without need",
         ]
     );
     let changes = scene.locked(Moves::Nothing);
@@ -319,7 +319,7 @@ fn what_a_release_needs_no_more_is_dropped_and_what_is_new_is_added() {
 
     // A new source comes from the pinned index, which is in the store, although a newer one exists.
     scene.spec.packages = vec![rebuilt("alpha")];
-    assert_eq!(scene.stale(), ["not pinned: source `alpha` of archive `test`"]);
+    assert_eq!(scene.stale(), ["source `alpha` of archive `test` is not pinned"]);
     scene.network = Network::Offline;
     assert_eq!(scene.locked(Moves::Nothing), ["source `alpha` of `test`: pinned to 1.0"]);
 

@@ -187,8 +187,7 @@ fn check(
     report.add("pins", pinned(&release), stale);
     let problems = |found: Vec<Diagnostic>| Failure::in_release(folder, found).problems;
     let empty = Lock::default();
-    let Survey { graph, extent, mut wrong } =
-        survey(spec, release.lock.as_ref().unwrap_or(&empty));
+    let Survey { graph, extent, mut wrong } = survey(spec, release.lock.as_ref().unwrap_or(&empty));
     let graph_is_whole = wrong.is_empty();
     // What is not pinned was told by the line above.
     wrong.retain(|error| pins_are_whole || !matches!(error.code, "unpinned" | "stale-lock"));

@@ -15,7 +15,9 @@ use crate::archive::deb::version::Version;
 use crate::base::{Architecture, Diagnostic, PackageName, Span};
 use crate::spec::Spec;
 use crate::spec::lock::{LockedPackaging, LockedSource};
-use crate::spec::model::{Binary, Changes, Package, Packaging, PackagingText, Portability, Source};
+use crate::spec::model::{
+    Binary, Changes, Package, Packaging, PackagingText, Portability, Source, all_of,
+};
 
 /// A binary package that a source builds, and the virtual ones it stands for.
 #[derive(Debug, Clone)]
@@ -151,8 +153,8 @@ pub fn generated_packaging(
     spec: &Spec,
     files: &mut BTreeMap<String, String>,
 ) -> Result<Declared, Diagnostic> {
-    let (Some(version), Some(summary), Some(license)) =
-        (&package.version, &package.summary, &package.license)
+    let (Some(version), Some(summary), Some(license), false) =
+        (&package.version, &package.summary, &package.license, package.is_undated())
     else {
         return Err(lacking(package));
     };
@@ -199,29 +201,11 @@ pub fn generated_packaging(
 
 /// The fields that generated packaging cannot do without and that `package` lacks, all at once.
 fn lacking(package: &Package) -> Diagnostic {
-    const DATES: &str =
-        "`date: \"2026-11-22\"`, or `changes: #{ date: \"2026-11-22\", text: \"…\" }`";
-    let fields = [
-        ("version", "`version: \"1.0\"`", package.version.is_none()),
-        ("summary", "`summary: \"…\"`", package.summary.is_none()),
-        ("license", "`license: \"MIT\"`", package.license.is_none()),
-        ("date", DATES, undated(package)),
-    ];
-    let lacking: Vec<_> = fields.into_iter().filter(|(_, _, lacking)| *lacking).collect();
-    let names: Vec<String> = lacking.iter().map(|(name, ..)| format!("`{name}`")).collect();
-    let names = match &*names {
-        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
-        names => names.concat(),
-    };
+    let lacking = package.lacking();
+    let names = all_of(lacking.iter().map(|(name, _)| *name));
     let error = Diagnostic::new("missing-field", format!("`{}` needs {names}", package.name))
         .at(package.span.clone(), "its packaging is generated from the fields");
-    lacking.iter().fold(error, |error, (_, example, _)| error.hint(format!("add {example}")))
-}
-
-/// Whether nothing says of when the package is.
-fn undated(package: &Package) -> bool {
-    let commit = matches!(package.source.value, Source::Git { .. });
-    package.changes.is_none() && package.date.is_none() && !commit
+    lacking.iter().fold(error, |error, (_, example)| error.hint(format!("add {example}")))
 }
 
 /// The version that a package with its own packaging, or another source's, gets, and the text put

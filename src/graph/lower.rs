@@ -68,12 +68,14 @@ pub fn survey(spec: &Spec, lock: &Lock) -> Survey {
     let mut drafts: Vec<Draft<'_>> = Vec::new();
     let mut extent = Extent::Whole;
     for (package, drafted) in spec.packages.iter().zip(drafted) {
-        match drafted {
-            Ok(drafted) => drafts.extend(drafted),
-            Err(errors) => wrong.extend(errors.into_iter().map(|error| package.told(error))),
+        let (drafted, errors) = drafted;
+        if !errors.is_empty() {
+            extent = extent.max(if drafted.is_empty() { Extent::Part } else { Extent::Packages });
         }
+        drafts.extend(drafted);
+        wrong.extend(errors.into_iter().map(|error| package.told(error)));
     }
-    if !wrong.is_empty() {
+    if roots.len() < spec.release.roots.len() * architectures.len() {
         extent = Extent::Part;
         drafts.retain(|draft| roots.contains_key(&(draft.root, draft.architecture)));
     }
@@ -193,31 +195,36 @@ fn node(derivation: Derivation, origin: Origin) -> Node {
 }
 
 /// The builds of a package: one for each of its architectures that it makes anything for. The
-/// first also makes the packages of no architecture.
+/// first also makes the packages of no architecture. And what is wrong with them: a relation that
+/// is none is left out of a build, anything else leaves none of them.
 fn builds<'a>(
     package: &'a Package,
     spec: &'a Spec,
     lock: &Lock,
-) -> Result<Vec<Draft<'a>>, Vec<Diagnostic>> {
+) -> (Vec<Draft<'a>>, Vec<Diagnostic>) {
     let wanted = |architecture: &&Architecture| {
         package.architectures.is_empty() || package.architectures.contains(architecture)
     };
     let mut drafts = Vec::new();
     let mut wrong: Vec<Diagnostic> = Vec::new();
+    let mut sound = true;
     for architecture in spec.release.architectures.iter().filter(wanted) {
         let makes = if drafts.is_empty() { Makes::Everything } else { Makes::OfArchitecture };
         let package = package.for_architecture(architecture);
         let mut errors = relations::wrong(package);
         match Draft::new(package, spec, lock, architecture, makes) {
             Ok(draft) => drafts.push(draft),
-            Err(error) => errors.push(error),
+            Err(error) => {
+                errors.push(error);
+                sound = false;
+            }
         }
         // Most of what is wrong for one architecture is so for the next one.
         errors.retain(|error| !wrong.contains(error));
         wrong.extend(errors);
     }
-    if !wrong.is_empty() {
-        return Err(wrong);
+    if !sound {
+        return (Vec::new(), wrong);
     }
     // A build that makes nothing is one only where it is all there is: then it says so.
     if drafts.iter().any(|draft| !draft.binaries.is_empty()) {
@@ -225,7 +232,7 @@ fn builds<'a>(
     } else {
         drafts.truncate(1);
     }
-    Ok(drafts)
+    (drafts, wrong)
 }
 
 fn lower_root(

@@ -72,9 +72,11 @@ pub fn check(folder: &HostPath, spec: &Spec, lock: Option<&Lock>) -> Vec<Stale> 
     let mut stale = Vec::new();
     check_extended(spec, lock, &places, &mut stale);
     check_archives(folder, spec, lock, &places, &mut stale);
-    stale.extend(spec.unpinned.iter().map(|remote| {
-        Stale::new(Kind::Missing, remote.value.to_string(), remote.span.clone())
-    }));
+    stale.extend(
+        spec.unpinned
+            .iter()
+            .map(|remote| Stale::new(Kind::Missing, remote.value.to_string(), remote.span.clone())),
+    );
     check_remotes(spec, lock, &places, &mut stale);
     let wanted = sources::wanted(spec);
     let title = |(archive, name): &(String, _)| format!("source `{name}` of archive `{archive}`");
@@ -156,9 +158,11 @@ fn check_remotes(spec: &Spec, lock: &Lock, places: &Places, stale: &mut Vec<Stal
         Stale::new(Kind::Unused, format!("git `{url}` `{rev}`"), place)
     }));
     let files = lock.downloads.keys().filter(|url| !asked.contains(&Key::Download(url)));
-    stale.extend(files.map(|url| {
-        Stale::new(Kind::Unused, format!("`{url}`"), places.table(&["download", url]))
-    }));
+    stale.extend(
+        files.map(|url| {
+            Stale::new(Kind::Unused, format!("`{url}`"), places.table(&["download", url]))
+        }),
+    );
 }
 
 fn check_archives(

@@ -135,8 +135,7 @@ fn evaluated<'a>(
     // Bad specs are reported beside a bad release.toml only if that is good enough to go on.
     let (links, mut wrong) = extends::chain(&*loader)?;
     let together = |wrong: &[Diagnostic], more: Vec<Diagnostic>| [wrong, &more].concat();
-    let extends =
-        extends::extended(&*loader, &links).map_err(|errors| together(&wrong, errors))?;
+    let extends = extends::extended(&*loader, &links).map_err(|errors| together(&wrong, errors))?;
     let modules = modules(&*loader, lock, &extends).map_err(|errors| together(&wrong, errors))?;
     let mut layers = Vec::new();
     for Link { folder, release } in &links {

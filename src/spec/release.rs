@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::document::{Reader, Table, list, top_file};
 use super::model::Located;
 use super::text::Text;
-use crate::base::{Architecture, Diagnostic, PackageName, ReleaseFolder, ReleasePath, Span, nearest};
+use crate::base::{
+    Architecture, Diagnostic, PackageName, ReleaseFolder, ReleasePath, Span, nearest,
+};
 
 /// The content of release.toml, over that of the release which it extends.
 #[derive(Debug, Clone)]
@@ -154,12 +156,9 @@ fn read<'i>(
     let name = reader.required(&mut table, "name");
     let has_base = table.has("extends");
     let extends = extends(reader, &mut table, folder);
-    if has_base && extends.is_none() {
-        return None;
-    }
     let own = |reader: &mut Reader<'i>, table: &mut Table<'i>, key| match base {
-        Some(_) => reader.string(table, key),
-        None => reader.required(table, key),
+        None if !has_base => reader.required(table, key),
+        _ => reader.string(table, key),
     };
     let version = own(reader, &mut table, "version");
     let customer = reader.string(&mut table, "customer");
@@ -181,6 +180,7 @@ fn read<'i>(
     }
     let architectures = match base {
         Some(base) if !table.has("architectures") => base.architectures.clone(),
+        None if has_base && !table.has("architectures") => Vec::new(),
         _ => architectures(reader, &mut table),
     };
     let overlays = overlays(reader, &mut table, folder);
@@ -205,6 +205,9 @@ fn read<'i>(
     let text = |own: Option<Located<String>>, inherited: fn(&Release) -> &String| {
         own.map(|at| at.value).or_else(|| base.map(inherited).cloned())
     };
+    if has_base && extends.is_none() {
+        return None;
+    }
     Some(Release {
         extends,
         overlays,

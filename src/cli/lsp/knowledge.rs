@@ -86,8 +86,7 @@ impl Knowledge {
         self.archives.retain(|name, archive| {
             self.pins.get(name).is_some_and(|digests| digests == archive.digests())
         });
-        let spec::Survey { spec, lacks, wrong } =
-            spec::survey(loader.clone(), lock.as_ref(), None);
+        let spec::Survey { spec, lacks, wrong } = spec::survey(loader.clone(), lock.as_ref(), None);
         let Some(spec) = spec else { return Err(wrong) };
         let survey = graph::survey(&spec, &known);
         let extent = if lacks { Extent::Part } else { survey.extent };

@@ -1,6 +1,7 @@
 //! The fields of a package: which there are, and what their values may be.
 
 mod binary;
+mod policy;
 
 use std::collections::BTreeMap;
 
@@ -67,8 +68,8 @@ const FIELDS: [(&str, Kind); 24] = [
     ("summary", Kind::Text(line)),
     ("description", Kind::Text(plain)),
     ("homepage", Kind::Text(url)),
-    ("license", Kind::Text(line)),
-    ("section", Kind::Text(section)),
+    ("license", Kind::Text(policy::license)),
+    ("section", Kind::Text(policy::section)),
     ("maintainer", Kind::Text(person)),
     ("source", Kind::Source),
     ("extra", Kind::Sources),
@@ -249,7 +250,12 @@ fn text(
         Ok(()) => Some(text.to_string()),
         Err(problem) => {
             let message = format!("`{name}`: {problem}");
-            errors.push(Diagnostic::new("bad-value", message).at(at.span.clone(), ""));
+            let error = Diagnostic::new("bad-value", message).at(at.span.clone(), "");
+            let key = name.rsplit('.').next().unwrap_or(name);
+            errors.push(match policy::meant(key, &text) {
+                Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+                None => error,
+            });
             None
         }
     }
@@ -542,14 +548,6 @@ fn url(text: &str) -> Result<(), String> {
     match scheme && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         true => Ok(()),
         false => Err(format!("`{text}` does not begin with `https://`")),
-    }
-}
-
-fn section(text: &str) -> Result<(), String> {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-/".contains(c);
-    match !text.is_empty() && text.chars().all(good) {
-        true => Ok(()),
-        false => Err(format!("`{text}` is no section")),
     }
 }
 

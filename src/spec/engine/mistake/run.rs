@@ -2,7 +2,7 @@
 
 use rhai::{EvalAltResult, Position};
 
-use super::lower;
+use super::{lower, meant};
 use crate::base::{Diagnostic, Span, nearest};
 use crate::spec::api::text::Mistake;
 use crate::spec::api::{Host, NAMES, Noted, kind_of};
@@ -229,7 +229,7 @@ fn unknown_function(signature: &str) -> (&'static str, String, Option<String>) {
     let is_method = kinds.first() == Some(&"a package");
     let candidates =
         known.iter().copied().filter(|known| is_method || !matches!(*known, "add" | "on"));
-    let hint = match nearest(name, candidates) {
+    let hint = match meant(name, candidates) {
         Some(near) => format!("did you mean `{near}`?"),
         None => {
             let inner = |name: &&&str| {
