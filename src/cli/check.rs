@@ -302,9 +302,10 @@ fn against_the_archive(
         format!("{} of {}", dependencies(graph), count(packages, "archive package")),
         unknown,
     );
-    if extent == Extent::Part || !roots_are_whole {
+    if extent == Extent::Part {
         return;
     }
+    let solved = extent == Extent::Whole && roots_are_whole;
 
     let survey = match driver::survey(&world, graph, wanted, &default_options()) {
         Ok(survey) => survey,
@@ -333,10 +334,13 @@ fn against_the_archive(
                 unsolvable.extend(unmet.filter_map(|unmet| told_unmet(graph, id, unmet)));
             }
             // Without the edges of loops, a root may lack what it will have.
-            Ok(Foresight::Unsolvable(_)) if extent != Extent::Whole => {}
+            Ok(Foresight::Unsolvable(_)) if !solved => {}
             Ok(Foresight::Unsolvable(because)) => unsolvable.extend(told(graph, id, &because)),
             Err(error) => return report.unchecked("build roots", unseen(&error)),
         }
+    }
+    if !solved && unsolvable.is_empty() {
+        return;
     }
     let sizes = match (packages.first(), packages.last()) {
         (Some(least), Some(most)) if least != most => format!(" of {least} to {most} packages"),

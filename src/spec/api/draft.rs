@@ -384,7 +384,11 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
     }
     if *packaging == Packaging::Generated {
         // What else is lacking is told with these: whoever writes them can write it as well.
-        let lacking = package.lacking();
+        let lacking = match package.source.value {
+            // The mistake is the way of building, not what that would need.
+            Source::Archive { .. } => Vec::new(),
+            _ => package.lacking(),
+        };
         if lacking.iter().any(|(field, _)| matches!(*field, "version" | "summary")) {
             let fields = list(&lacking.iter().map(|(field, _)| *field).collect::<Vec<_>>());
             let message = format!("`{name}` needs {fields}: its packaging is generated");

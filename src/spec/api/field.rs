@@ -252,10 +252,7 @@ fn text(
             let message = format!("`{name}`: {problem}");
             let error = Diagnostic::new("bad-value", message).at(at.span.clone(), "");
             let key = name.rsplit('.').next().unwrap_or(name);
-            errors.push(match policy::meant(key, &text) {
-                Some(meant) => error.hint(format!("did you mean `{meant}`?")),
-                None => error,
-            });
+            errors.push(policy::advice(key, &text).into_iter().fold(error, Diagnostic::hint));
             None
         }
     }

@@ -150,8 +150,8 @@ impl Host {
             self.note(Diagnostic::new("bad-value", message).at(span, "").hint(hint));
             noted()
         };
-        self.check_late(&url, &site.first())?;
-        self.check_late(&rev, &span)?;
+        let url = self.check_late(url, &site.first());
+        let rev = self.check_late(rev, &span);
         address(&url, &["https", "http", "git", "ssh", "file"]).map_err(|problem| {
             wrong(problem, "such as `https://git.example.org/project`", site.first())
         })?;
@@ -215,8 +215,8 @@ impl Host {
             }
             return self.file(path, span);
         }
-        for (url, span) in &urls {
-            self.check_late(url, span)?;
+        for (url, span) in &mut urls {
+            *url = self.check_late(std::mem::take(url), span);
             address(url, &["https", "http", "file"])
                 .map_err(|problem| wrong("bad-value", problem, span.clone()))?;
         }
@@ -234,13 +234,13 @@ impl Host {
         Ok(Source::Fetched(download))
     }
 
-    /// Notes what stands in braces and is not filled in later.
-    fn check_late(&self, text: &str, span: &Span) -> Answer<()> {
-        check_late(text).map_err(|Unfilled { message, hint }| {
-            let error = Diagnostic::new("bad-value", message).at(span.clone(), "");
-            self.note(hint.into_iter().fold(error, Diagnostic::hint));
-            noted()
-        })
+    /// Notes what stands in braces and is not filled in later; evaluation goes on without the
+    /// braces, so that what else is wrong with the file is known as well.
+    fn check_late(&self, text: String, span: &Span) -> String {
+        let Err(Unfilled { message, hint }) = check_late(&text) else { return text };
+        let error = Diagnostic::new("bad-value", message).at(span.clone(), "");
+        self.note(hint.into_iter().fold(error, Diagnostic::hint));
+        text.replace(['{', '}'], "")
     }
 
     /// A file of the release.

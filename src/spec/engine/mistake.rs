@@ -48,7 +48,7 @@ pub(super) fn of_parse(text: &Text, error: &ParseError) -> Diagnostic {
     }
     let message = match error.err_type() {
         ParseErrorType::VariableUndefined(name) => {
-            return beginner::unknown_word(text, name, span, bracket);
+            return beginner::unknown_word(text, name, span.clone(), bracket);
         }
         ParseErrorType::ModuleUndefined(name) => {
             return Diagnostic::new("unknown-name", format!("there is no module `{name}` here"))

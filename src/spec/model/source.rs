@@ -245,7 +245,7 @@ fn fill(text: &str, name: &PackageName, version: Option<&str>) -> Result<String,
             ("name", _) => out.push_str(name.as_str()),
             ("version", Some(version)) => out.push_str(version),
             ("version", None) => {
-                let message = format!("`{text}` needs the package's `version`, which has none");
+                let message = format!("`{text}` needs `version`, which the package does not have");
                 return Err(wrong(message, Some("add `version: \"1.0\"`".to_owned())));
             }
             _ => {

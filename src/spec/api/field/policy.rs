@@ -80,10 +80,7 @@ pub(super) fn section(text: &str) -> Result<(), String> {
     }
     match SECTIONS.contains(&section) {
         true => Ok(()),
-        false => Err(format!(
-            "the distribution has no section `{section}`: `utils`, `libs`, `libdevel`, `doc` and \
-             `misc` are some"
-        )),
+        false => Err(format!("the distribution has no section `{section}`")),
     }
 }
 
@@ -195,9 +192,20 @@ fn near_license(word: &str) -> Option<&'static str> {
     same.or_else(|| nearest(word, ids()).filter(|near| letters(near) != own))
 }
 
-/// What a text that is no section or licence was most likely meant to be; of which of both it is,
-/// the key of the field says.
-pub(super) fn meant(key: &str, text: &str) -> Option<String> {
+/// What to do about a text that is no section or licence; which of both it is, the key of the field
+/// says.
+pub(super) fn advice(key: &str, text: &str) -> Option<String> {
+    match (meant(key, text), key) {
+        (Some(meant), _) => Some(format!("did you mean `{meant}`?")),
+        (None, "section") => Some(
+            "`admin`, `devel`, `doc`, `libdevel`, `libs`, `net` and `utils` are some".to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// What a text that is no section or licence was most likely meant to be.
+fn meant(key: &str, text: &str) -> Option<String> {
     match key {
         "section" => {
             let (area, section) = split(text);
