@@ -162,7 +162,7 @@ fn every_problem_of_a_release_is_found_in_one_run() {
     for text in [
         "unknown build dependency `zlib1g-deb`",
         "archive `bookworm` has `zlib1g-dev`",
-        "no build root satisfies the build dependencies of `bb`",
+        "no version satisfies the build dependency `zlib1g-dev (>= 9:99)`",
         "zlib1g-dev (>= 9:99)",
         "the release builds no `bash`",
         "nothing would bring in the release's `aa`",

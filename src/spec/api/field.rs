@@ -134,7 +134,11 @@ pub(in crate::spec) fn read_all(
     for (key, value) in map {
         let known = FIELDS.iter().find(|(name, _)| *name == key.as_str());
         let Some(&(name, kind)) = known else {
-            errors.push(unknown_key(&key, shape, "a package", &names()));
+            let error = unknown_key(&key, shape, "a package", &names());
+            errors.push(match binary::RELATIONS.contains(&key.as_str()) {
+                true => Diagnostic { hints: vec![of_binaries(&key)], ..error },
+                false => error,
+            });
             continue;
         };
         let at = shape.value(name);
@@ -143,6 +147,14 @@ pub(in crate::spec) fn read_all(
         }
     }
     found
+}
+
+/// What to do about a relation that is a binary package's.
+fn of_binaries(key: &str) -> String {
+    format!(
+        "what it needs to be built is `build_depends`; its binary packages have relations of their \
+         own: `binaries: [#{{ name: \"…\", {key}: [\"…\"] }}]`"
+    )
 }
 
 fn names() -> Vec<&'static str> {
@@ -174,7 +186,16 @@ fn read(
         Kind::Builder => match value.clone().try_cast::<Builder>() {
             Some(builder) => Some(Value::Builder(builder)),
             None => {
-                let hint = "`autotools()`, `debian()` and `script(#\"…\"#)` are ways of building";
+                let named = value.read_lock::<ImmutableString>().filter(|text| {
+                    crate::spec::stdlib::MODULES.iter().any(|(name, _)| *name == text.as_str())
+                });
+                let hint = named.map_or_else(
+                    || {
+                        "`autotools()`, `debian()` and `script(#\"…\"#)` are ways of building"
+                            .to_owned()
+                    },
+                    |name| format!("write `{}()`", *name),
+                );
                 errors.push(wrong_type(name, "a way of building", &value, at).hint(hint));
                 None
             }
@@ -251,7 +272,8 @@ fn text(
         Err(problem) => {
             let message = format!("`{name}`: {problem}");
             let error = Diagnostic::new("bad-value", message).at(at.span.clone(), "");
-            let key = name.rsplit('.').next().unwrap_or(name);
+            let key = name.rsplit('.').next().and_then(|key| key.split('[').next());
+            let key = key.unwrap_or(name);
             errors.push(policy::advice(key, &text).into_iter().fold(error, Diagnostic::hint));
             None
         }

@@ -1,6 +1,7 @@
-//! Words that a distribution keeps a list of: sections and licences.
+//! Words that a distribution keeps a list of: sections and licences, and what to write in place of
+//! those that it does not have.
 
-use crate::base::nearest;
+use crate::base::{PackageName, nearest};
 
 /// The sections of the distribution's archive (Debian Policy 2.4), beside those of `debian-installer`.
 const SECTIONS: [&str; 61] = [
@@ -192,17 +193,36 @@ fn near_license(word: &str) -> Option<&'static str> {
     same.or_else(|| nearest(word, ids()).filter(|near| letters(near) != own))
 }
 
-/// What to do about a text that is no section or licence; which of both it is, the key of the field
-/// says.
+/// What to do about a text that is not what the key of its field asks for.
 pub(super) fn advice(key: &str, text: &str) -> Option<String> {
     match (meant(key, text), key) {
         (Some(meant), _) => Some(format!("did you mean `{meant}`?")),
         (None, "section") => Some(
             "`admin`, `devel`, `doc`, `libdevel`, `libs`, `net` and `utils` are some".to_owned(),
         ),
+        (None, "name") => {
+            let plain: String = text.trim().to_ascii_lowercase().replace(['_', ' '], "-");
+            plain.parse::<PackageName>().ok().map(|name| format!("write `{name}`"))
+        }
+        (None, "architectures") => {
+            let known = MACHINES.iter().find(|(machine, _)| machine.eq_ignore_ascii_case(text));
+            known.map(|(_, architecture)| format!("the distribution calls it `{architecture}`"))
+        }
         _ => None,
     }
 }
+
+/// What a kernel calls machines, and what the distribution does.
+const MACHINES: [(&str, &str); 8] = [
+    ("x86_64", "amd64"),
+    ("x64", "amd64"),
+    ("aarch64", "arm64"),
+    ("i686", "i386"),
+    ("x86", "i386"),
+    ("armv7l", "armhf"),
+    ("ppc64le", "ppc64el"),
+    ("loongarch64", "loong64"),
+];
 
 /// What a text that is no section or licence was most likely meant to be.
 fn meant(key: &str, text: &str) -> Option<String> {

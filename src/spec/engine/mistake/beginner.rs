@@ -62,6 +62,11 @@ pub(super) fn mistake(
             bracket(text, span, None, "}")
         }
         ParseErrorType::PropertyExpected => version_without_quotes(&line, span, text),
+        ParseErrorType::MissingToken(token, _) if token == "{" => {
+            let hint =
+                "`if … { … } else { … }`: what is to be done stands in braces, one thing too";
+            say("a `{` is missing here", span.clone(), hint)
+        }
         ParseErrorType::MissingToken(token, _) if token == ":" => match here {
             Some('=') => {
                 let hint = "in a map, a value follows a colon: `name: \"…\"`";

@@ -154,8 +154,11 @@ fn explain(error: &EvalAltResult) -> (&'static str, String, Option<String>) {
         E::ErrorDotExpr(message, _) if message.contains("'package'") => {
             let property = message.split('\'').nth(1).unwrap_or_default();
             let message = format!("a package does not tell its `{property}`");
-            let hint = "what is used twice is kept in a variable: `let name = …;`";
-            ("unknown-name", message, Some(hint.to_owned()))
+            let hint = format!(
+                "it is changed with `.with(#{{ {property}: … }})`; what is used twice is kept in a \
+                 variable: `let {property} = …;`"
+            );
+            ("unknown-name", message, Some(hint))
         }
         other => {
             let mut message = other.to_string();
@@ -223,6 +226,10 @@ fn unknown_function(signature: &str) -> (&'static str, String, Option<String>) {
         NAMES.into_iter().filter(|name| *name != "release").chain(["with", "add", "on"]).collect();
     if known.contains(&name) {
         let message = format!("`{name}` cannot be called with {arguments}");
+        if kinds.first() == Some(&"a list") && matches!(name, "with" | "add" | "on") {
+            let hint = format!("each of a list: `list.map(|package| package.{name}(#{{ … }}))`");
+            return ("wrong-type", message, Some(hint));
+        }
         return ("wrong-type", message, Some(usage(name)));
     }
     let message = format!("there is no function `{name}` that takes {arguments}");
