@@ -311,7 +311,7 @@ impl Stack<'_> {
         drop(world);
         self.packages.append(&mut packages);
         let mut below = self.take_below();
-        below.broken |= missing || !self.errors.is_empty();
+        below.broken |= missing || self.lacks;
         below.packages.extend(drafts.into_iter().filter_map(|draft| Some((draft.name()?, draft))));
         self.below = Some(Arc::new(below));
         Ok(())

@@ -227,7 +227,7 @@ fn unknown_function(signature: &str) -> (&'static str, String, Option<String>) {
     if known.contains(&name) {
         let message = format!("`{name}` cannot be called with {arguments}");
         if kinds.first() == Some(&"a list") && matches!(name, "with" | "add" | "on") {
-            let hint = format!("each of a list: `list.map(|package| package.{name}(#{{ … }}))`");
+            let hint = format!("each of a list: `list.map(|one| one.{name}(#{{ … }}))`");
             return ("wrong-type", message, Some(hint));
         }
         return ("wrong-type", message, Some(usage(name)));
