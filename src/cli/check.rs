@@ -202,7 +202,8 @@ fn check(
     }
     let wanted = match select(&graph, names) {
         Ok(wanted) => wanted,
-        Err(failure) if whole => return Err(failure),
+        Err(failure) if extent != Extent::Part => return Err(failure),
+        // The package may be one that could not be read.
         Err(_) => Vec::new(),
     };
     let chosen: Vec<&Package> = spec

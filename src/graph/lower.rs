@@ -81,9 +81,11 @@ pub fn survey(spec: &Spec, lock: &Lock) -> Survey {
     }
     wrong.extend(unpinned_modules(spec, lock));
     wrong.extend(moved(spec, lock));
-    // What was drafted already said which of its own sources is missing.
-    if wrong.is_empty() && !spec.unpinned.is_empty() {
+    if !spec.unpinned.is_empty() {
         extent = Extent::Part;
+    }
+    // What was drafted already said which of its own sources is missing.
+    if wrong.is_empty() {
         wrong.extend(spec.unpinned.iter().map(|remote| {
             Diagnostic::new("unpinned", format!("{} is not pinned", remote.value))
                 .at(remote.span.clone(), "release.lock does not have what this needs")
@@ -211,10 +213,15 @@ fn builds<'a>(
     for architecture in spec.release.architectures.iter().filter(wanted) {
         let makes = if drafts.is_empty() { Makes::Everything } else { Makes::OfArchitecture };
         let package = package.for_architecture(architecture);
-        let mut errors = relations::wrong(package);
+        let mut errors = relations::wrong_of_binaries(package);
         match Draft::new(package, spec, lock, architecture, makes) {
+            Ok(draft) if draft.leaves_out => {
+                errors.extend(relations::wrong_of_build(package));
+                drafts.push(draft);
+            }
             Ok(draft) => drafts.push(draft),
             Err(error) => {
+                errors.extend(relations::wrong_of_build(package));
                 errors.push(error);
                 sound = false;
             }

@@ -4,35 +4,49 @@ use crate::archive::deb::dependency::Dependencies;
 use crate::base::{Diagnostic, Span};
 use crate::spec::model::{Binary, Package};
 
-/// Every relation of `package` that is none, each at its own string: build dependencies, what
-/// its way of building needs, and what its binary packages say of others.
-pub fn wrong(package: &Package) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    let mut note = |text: &str, span: Option<&Span>, what: &str| {
-        let Err(error) = text.parse::<Dependencies>() else { return };
-        let place = span.unwrap_or(&package.span).clone();
-        let label = if span.is_some() { "" } else { "of this package" };
-        let error = Diagnostic::new("dependency-syntax", format!("{what}: {error}"));
-        found.push(error.at(place, label).hint(SYNTAX));
-    };
-    for item in &package.build_depends {
-        note(&item.value, item.span.as_ref(), "`build_depends`");
-    }
+/// Every build dependency of `package` that is none, each at its own string, and what its way of
+/// building needs.
+pub fn wrong_of_build(package: &Package) -> Vec<Diagnostic> {
+    let fields = package.build_depends.iter().filter_map(|item| {
+        wrong(package, &item.value, item.span.as_ref(), || "`build_depends`".to_owned())
+    });
     let builder = &package.build;
-    for text in &builder.needs {
-        note(text, None, &format!("what `{}` needs", builder.name));
-    }
-    for text in &builder.depends {
-        note(&filled(text), None, &format!("what `{}` depends on", builder.name));
-    }
+    let needs = builder
+        .needs
+        .iter()
+        .filter_map(|text| wrong(package, text, None, || format!("what `{}` needs", builder.name)));
+    fields.chain(needs).collect()
+}
+
+/// Every relation of the binary packages of `package` that is none, each at its own string, and
+/// those that its way of building gives them.
+pub fn wrong_of_binaries(package: &Package) -> Vec<Diagnostic> {
+    let builder = &package.build;
+    let given = builder.depends.iter().filter_map(|text| {
+        wrong(package, &filled(text), None, || format!("what `{}` depends on", builder.name))
+    });
+    let mut found: Vec<Diagnostic> = given.collect();
     for Binary { name, relations, .. } in &package.binaries {
         for (key, items) in relations {
-            for item in items {
-                note(&filled(&item.value), item.span.as_ref(), &format!("`{key}` of `{name}`"));
-            }
+            found.extend(items.iter().filter_map(|item| {
+                let what = || format!("`{key}` of `{name}`");
+                wrong(package, &filled(&item.value), item.span.as_ref(), what)
+            }));
         }
     }
     found
+}
+
+fn wrong(
+    package: &Package,
+    text: &str,
+    span: Option<&Span>,
+    what: impl Fn() -> String,
+) -> Option<Diagnostic> {
+    let error = text.parse::<Dependencies>().err()?;
+    let label = if span.is_some() { "" } else { "of this package" };
+    let error = Diagnostic::new("dependency-syntax", format!("{}: {error}", what()));
+    Some(error.at(span.unwrap_or(&package.span).clone(), label).hint(SYNTAX))
 }
 
 const SYNTAX: &str = "such as `zlib1g-dev (>= 1.2)`, `a | b`, `check <!nocheck>` or `foo [amd64]`";
