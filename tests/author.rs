@@ -162,7 +162,7 @@ fn every_problem_of_a_release_is_found_in_one_run() {
     for text in [
         "unknown build dependency `zlib1g-deb`",
         "archive `bookworm` has `zlib1g-dev`",
-        "no build root satisfies the build dependencies of `bb`",
+        "no version satisfies the build dependency `zlib1g-dev (>= 9:99)`",
         "zlib1g-dev (>= 9:99)",
         "the release builds no `bash`",
         "nothing would bring in the release's `aa`",
@@ -180,8 +180,10 @@ fn every_problem_of_a_release_is_found_in_one_run() {
     release.write("packages/b.rhai", &package("bb", "build_depends: [\"aa\"],"));
     release.write("packages/c.rhai", "rebuild(\"xz-utils\")\n");
     let run = release.run("check", &[]).ends_with(1);
-    assert!(run.err.contains("not pinned: source `xz-utils`"), "{}", run.err);
-    assert!(!run.err.contains("source `xz-utils` of archive `bookworm` is not pinned"));
+    // A pin that is missing is told once, beside what else is wrong.
+    let missing = "source `xz-utils` of archive `bookworm` is not pinned";
+    assert_eq!(run.err.matches(missing).count(), 1, "{}", run.err);
+    assert!(run.err.contains("build dependencies go round"), "{}", run.err);
     fs::remove_file(release.path("packages/c.rhai")).unwrap();
     let run = release.run("check", &[]).ends_with(1);
     assert!(run.err.contains("build dependencies go round: aa -> bb -> aa"), "{}", run.err);

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::address::addressed;
 use super::arguments::{Global, Lock, Update};
 use super::cascade::Cascade;
 use super::context::{Release, cancel_on_interrupt, client, mirrors, named_one, open_store};
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
-use crate::pin::{self, Locked, Moves};
+use crate::pin::{self, Locked, Moves, Stale};
 use crate::spec::stdlib;
 
 /// Pins what is not pinned yet, or only says whether anything is not.
@@ -75,12 +74,8 @@ fn check(release: &Release, output: &Output) -> CommandResult {
         output.text("release.lock is as it should be\n");
         return Ok(document);
     }
-    let mut failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
-    for line in &lines {
-        failure = failure.because(line);
-    }
-    let hint = "`perestroika lock` pins what is missing and drops the rest";
-    Err((document, failure.hint(addressed(hint, &release.folder))))
+    let told = stale.iter().map(Stale::diagnostic).collect();
+    Err((document, Failure { kind: Kind::Result, ..Failure::in_release(&release.folder, told) }))
 }
 
 fn make(

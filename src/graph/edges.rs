@@ -139,8 +139,8 @@ impl Links {
         Self { names: numbers.names(), builds }
     }
 
-    /// The edges.
-    pub fn edges(&self) -> Result<Edges, Knots> {
+    /// The edges, and what is wrong with them: loops are taken apart so that there is an order.
+    pub fn edges(&self) -> (Edges, Knots) {
         let architectures: BTreeSet<&Architecture> =
             self.builds.iter().map(|build| &build.architecture).collect();
         let mut knots = Knots::default();
@@ -164,17 +164,16 @@ impl Links {
         }
         // Tarjan's components come out with everything a component needs before it.
         let components = tarjan_scc(&graph);
-        let loops = components.iter().filter(|component| component.len() > 1).map(|component| {
+        for component in components.iter().filter(|component| component.len() > 1) {
             let mut members: Vec<usize> = component.iter().map(|place| graph[*place]).collect();
             members.sort_unstable();
-            Loop { others: members.len(), path: cycle(&reasons, &members) }
-        });
-        knots.loops.extend(loops);
-        if !knots.twice.is_empty() || !knots.loops.is_empty() {
-            return Err(knots);
+            for member in &members {
+                needs[*member].retain(|need| members.binary_search(need).is_err());
+            }
+            knots.loops.push(Loop { members: members.len(), path: cycle(&reasons, &members) });
         }
         let order = components.into_iter().flatten().map(|place| graph[place]).collect();
-        Ok(Edges { needs, order })
+        (Edges { needs, order }, knots)
     }
 
     fn reasons(&self, from: usize, build: &Link, offers: &[Vec<u32>]) -> Vec<Reason> {
@@ -237,7 +236,7 @@ struct Reason {
     name: u32,
 }
 
-/// Why there is no order.
+/// Why edges cannot be as they are asked for.
 #[derive(Debug, Default)]
 pub struct Knots {
     twice: Vec<Twice>,
@@ -256,12 +255,17 @@ struct Twice {
 #[derive(Debug)]
 struct Loop {
     /// How many.
-    others: usize,
+    members: usize,
     /// The shortest way round that was found.
     path: Vec<Reason>,
 }
 
 impl Knots {
+    /// Whether there are any.
+    pub fn are_none(&self) -> bool {
+        self.twice.is_empty() && self.loops.is_empty()
+    }
+
     /// What is to be said of them, to who wrote `drafts`.
     pub fn told(&self, links: &Links, drafts: &[Draft<'_>]) -> Vec<Diagnostic> {
         let twice = self.twice.iter().map(|Twice { name, first, second }| {
@@ -278,7 +282,7 @@ impl Knots {
 
 impl Loop {
     fn told(&self, links: &Links, drafts: &[Draft<'_>]) -> Diagnostic {
-        let Self { others, path } = self;
+        let Self { members, path } = self;
         let name = |index: usize| drafts[index].package.name.as_str();
         let last = path.last().expect("every package of a component is on a loop");
         let told = path.iter().map(|reason| name(reason.from)).chain([name(last.to)]);
@@ -298,7 +302,7 @@ impl Loop {
             asked_for(last),
             name(last.from)
         ));
-        match others - path.len() {
+        match members - path.len() {
             0 => diagnostic,
             1 => diagnostic.hint("another package goes round with these"),
             others => diagnostic.hint(format!("{others} other packages go round with these")),

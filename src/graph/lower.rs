@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use super::derivation::{self, Derivation, RootIndex};
 use super::draft::{Draft, Makes};
+use super::edges::{Edges, Links};
 use super::source::Lowered;
-use super::{Graph, Node, Origin, PackageOrigin, edges};
+use super::{Graph, Node, Origin, PackageOrigin, relations};
 use crate::archive::deb::dependency::Dependencies;
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
@@ -21,39 +22,80 @@ use crate::spec::release::Root;
 /// Everything that is wrong with the packages, all at once: missing pins, fields that packaging
 /// needs, contradictions between spec and packaging, cycles.
 pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
-    let (ground, mut errors) = Ground::with_errors(spec, lock);
-    let (drafts, wrong) = ground.all_drafts(spec);
-    errors.extend(wrong);
-    errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
-        |module| {
-            let user = spec.packages.iter().find(|package| package.build.name == **module);
-            let place = user.and_then(|package| package.fields.get("build")).cloned();
-            Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
-                .at(place, "used here")
-                .hint("`perestroika lock` pins it")
-        },
-    ));
-    errors.extend(moved(spec, lock));
-    // What was drafted already said which of its own sources is missing.
-    errors.extend(
-        spec.unpinned
-            .iter()
-            .filter(|_| errors.is_empty())
-            .map(|remote| {
-                let message = format!("{} is not pinned", remote.value);
-                Diagnostic::new("unpinned", message)
-                    .at(remote.span.clone(), "release.lock does not have what this needs")
-                    .hint("`perestroika lock` pins it")
-            })
-            .collect::<Vec<_>>(),
-    );
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let links = edges::Links::new(&drafts);
-    let edges = links.edges().map_err(|knots| knots.told(&links, &drafts))?;
-    let lowered = lower_packages(drafts, &edges, &ground.roots);
+    let Survey { graph, wrong, .. } = survey(spec, lock);
+    if wrong.is_empty() { Ok(graph) } else { Err(wrong) }
+}
 
+/// As much of a graph as can be made of a release.
+#[derive(Debug)]
+pub struct Survey {
+    /// The graph of the packages with which nothing is wrong, without the edges of loops: to look
+    /// at, not to build.
+    pub graph: Graph,
+    /// How much of the release that is.
+    pub extent: Extent,
+    /// What is wrong, as [`lower`] tells it.
+    pub wrong: Vec<Diagnostic>,
+}
+
+/// How much of a release a graph has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// All packages and edges.
+    Whole,
+    /// All packages: what each makes and asks for is known, not all of what leads where.
+    Packages,
+    /// Some packages: others may make what these ask for.
+    Part,
+}
+
+/// As much of the graph of a release as can be made, whatever is wrong with the rest.
+pub fn survey(spec: &Spec, lock: &Lock) -> Survey {
+    let (ground, mut wrong) = Ground::with_errors(spec, lock);
+    let roots_are_whole = wrong.is_empty();
+    let mut extent = if roots_are_whole { Extent::Whole } else { Extent::Part };
+    let mut drafts: Vec<Draft<'_>> = Vec::new();
+    for (package, (drafted, errors)) in spec.packages.iter().zip(ground.all_drafts(spec)) {
+        if !errors.is_empty() {
+            extent = extent.max(if drafted.is_empty() { Extent::Part } else { Extent::Packages });
+        }
+        drafts.extend(drafted);
+        wrong.extend(errors.into_iter().map(|error| package.told(error)));
+    }
+    if !roots_are_whole {
+        drafts.retain(|draft| ground.has(draft));
+    }
+    wrong.extend(unpinned_modules(spec, lock));
+    wrong.extend(moved(spec, lock));
+    if !spec.unpinned.is_empty() {
+        extent = Extent::Part;
+    }
+    // What was drafted already said which of its own sources is missing.
+    if wrong.is_empty() {
+        wrong.extend(spec.unpinned.iter().map(|remote| {
+            Diagnostic::new("unpinned", format!("{} is not pinned", remote.value))
+                .at(remote.span.clone(), "release.lock does not have what this needs")
+                .hint("`perestroika lock` pins it")
+        }));
+    }
+    let links = Links::new(&drafts);
+    let (edges, knots) = links.edges();
+    if !knots.are_none() {
+        extent = extent.max(Extent::Packages);
+        wrong.extend(knots.told(&links, &drafts));
+    }
+    Survey { graph: assemble(spec, drafts, links, &edges, &ground.roots), extent, wrong }
+}
+
+/// The graph of `drafts`.
+fn assemble(
+    spec: &Spec,
+    drafts: Vec<Draft<'_>>,
+    links: Links,
+    edges: &Edges,
+    roots: &Roots,
+) -> Graph {
+    let lowered = lower_packages(drafts, edges, roots);
     let mut builds: Vec<(usize, DerivationId)> =
         lowered.iter().map(|(at, _, package)| (*at, package.id)).collect();
     builds.sort_unstable();
@@ -61,10 +103,10 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
     let mut packages = builds.clone();
     packages.sort_unstable();
     let mut known = HashSet::new();
-    let mut ordered = Vec::with_capacity(2 * lowered.len() + ground.roots.len() + 1);
+    let mut ordered = Vec::with_capacity(2 * lowered.len() + roots.len() + 1);
     for (_, sources, package) in lowered {
         if let Some(root) = package.derivation.package().and_then(|package| {
-            let mut roots = ground.roots.values();
+            let mut roots = roots.values();
             roots.find(|root| root.id == package.root && known.insert(root.id))
         }) {
             ordered.push(root.clone());
@@ -74,7 +116,7 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
         ordered.push(package);
     }
     ordered.push(release(spec, packages));
-    Ok(Graph::new(ordered, links, builds))
+    Graph::new(ordered, links, builds)
 }
 
 /// The node of the release, of packages sorted by id.
@@ -113,35 +155,57 @@ impl<'a> Ground<'a> {
         let all = spec.release.roots.iter().flat_map(|(name, root)| {
             architectures.iter().map(move |architecture| (name, root, architecture))
         });
-        let (roots, errors) = partition(all.map(|(name, root, architecture)| {
-            let node = lower_root(name, root, lock, architecture)?;
-            Ok(((name.clone(), architecture.clone()), node))
-        }));
-        (Self { lock, roots: roots.into_iter().collect() }, errors)
+        let (mut roots, mut errors) = (Roots::new(), Vec::new());
+        for (name, root, architecture) in all {
+            match lower_root(name, root, lock, architecture) {
+                Ok(node) => {
+                    roots.insert((name.clone(), architecture.clone()), node);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        (Self { lock, roots }, errors)
     }
 
     /// The builds of the packages of `spec`, unless something is wrong with one.
     pub fn drafts<'b>(&self, spec: &'b Spec) -> Option<Vec<Draft<'b>>> {
-        let (drafts, errors) = self.all_drafts(spec);
-        errors.is_empty().then_some(drafts)
+        let mut drafts = Vec::new();
+        for (drafted, errors) in self.all_drafts(spec) {
+            if !errors.is_empty() {
+                return None;
+            }
+            drafts.extend(drafted);
+        }
+        Some(drafts)
     }
 
-    fn all_drafts<'b>(&self, spec: &'b Spec) -> (Vec<Draft<'b>>, Vec<Diagnostic>) {
-        let drafts: Vec<_> = spec
-            .packages
-            .par_iter()
-            .map(|package| builds(package, spec, self.lock).map_err(|error| package.told(error)))
-            .collect();
-        let (drafts, errors) = partition(drafts.into_iter());
-        (drafts.into_iter().flatten().collect(), errors)
+    fn all_drafts<'b>(&self, spec: &'b Spec) -> Vec<(Vec<Draft<'b>>, Vec<Diagnostic>)> {
+        spec.packages.par_iter().map(|package| builds(package, spec, self.lock)).collect()
     }
+
+    /// Whether the root of a draft is there.
+    fn has(&self, draft: &Draft<'_>) -> bool {
+        self.roots.contains_key(&(draft.root.to_owned(), draft.architecture.clone()))
+    }
+}
+
+/// The stdlib modules that are used and not pinned.
+fn unpinned_modules(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
+    let missing = spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module));
+    missing
+        .map(|module| {
+            Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
+                .at(spec.user_of(module), "used here")
+                .hint("`perestroika lock` pins it")
+        })
+        .collect()
 }
 
 /// The packages, each with the nodes of its sources, in an order in which each comes after
 /// those it needs. Packages that wait for the same others are named side by side.
 fn lower_packages(
     drafts: Vec<Draft<'_>>,
-    edges: &edges::Edges,
+    edges: &Edges,
     roots: &Roots,
 ) -> Vec<(usize, Vec<Node>, Node)> {
     let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
@@ -183,37 +247,46 @@ fn moved(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
     spec.extends.iter().filter_map(wrong).collect()
 }
 
-fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {
-    let mut good = Vec::new();
-    let mut bad = Vec::new();
-    for result in results {
-        match result {
-            Ok(value) => good.push(value),
-            Err(error) => bad.push(error),
-        }
-    }
-    (good, bad)
-}
-
 fn node(derivation: Derivation, origin: Origin) -> Node {
     Node { id: derivation.id(), derivation, origin }
 }
 
 /// The builds of a package: one for each of its architectures that it makes anything for. The
-/// first also makes the packages of no architecture.
+/// first also makes the packages of no architecture. And what is wrong with them: a relation that
+/// is none is left out of a build, anything else leaves none of them.
 fn builds<'a>(
     package: &'a Package,
     spec: &'a Spec,
     lock: &Lock,
-) -> Result<Vec<Draft<'a>>, Diagnostic> {
+) -> (Vec<Draft<'a>>, Vec<Diagnostic>) {
     let wanted = |architecture: &&Architecture| {
         package.architectures.is_empty() || package.architectures.contains(architecture)
     };
     let mut drafts = Vec::new();
+    let mut wrong: Vec<Diagnostic> = Vec::new();
+    let mut sound = true;
     for architecture in spec.release.architectures.iter().filter(wanted) {
         let makes = if drafts.is_empty() { Makes::Everything } else { Makes::OfArchitecture };
         let package = package.for_architecture(architecture);
-        drafts.push(Draft::new(package, spec, lock, architecture, makes)?);
+        let mut errors = relations::wrong_of_binaries(package);
+        match Draft::new(package, spec, lock, architecture, makes) {
+            Ok(draft) if draft.leaves_out => {
+                errors.extend(relations::wrong_of_build(package));
+                drafts.push(draft);
+            }
+            Ok(draft) => drafts.push(draft),
+            Err(error) => {
+                errors.extend(relations::wrong_of_build(package));
+                errors.push(error);
+                sound = false;
+            }
+        }
+        // Most of what is wrong for one architecture is so for the next one.
+        errors.retain(|error| !wrong.contains(error));
+        wrong.extend(errors);
+    }
+    if !sound {
+        return (Vec::new(), wrong);
     }
     // A build that makes nothing is one only where it is all there is: then it says so.
     if drafts.iter().any(|draft| !draft.binaries.is_empty()) {
@@ -221,7 +294,7 @@ fn builds<'a>(
     } else {
         drafts.truncate(1);
     }
-    Ok(drafts)
+    (drafts, wrong)
 }
 
 fn lower_root(

@@ -11,6 +11,7 @@ pub mod names;
 mod outline;
 mod packaging;
 pub mod query;
+mod relations;
 mod source;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +20,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 
 pub use derivation::Derivation;
-pub use lower::lower;
+pub use lower::{Extent, Survey, lower, survey};
 pub use outline::{Entry, Outline};
 
 use crate::archive::deb::dependency::Dependencies;

@@ -139,7 +139,10 @@ impl Outline {
         }
         drop(drafts);
         let links = Links { names: numbers.names(), builds };
-        let edges = links.edges().ok()?;
+        let (edges, knots) = links.edges();
+        if !knots.are_none() {
+            return None;
+        }
 
         let old = |build: &Link| self.id_of(build, &links);
         let mut pass = Pass { links: &links, edges: &edges, built, moved: BTreeSet::new() };

@@ -28,7 +28,7 @@ use crate::store::Store;
 
 pub use change::{Change, Pin};
 pub use error::{Error, Result};
-pub use stale::{Stale, check};
+pub use stale::{Kind, Stale, check};
 
 use files::Kept;
 use inherited::Inherited;

@@ -11,6 +11,7 @@ use super::extends::{self, Link};
 use super::loader::{self, Folder, Loader};
 use super::lock::Lock;
 use super::model::{Extended, Located, Package, Remote, Spec};
+use super::parameters;
 use super::release::Release;
 use super::stdlib;
 use crate::base::{
@@ -38,18 +39,40 @@ pub fn load_with(
     lock: Option<&Lock>,
     cache: Option<&Cache>,
 ) -> Result<Spec, Vec<Diagnostic>> {
-    let (stack, extends) = evaluated(loader, lock, Specs::All, Top::Last, cache)?;
-    let Stack { release, packages, pins, used, remotes, mut errors, footprint, .. } = stack;
-    if errors.is_empty() {
-        let packages = packages.into_values().map(|package| *package).collect();
-        let unpinned = unpinned(&remotes, &pins);
-        let release = Release::clone(&release);
-        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends, footprint });
+    match survey(loader, lock, cache) {
+        Survey { spec: Some(spec), wrong, .. } if wrong.is_empty() => Ok(spec),
+        Survey { wrong, .. } => Err(wrong),
     }
+}
+
+/// As much of a release as can be read.
+#[derive(Debug)]
+pub struct Survey {
+    /// Its release.toml and the packages with which nothing is wrong; nothing if its release.toml
+    /// does not hold.
+    pub spec: Option<Spec>,
+    /// Whether packages are missing from it that a spec has or may have.
+    pub lacks: bool,
+    /// Everything wrong with all files together, sorted by place.
+    pub wrong: Vec<Diagnostic>,
+}
+
+/// As much of a release as can be read, whatever is wrong with the rest.
+pub fn survey(loader: Arc<dyn Loader>, lock: Option<&Lock>, cache: Option<&Cache>) -> Survey {
+    let (stack, extends) = match evaluated(loader, lock, Specs::All, Top::Last, cache) {
+        Ok(evaluated) => evaluated,
+        Err(wrong) => return Survey { spec: None, lacks: true, wrong },
+    };
+    let Stack { release, packages, pins, used, remotes, mut errors, footprint, .. } = stack;
     errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
     // A mistake in a module of `lib/` shows in every file that imports it.
     errors.dedup();
-    Err(errors)
+    let packages = packages.into_values().map(|package| *package).collect();
+    let unpinned = unpinned(&remotes, &pins);
+    let release = Release::clone(&release);
+    let spec = Spec { release, packages, stdlib: used, remotes, unpinned, extends, footprint };
+    let holds = stack.holds;
+    Survey { spec: holds.then_some(spec), lacks: stack.lacks, wrong: errors }
 }
 
 /// What changed of a release since its footprint was taken.
@@ -79,7 +102,7 @@ pub fn since<'a>(
 ) -> Option<Since<'a>> {
     let (mut stack, extends) = evaluated(loader, lock, Specs::None, Top::Last, Some(cache)).ok()?;
     let key = stack.cache?.key(&stack.world(false), &stack.modules);
-    if !extends.is_empty() || !footprint.is_of(key) {
+    if !extends.is_empty() || !stack.errors.is_empty() || !footprint.is_of(key) {
         return None;
     }
     let compared = footprint.compare(&stack.files, &*stack.loader, cache.now());
@@ -150,17 +173,20 @@ fn evaluated<'a>(
     cache: Option<&'a Cache>,
 ) -> Result<(Stack<'a>, Vec<Extended>), Vec<Diagnostic>> {
     // Bad specs are reported beside a bad release.toml only if that is good enough to go on.
-    let links = extends::chain(&*loader)?;
-    let extends = extends::extended(&*loader, &links)?;
-    let modules = modules(&*loader, lock, &extends)?;
+    let (links, mut wrong) = extends::chain(&*loader)?;
+    let together = |wrong: &[Diagnostic], more: Vec<Diagnostic>| [wrong, &more].concat();
+    let extends = extends::extended(&*loader, &links).map_err(|errors| together(&wrong, errors))?;
+    let modules = modules(&*loader, lock, &extends).map_err(|errors| together(&wrong, errors))?;
     let mut layers = Vec::new();
     for Link { folder, release } in &links {
         let specs = loader.specs(folder);
-        let specs =
-            specs.map_err(|error| vec![Diagnostic::new("unreadable", error.to_string())])?;
+        let specs = specs.map_err(|error| {
+            together(&wrong, vec![Diagnostic::new("unreadable", error.to_string())])
+        })?;
         if specs.is_empty() && release.extends.is_none() {
             let message = "the release has no spec: no `*.rhai` at its top or below `packages/`";
-            return Err(vec![Diagnostic::new("no-specs", message)]);
+            let hint = "`rebuild(\"hello\")` is one, in a file such as `packages/hello.rhai`";
+            return Err(together(&wrong, vec![Diagnostic::new("no-specs", message).hint(hint)]));
         }
         layers.push(Layer::Specs(specs));
         layers.extend(release.overlays.iter().map(Layer::Overlay));
@@ -182,11 +208,15 @@ fn evaluated<'a>(
         below: None,
         used: BTreeSet::new(),
         remotes: Vec::new(),
+        holds: wrong.is_empty(),
+        lacks: false,
         errors: Vec::new(),
         files: Vec::new(),
         footprint: None,
     };
+    stack.errors.append(&mut wrong);
     stack.files = layers.iter().flat_map(Layer::files).cloned().collect();
+    stack.errors.extend(parameters::misspelt(&*stack.loader, &links, &stack.files));
     let last = layers.iter().rposition(|layer| !layer.is_empty());
     if wanted == Specs::All {
         for (index, layer) in layers.iter().enumerate() {
@@ -241,6 +271,10 @@ struct Stack<'a> {
     below: Option<Arc<Below>>,
     used: BTreeSet<String>,
     remotes: Vec<Located<Remote>>,
+    /// Whether nothing is wrong with any release.toml.
+    holds: bool,
+    /// Whether a spec came to less than it says.
+    lacks: bool,
     errors: Vec<Diagnostic>,
     /// The spec files of all layers.
     files: Vec<ReleasePath>,
@@ -259,8 +293,13 @@ impl Stack<'_> {
                 match self.loader.read(&at.value, loader::MAX_TEXT) {
                     Ok(_) => self.evaluate(std::slice::from_ref(&at.value), above)?,
                     Err(error) => {
-                        let error = Diagnostic::new("unreadable", error.to_string());
+                        let message = match error {
+                            loader::Error::Missing(_) => format!("there is no `{}`", at.value),
+                            error => error.to_string(),
+                        };
+                        let error = Diagnostic::new("unreadable", message);
                         self.errors.push(error.at(at.span.clone(), "an overlay"));
+                        self.lacks = true;
                     }
                 }
             }
@@ -298,6 +337,7 @@ impl Stack<'_> {
             }
         };
         for File { result: mut file, .. } in files {
+            self.lacks |= !file.errors.is_empty();
             self.errors.append(&mut file.errors);
             self.used.append(&mut file.stdlib);
             missing |= file.remotes.iter().any(|remote| !remote.value.is_pinned(&self.pins));
@@ -319,7 +359,7 @@ impl Stack<'_> {
             self.packages.append(&mut packages);
         }
         let mut below = self.take_below();
-        below.broken |= missing || !self.errors.is_empty();
+        below.broken |= missing || self.lacks;
         below.packages.extend(drafts.into_iter().filter_map(|draft| Some((draft.name()?, draft))));
         self.below = Some(Arc::new(below));
         Ok(())
