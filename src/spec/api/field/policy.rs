@@ -229,9 +229,8 @@ fn meant(key: &str, text: &str) -> Option<String> {
     match key {
         "section" => {
             let (area, section) = split(text);
-            let near = nearest(&section.to_ascii_lowercase(), SECTIONS).or_else(|| {
-                SECTIONS.into_iter().find(|known| known.eq_ignore_ascii_case(section))
-            })?;
+            let same = SECTIONS.into_iter().find(|known| known.eq_ignore_ascii_case(section));
+            let near = same.or_else(|| nearest(&section.to_ascii_lowercase(), SECTIONS))?;
             let area = area.filter(|area| AREAS.contains(area));
             Some(area.map_or_else(|| near.to_owned(), |area| format!("{area}/{near}")))
         }
