@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::change::Pin;
 use super::Request;
+use super::change::Pin;
 use super::error::{Error, Result};
 use crate::archive::deb::packaging;
 use crate::archive::tarball::{self, Kind, Limits, Listing};
 use crate::base::{Diagnostic, Digest, Format, Sha256, Span, Tree, TreeKind};
 use crate::fetch::git::{self, Named, Revision};
-use crate::fetch::{self, Expected, Url};
+use crate::fetch::{self, Expected, Fetched, Url};
 use crate::spec::lock::{
     Lock, LockedBinary, LockedCommit, LockedDownload, LockedGit, LockedHistory, LockedPackaging,
 };
@@ -253,8 +253,11 @@ impl Place<'_> {
             .map(|url| url.parse().map_err(|error| self.failed(error)))
             .collect::<Result<_>>()?;
         let expected = Expected { sha256, size: None };
-        let object = fetch::file(store, client, &parsed, expected, cancel)
+        let Fetched { object, from } = fetch::file(store, client, &parsed, expected, cancel)
             .map_err(|error| self.failed(error))?;
+        // What is wrong with it is wrong at the place that had it.
+        let what = from.map_or_else(|| self.what.clone(), |url| format!("`{url}`"));
+        let place = Place { request: self.request, what, span: self.span.clone() };
         let mut pin = LockedDownload {
             size: object.size,
             sha256: object.sha256,
@@ -267,12 +270,12 @@ impl Place<'_> {
             open()?
                 .take(1024)
                 .read_to_end(&mut head)
-                .map_err(|error| self.unfit("unfit-source", error.to_string()))?;
+                .map_err(|error| place.unfit("unfit-source", error.to_string()))?;
             let format =
-                tarball::detect(&head).ok_or_else(|| self.refused(tarball::Error::Unknown))?;
+                tarball::detect(&head).ok_or_else(|| place.refused(tarball::Error::Unknown))?;
             let listing = Listing::read(format, open()?, Limits::default())
-                .map_err(|error| self.refused(error))?;
-            pin.packaging = self.tarball_packaging(&listing, open()?)?;
+                .map_err(|error| place.refused(error))?;
+            pin.packaging = place.tarball_packaging(&listing, open()?)?;
             pin.format = Some(format);
         }
         Ok(pin)
@@ -365,7 +368,8 @@ impl Place<'_> {
     }
 
     fn diagnostic(&self, code: &'static str, why: String) -> Diagnostic {
-        Diagnostic::new(code, format!("{}: {why}", self.what)).at(self.span.clone(), "")
+        let message = format!("{}: {why}", self.what);
+        Diagnostic::new(code, message).at(self.span.clone(), "asked for here")
     }
 
     fn failed(&self, error: fetch::Error) -> Error {

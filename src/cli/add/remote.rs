@@ -175,8 +175,9 @@ fn packed(url: &str, called: &str, reach: &Reach) -> Result<Seen, Failure> {
         }
     };
     let parsed: Url = url.parse().map_err(failed)?;
-    let object =
+    let found =
         fetch::file(store, client, &[parsed], Expected::default(), cancel).map_err(failed)?;
+    let object = found.object;
     let open = || store.open_object(&object.digest).map_err(|error| broken(&error));
     let mut head = Vec::new();
     open()?.take(1024).read_to_end(&mut head).map_err(|error| broken(&error))?;

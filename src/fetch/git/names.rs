@@ -54,9 +54,8 @@ impl Names {
     pub fn newest_release(&self, project: &str) -> Option<&str> {
         let numbered = self.tags.iter().filter_map(|tag| Some((number(tag, project)?, tag)));
         // Some count by days before they count, or beside it.
-        let newest = numbered.max_by(|(a, one), (b, other)| {
-            (a.len() > 1, a, one).cmp(&(b.len() > 1, b, other))
-        });
+        let newest = numbered
+            .max_by(|(a, one), (b, other)| (a.len() > 1, a, one).cmp(&(b.len() > 1, b, other)));
         newest.map(|(_, tag)| tag.as_str())
     }
 }

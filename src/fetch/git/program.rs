@@ -252,16 +252,8 @@ impl<'a> Program<'a> {
         let action = arguments.first().copied().unwrap_or_default();
         let what = format!("`git {action}`");
         let why = why.to_owned();
-        // What the program and its servers say of an address where nothing is.
-        const NOWHERE: [&str; 4] = [
-            "does not appear to be a git repository",
-            "repository not exported",
-            "could not read Username",
-            "Repository not found",
-        ];
-        let is_nowhere = NOWHERE.iter().any(|words| why.contains(words))
-            || why.contains("repository '") && why.contains("' not found");
-        if is_nowhere {
+        if let Some(line) = why.lines().find(|line| is_nowhere(line)) {
+            let why = line.trim_start_matches("fatal: ").trim_start_matches("remote: ").to_owned();
             let what = "there is no repository that everybody may read".to_owned();
             return Error::Unfit { url: shown(self.url), what, why };
         }
@@ -296,6 +288,18 @@ fn last_words(err: Option<&mut impl Read>) -> String {
         0 => "it failed without a word".to_owned(),
         count => lines[count.saturating_sub(5)..].join("\n"),
     }
+}
+
+/// Whether the program, or a server through it, says so of an address where nothing is.
+fn is_nowhere(line: &str) -> bool {
+    const SAID: [&str; 4] = [
+        "does not appear to be a git repository",
+        "repository not exported",
+        "could not read Username",
+        "Repository not found",
+    ];
+    SAID.iter().any(|words| line.contains(words))
+        || line.contains("repository '") && line.ends_with("' not found")
 }
 
 fn size_below(folder: &Path) -> u64 {
