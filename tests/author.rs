@@ -45,6 +45,20 @@ fn a_new_release_is_pinned_and_passes_its_own_check() {
 }
 
 #[test]
+fn a_new_release_can_stand_on_a_newer_archive() {
+    let desk = tempfile::tempdir().unwrap();
+    let run = run_in(desk.path(), &["init", "fresh", "--archive", "trixie"]).ends_with(0);
+    assert!(run.out.contains("archive `trixie` suite `trixie`: pinned to"), "{}", run.out);
+    let toml = fs::read_to_string(desk.path().join("fresh/release.toml")).unwrap();
+    assert!(toml.contains("[archive.trixie]") && !toml.contains("bookworm"), "{toml}");
+    // The signature was checked by its keyring, and its packages make a build root.
+    let document = run_in(desk.path(), &["check", "fresh/", "--json"]).ends_with(0).json();
+    assert!(verdicts(&document).iter().all(|(_, verdict)| verdict == "ok"), "{document}");
+    let run = run_in(desk.path(), &["init", "other", "--archive", "sid"]).ends_with(2);
+    assert!(run.err.contains("trixie"), "{}", run.err);
+}
+
+#[test]
 fn a_folder_written_as_a_name_is_told_how_it_is_written() {
     let desk = tempfile::tempdir().unwrap();
     run_in(desk.path(), &["init", "fresh"]).ends_with(0);

@@ -232,7 +232,7 @@ fn a_tag_that_was_moved_upstream_is_told_and_a_branch_just_moves() {
         let desk = desk(&package(&format!("git(\"{url}\", \"{rev}\")"), ""));
         desk.run(&["lock", "."]).fails(0, &[]);
         let before = locked(&desk);
-        let document = desk.run(&["update", ".", "-n", "--json"]).fails(0, &[]).json();
+        let document = desk.run(&["update", ".", "tool", "-n", "--json"]).fails(0, &[]).json();
         assert_eq!(document["changes"], serde_json::json!([]), "nothing moved yet");
         code.write("a", rev).commit("more");
         code.git(&["tag", "--force", "v1"]);
@@ -240,10 +240,10 @@ fn a_tag_that_was_moved_upstream_is_told_and_a_branch_just_moves() {
         let out = desk.run(&["lock", "."]).fails(0, &[]).out;
         assert!(!out.contains(note), "{out}");
         assert_eq!(locked(&desk).git, before.git);
-        let document = desk.run(&["update", ".", "-n", "--json"]).fails(0, &[]).json();
+        let document = desk.run(&["update", ".", "tool", "-n", "--json"]).fails(0, &[]).json();
         let said = document["changes"][0]["note"].as_str().unwrap_or_default();
         assert_eq!(said.contains(note), is_told, "{document}");
-        let out = desk.run(&["update", "."]).fails(0, &[]).out;
+        let out = desk.run(&["update", ".", "tool"]).fails(0, &[]).out;
         assert_eq!(out.contains(note), is_told, "{out}");
     }
 }

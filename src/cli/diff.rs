@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::address::shown;
+use super::address::slashed;
 use super::arguments::{Diff, Global};
 use super::changes::{self, Told};
 use super::context::{Release, nearest, release_folder};
@@ -108,7 +108,7 @@ fn load(folder: &HostPath, state: &State, other: &State) -> Result<Loaded, Failu
         State::Folder(path) => {
             // Two folders have no past and present of their own.
             let is_present = path == folder && matches!(other, State::Revision(_));
-            let title = if is_present { "working tree".to_owned() } else { shown(path) };
+            let title = if is_present { "working tree".to_owned() } else { slashed(path) };
             let release = Release::load(path)?;
             let graph = release.graph()?;
             Ok(Loaded { title, release, graph })
