@@ -326,7 +326,7 @@ fn a_plain_web_server_is_good_enough() {
     let history = desk.history(&url, "main");
     assert_eq!((history.tag.as_str(), history.commits), ("v1", 1));
     let error = desk.snapshot(&format!("{}/none.git", server.url), "main").expect_err("no such");
-    assert!(matches!(error, Error::Git { .. }), "{error}");
+    assert!(matches!(error, Error::Unfit { .. }), "{error}");
 }
 
 /// `git daemon`, as long as this lives.

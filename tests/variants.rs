@@ -106,6 +106,8 @@ fn variants_build_again_only_what_is_different() {
     let graph = folders.graph("a").unwrap();
     let (_, figlet) = graph.package("figlet").unwrap();
     assert_eq!(figlet.version, "2.2.5-3+a1");
+    let patches: Vec<&str> = figlet.patches.iter().map(|patch| patch.name.as_str()).collect();
+    assert_eq!(patches, ["tall-fonts.patch"]);
     let (_, motd) = graph.package("platform-motd").unwrap();
     assert_eq!(motd.environment["BANNER"], "Customer A");
     assert_eq!(motd.environment["SUPPORT"], "support@release.example, day and night");
