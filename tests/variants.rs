@@ -462,6 +462,30 @@ fn a_package_is_built_for_both_architectures_that_this_machine_runs() {
 }
 
 #[test]
+fn a_patch_is_held_against_the_archives_source_before_there_is_a_build_root() {
+    let folders = Folders::customers();
+    let path = "a/patches/figlet/tall-fonts.patch";
+    let patch = fs::read_to_string(folders.path(path)).unwrap();
+    let build = || {
+        program::Run::of(
+            std::process::Command::new(program::PROGRAM)
+                .args(["build", "figlet", "--progress", "plain", "--store"])
+                .arg(program::shared_store())
+                .arg(folders.path("a")),
+        )
+    };
+    for (old, new, words) in [
+        ("too wide", "to wide", "tall-fonts.patch:9: `figlet.c` does not have the lines that it"),
+        ("/figlet.c", "/fig.c", "tall-fonts.patch:7: `fig.c` is not there"),
+    ] {
+        folders.write(path, &patch.replace(old, new));
+        let run = build().ends_with(2);
+        assert!(run.err.contains(words), "no `{words}`: {}", run.err);
+        assert!(!run.err.contains("figlet: build"), "{}", run.err);
+    }
+}
+
+#[test]
 fn building_for_a_machine_that_this_one_is_not_is_refused_at_once() {
     let folders = Folders::customers();
     let here = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };

@@ -4,6 +4,7 @@
 //! no fuzz (POSIX.1-2024, patch; GNU diffutils manual, "Detailed Unified"). Only what it surely
 //! refuses is said to fail here; what is beyond plain text is left to it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A patch that is plain text.
@@ -67,9 +68,19 @@ struct Hunk<'a> {
     line: usize,
     /// Where its old lines are thought to begin, from zero.
     start: usize,
+    anchor: Anchor,
     old: Vec<&'a [u8]>,
     new: Vec<&'a [u8]>,
     text: Vec<&'a [u8]>,
+}
+
+/// Where the old lines of a hunk may be found. Fewer unchanged lines on one side than on the other
+/// say that the file has no more there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    Anywhere,
+    Start,
+    End,
 }
 
 impl<'a> Patch<'a> {
@@ -170,10 +181,10 @@ impl FilePatch<'_> {
         let mut after: Vec<&[u8]> = Vec::new();
         let (mut done, mut offset) = (0, 0);
         for hunk in &self.hunks {
-            let Some(at) =
-                place(&before, &hunk.old, done, hunk.start.saturating_add_signed(offset))
-            else {
-                let is_applied = !hunk.new.is_empty() && place(&before, &hunk.new, 0, 0).is_some();
+            let guess = hunk.start.saturating_add_signed(offset);
+            let Some(at) = place(&before, &hunk.old, done, guess, hunk.anchor) else {
+                let is_applied =
+                    !hunk.new.is_empty() && place(&before, &hunk.new, 0, 0, hunk.anchor).is_some();
                 let why = if is_applied { Why::Applied } else { Why::NotFound };
                 return Err(wrong(hunk.line, why, &hunk.text));
             };
@@ -194,8 +205,22 @@ impl FilePatch<'_> {
 
 /// Where `wanted` stands in `lines` from `least` on: the place nearest to `guess`, of two the
 /// later one.
-fn place(lines: &[&[u8]], wanted: &[&[u8]], least: usize, guess: usize) -> Option<usize> {
-    let last = lines.len().checked_sub(wanted.len()).filter(|last| *last >= least)?;
+fn place(
+    lines: &[&[u8]],
+    wanted: &[&[u8]],
+    least: usize,
+    guess: usize,
+    anchor: Anchor,
+) -> Option<usize> {
+    let last = lines.len().checked_sub(wanted.len())?;
+    let (least, last) = match anchor {
+        Anchor::Anywhere => (least, last),
+        Anchor::Start => (least, 0),
+        Anchor::End => (least.max(last), last),
+    };
+    if least > last {
+        return None;
+    }
     let fits = |at: &usize| lines[*at..*at + wanted.len()] == *wanted;
     let guess = guess.clamp(least, last);
     let later = (guess..=last).find(fits);
@@ -241,7 +266,14 @@ fn hunk<'a>(lines: &[&'a [u8]], at: usize) -> Option<Hunk<'a>> {
     let ((start, olds), (_, news)) = (range(old)?, range(new)?);
     // Lines that are only added are added after the one that is named.
     let start = if olds == 0 { start } else { start.checked_sub(1)? };
-    let mut hunk = Hunk { line: at + 1, start, old: Vec::new(), new: Vec::new(), text: Vec::new() };
+    let mut hunk = Hunk {
+        line: at + 1,
+        start,
+        anchor: Anchor::Anywhere,
+        old: Vec::new(),
+        new: Vec::new(),
+        text: Vec::new(),
+    };
     hunk.text.push(lines[at]);
     for line in &lines[at + 1..] {
         let is_whole = hunk.old.len() == olds && hunk.new.len() == news;
@@ -263,6 +295,15 @@ fn hunk<'a>(lines: &[&'a [u8]], at: usize) -> Option<Hunk<'a>> {
         }
         hunk.text.push(line);
     }
+    let changes = |line: &&[u8]| matches!(line.first(), Some(b'-' | b'+'));
+    let body = || hunk.text[1..].iter().filter(|line| !line.starts_with(b"\\"));
+    let before = body().take_while(|line| !changes(line)).count();
+    let after = body().rev().take_while(|line| !changes(line)).count();
+    hunk.anchor = match before.cmp(&after) {
+        Ordering::Less if start == 0 => Anchor::Start,
+        Ordering::Greater if olds > 0 => Anchor::End,
+        _ => Anchor::Anywhere,
+    };
     (hunk.old.len() == olds && hunk.new.len() == news).then_some(hunk)
 }
 

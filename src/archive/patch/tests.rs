@@ -74,18 +74,15 @@ fn what_applies_gives_what_the_program_makes_of_it() {
     for hunks in [
         "@@ -1,2 +1,3 @@\n one\n+1.5\n two\n",
         // Another place than it says, before and after.
-        "@@ -6,2 +6,1 @@\n-three\n four\n",
+        "@@ -6,3 +6,2 @@\n two\n-three\n four\n",
+        "@@ -1,2 +1,2 @@\n-one\n+1\n two\n",
+        "@@ -6,2 +6,2 @@\n nine\n-ten\n+10\n",
         "@@ -1 +1 @@\n-seven\n+7\n",
         // Two hunks, the second as far off as the first.
         "@@ -4,3 +4,3 @@\n three\n-four\n+4\n five\n@@ -9,3 +9,3 @@\n eight\n-nine\n+9\n ten\n",
         "@@ -2,0 +3 @@\n+2.5\n",
-        "@@ -9,2 +9,1 @@\n nine\n-ten\n\\ No newline at end of file\n",
     ] {
-        let tried = check(&of("x", hunks), &[("x", Some(TEN))]);
-        // Where the program minds the end of a line, it has the last word.
-        if !hunks.contains('\\') {
-            assert_eq!(tried, Tried::Applies, "{hunks}");
-        }
+        assert_eq!(check(&of("x", hunks), &[("x", Some(TEN))]), Tried::Applies, "{hunks}");
     }
     let made = "--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+x\n";
     assert_eq!(check(made, &[("new", None)]), Tried::Applies);
@@ -95,17 +92,20 @@ fn what_applies_gives_what_the_program_makes_of_it() {
 
 #[test]
 fn what_cannot_apply_is_told_with_its_line() {
-    let wrong = of("x", "@@ -1,2 +1,2 @@\n one\n-two\n+2\n@@ -5 +5 @@\n-fife\n+5\n");
+    let wrong = of("x", "@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n@@ -5 +5 @@\n-fife\n+5\n");
     let tried = check(&wrong, &[("x", Some(TEN))]);
     let Tried::Fails(Mismatch { hunk, .. }) = &tried else { panic!("{tried:?}") };
     assert_eq!(*hunk, ["@@ -5 +5 @@", "-fife", "+5"]);
-    assert_eq!(mismatch(tried), ("x".to_owned(), 7, Why::NotFound));
+    assert_eq!(mismatch(tried), ("x".to_owned(), 8, Why::NotFound));
 
     let twice = of("x", "@@ -2,2 +2,2 @@\n-zwei\n+two\n three\n");
     assert_eq!(mismatch(check(&twice, &[("x", Some(TEN))])).2, Why::Applied);
     assert_eq!(mismatch(check(&twice, &[("x", None)])), ("x".to_owned(), 1, Why::NoFile));
     let made = "text before\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+x\n";
     assert_eq!(mismatch(check(made, &[("x", Some(TEN))])), ("x".to_owned(), 2, Why::There));
+    // Nothing unchanged after it: it is for the end of the file.
+    let end = of("x", "@@ -2,2 +2,2 @@\n two\n-three\n+3\n");
+    assert_eq!(mismatch(check(&end, &[("x", Some(TEN))])).2, Why::NotFound);
     // Lines are looked for behind those of the hunk before.
     let back = of("x", "@@ -8 +8 @@\n-eight\n+8\n@@ -9 +9 @@\n-two\n+2\n");
     assert_eq!(mismatch(check(&back, &[("x", Some(TEN))])).2, Why::NotFound);

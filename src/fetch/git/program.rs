@@ -292,8 +292,9 @@ fn last_words(err: Option<&mut impl Read>) -> String {
 
 /// Whether the program, or a server through it, says so of an address where nothing is.
 fn is_nowhere(line: &str) -> bool {
-    const SAID: [&str; 4] = [
+    const SAID: [&str; 5] = [
         "does not appear to be a git repository",
+        "invalid gitfile format",
         "repository not exported",
         "could not read Username",
         "Repository not found",
