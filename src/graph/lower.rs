@@ -1,6 +1,6 @@
 //! Spec and lock in, graph out: names become edges, packages become derivations.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
@@ -102,6 +102,12 @@ fn assemble(
     let builds: Vec<DerivationId> = builds.into_iter().map(|(_, id)| id).collect();
     let mut packages = builds.clone();
     packages.sort_unstable();
+    let folders: HashMap<DerivationId, Origin> = lowered
+        .iter()
+        .flat_map(|(_, sources, _)| sources)
+        .filter(|source| matches!(source.origin, Origin::Dir { .. }))
+        .map(|source| (source.id, source.origin.clone()))
+        .collect();
     let mut known = HashSet::new();
     let mut ordered = Vec::with_capacity(2 * lowered.len() + roots.len() + 1);
     for (_, sources, package) in lowered {
@@ -111,7 +117,13 @@ fn assemble(
         }) {
             ordered.push(root.clone());
         }
-        ordered.extend(sources.into_iter().filter(|source| known.insert(source.id)));
+        for mut source in sources.into_iter().filter(|source| known.insert(source.id)) {
+            // What is in the folder of the release is not fetched for being elsewhere too.
+            if let Some(folder) = folders.get(&source.id) {
+                source.origin = folder.clone();
+            }
+            ordered.push(source);
+        }
         known.insert(package.id);
         ordered.push(package);
     }

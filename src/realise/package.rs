@@ -14,7 +14,7 @@ use super::record::{Output, Record};
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use super::{inputs, log, machine, outputs, script, sources};
+use super::{inputs, log, machine, outputs, patches, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
@@ -137,9 +137,6 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let cause = cause(job).map_err(|error| run(&error))?;
-    let root = build_root(job, resolved).map_err(|error| run(&error))?;
-    let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
-    let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
     let inputs = inputs::Inputs {
         package: job.package,
         source: job.source(),
@@ -148,6 +145,9 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         patches: job.patches(),
         script: &resolved.script,
     };
+    let root = build_root(job, resolved, &inputs).map_err(|error| run(&error))?;
+    let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
+    let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
     inputs::prepare(world, &inputs, &folders.inputs).map_err(|error| run(&error))?;
     let request = request::request(
         job.package,
@@ -228,9 +228,13 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     keep().map_err(|error| run(&error))
 }
 
-/// Fetches the packages of the build root, and with them the source, whose failings are so known
-/// before any work is done; then puts the root together.
-fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot> {
+/// Fetches the packages of the build root, and with them the source, whose failings and those of
+/// its patches are so known before any work is done; then puts the root together.
+fn build_root(
+    job: &Job<'_>,
+    resolved: &Resolved,
+    inputs: &inputs::Inputs<'_>,
+) -> Result<buildroot::BuildRoot> {
     let world = job.world;
     let mut ours: BTreeMap<_, _> = BTreeMap::new();
     for output in job.closure.iter().flat_map(|record| &record.outputs) {
@@ -261,6 +265,7 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     let files = sources.iter().flat_map(|(node, source)| inputs::wanted(node, source));
     let wanted: Vec<PoolFile> = packages.into_iter().chain(files).collect();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
+    patches::check(world, inputs)?;
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
     let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {
         list.iter()
