@@ -22,6 +22,9 @@ pub struct Snapshots {
 
 type Shared = Result<Arc<Snapshot>, Arc<Error>>;
 
+/// Packages, sorted by name.
+type List = Vec<Arc<BinaryPackage>>;
+
 /// A root's pinned packages, and those its base consists of.
 pub struct Snapshot {
     /// The archive's name in release.toml: where its files are fetched from.
@@ -30,7 +33,7 @@ pub struct Snapshot {
     pub indexes: Vec<Vec<Arc<BinaryPackage>>>,
     universe: OnceLock<Universe>,
     base: OnceLock<Result<Vec<Arc<BinaryPackage>>, Arc<Error>>>,
-    strata: OnceLock<Result<Vec<Vec<Arc<BinaryPackage>>>, Arc<Error>>>,
+    strata: OnceLock<Result<Vec<List>, Arc<Error>>>,
 }
 
 impl Snapshots {
@@ -63,7 +66,7 @@ impl Snapshot {
     }
 
     /// What each stratum leads to beside the base, sorted by name.
-    pub fn strata(&self, root: &Root) -> Result<&[Vec<Arc<BinaryPackage>>]> {
+    pub fn strata(&self, root: &Root) -> Result<&[List]> {
         let lead = |stratum: &Vec<String>| {
             self.closure(root, stratum).map_err(|error| match error {
                 Error::Unsolvable { because } => {
@@ -142,11 +145,7 @@ impl RootLists {
         self.layers.iter().flatten()
     }
 
-    fn new(
-        mut all: Vec<Arc<BinaryPackage>>,
-        base: &[Arc<BinaryPackage>],
-        strata: &[Vec<Arc<BinaryPackage>>],
-    ) -> Self {
+    fn new(mut all: Vec<Arc<BinaryPackage>>, base: &[Arc<BinaryPackage>], strata: &[List]) -> Self {
         if !base.iter().all(|package| contains(&all, package)) {
             all.sort_by(|a, b| a.name.cmp(&b.name));
             return Self { layers: vec![all] };

@@ -149,7 +149,7 @@ impl<'i> Reader<'i> {
         strings
     }
 
-    /// The lists of strings of list `key`; none if it is absent.
+    /// The lists of strings of list `key`, none of which may be empty; none if it is absent.
     pub fn lists(&mut self, table: &mut Table<'i>, key: &'static str) -> Vec<Vec<Located<String>>> {
         let Some(value) = table.take(key) else { return Vec::new() };
         let DeValue::Array(_) = value.get_ref() else {
@@ -158,7 +158,14 @@ impl<'i> Reader<'i> {
         };
         let DeValue::Array(items) = value.into_inner() else { return Vec::new() };
         let name = format!("each of `{key}`");
-        items.into_iter().map(|item| self.strings_of(item, &name)).collect()
+        let mut lists = Vec::new();
+        for item in items {
+            if matches!(item.get_ref(), DeValue::Array(items) if items.is_empty()) {
+                self.wrong_type(&name, "a list that is not empty", &item);
+            }
+            lists.push(self.strings_of(item, &name));
+        }
+        lists
     }
 
     /// The tables of list `key`, named `name`; none if it is absent.

@@ -391,11 +391,6 @@ fn chroot<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>, archives: &[&str])
     }
     let packages = package_names(reader, table, "packages");
     let strata = reader.lists(table, "strata");
-    if strata.iter().any(Vec::is_empty) {
-        let hint = "write it like `strata = [[\"debhelper\"]]`";
-        let problem = Diagnostic::new("bad-value", "a stratum of `strata` is empty");
-        reader.errors.push(problem.at(table.span.clone(), "").hint(hint));
-    }
     Some(Root { archive: archive?, packages, strata })
 }
 
