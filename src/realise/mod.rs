@@ -20,6 +20,7 @@ pub mod record;
 mod request;
 mod script;
 mod sources;
+pub mod strata;
 pub mod universe;
 pub mod upstream;
 pub mod world;
