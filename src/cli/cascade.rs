@@ -132,9 +132,11 @@ impl Cascade {
                 needs: needs.filter_map(|need| places.get(need)).copied().collect(),
                 estimate: package.and_then(|package| self.durations.get(&package.name)).copied(),
                 memory: 0,
+                cores: None,
+                group: 0,
             }
         };
-        let limits = plan::Limits { jobs: build::default_jobs(), memory: None };
+        let limits = plan::Limits { jobs: build::default_jobs(), memory: None, cores: build::default_jobs() };
         let plan = Plan::new(ids.iter().map(node).collect(), limits, OnFailure::GoOn);
         plan.map(|plan| plan.remaining(|_| Duration::ZERO)).unwrap_or_default()
     }

@@ -40,14 +40,14 @@ pub fn tell(changes: &[Change], package: &str, spec: &Spec) -> Vec<Told> {
             field: field.to_owned(),
             what: what(&changes),
             lines: changes.iter().flat_map(|change| lines(change)).collect(),
-            span: changes.iter().find_map(|change| place(change, package, spec)),
+            span: changes.iter().find_map(|change| fields::changed(spec, package, change)),
         })
         .collect()
 }
 
 /// A change as a document.
 pub fn document(change: &Change, package: &str, spec: &Spec) -> Value {
-    let span = place(change, package, spec);
+    let span = fields::changed(spec, package, change);
     json!({
         "field": change.field,
         "item": change.item,
@@ -110,15 +110,6 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
 pub fn short(text: &str) -> String {
     let short = |word: &str| if is_hash(word) { word[..12].to_owned() } else { word.to_owned() };
     text.split(' ').map(short).collect::<Vec<_>>().join(" ")
-}
-
-fn place(change: &Change, package: &str, spec: &Spec) -> Option<Span> {
-    let package = spec.packages.iter().find(|known| known.name.as_str() == package)?;
-    let item = match change.field.as_str() {
-        "build_depends" => change.new.as_deref().unwrap_or_default(),
-        _ => &change.item,
-    };
-    fields::written(package, &change.field, item)
 }
 
 /// All changes of one field in a line.

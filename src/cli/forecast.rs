@@ -4,28 +4,22 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::context::Release;
+use super::build::Prepared;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use crate::base::DerivationId;
 use crate::graph::{Derivation, Graph};
 use crate::realise::driver::{self, Options, Surveyed};
-use crate::realise::world::World;
 use crate::store::Verdict;
 
 /// Prints what a build would do. Nothing is fetched, written or built.
-pub fn run(
-    release: &Release,
-    graph: &Graph,
-    world: &World<'_>,
-    wanted: &[DerivationId],
-    options: &Options,
-    output: &Output,
-) -> CommandResult {
-    let machine = |error: &dyn std::error::Error| {
+pub fn run(prepared: &Prepared, options: &Options, output: &Output) -> CommandResult {
+    let Prepared { release, graph, wanted, machine } = prepared;
+    let world = &machine.world();
+    let broken = |error: &dyn std::error::Error| {
         (Value::Null, Failure::error(Kind::Machine, "machine", error))
     };
-    let survey = driver::survey(world, graph, wanted, options).map_err(|error| machine(&error))?;
+    let survey = driver::survey(world, graph, wanted, options).map_err(|error| broken(&error))?;
     let spec = &release.spec.release;
     let stale: BTreeMap<DerivationId, String> = survey
         .iter()
@@ -52,7 +46,7 @@ pub fn run(
             ("cached", String::new())
         } else {
             let attempts =
-                world.store.attempts(Some(&package.name), 100).map_err(|error| machine(&error))?;
+                world.store.attempts(Some(&package.name), 100).map_err(|error| broken(&error))?;
             let built = attempts.iter().find(|attempt| attempt.verdict == Verdict::Built);
             let why = match built {
                 None => "not built before".to_owned(),

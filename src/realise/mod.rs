@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod buildroot;
+pub mod cause;
 pub mod comparison;
 pub mod driver;
 mod error;
@@ -9,6 +10,7 @@ pub mod event;
 pub mod export;
 pub mod foresight;
 mod inputs;
+mod known;
 pub mod lacks;
 mod log;
 pub mod machine;
@@ -19,6 +21,7 @@ pub mod record;
 mod request;
 mod script;
 mod sources;
+pub mod stale;
 pub mod universe;
 pub mod upstream;
 pub mod world;
