@@ -90,7 +90,9 @@ impl Prepared {
         if !arguments.dry_run {
             check_architectures(&graph, &wanted)?;
         }
-        let mut machine = Machine::open(&release, global)?;
+        // What would be built is told from what is there.
+        let global = Global { offline: global.offline || arguments.dry_run, ..global.clone() };
+        let mut machine = Machine::open(&release, &global)?;
         if !arguments.dry_run {
             let config = Config::load()?;
             machine = machine.enforcing(config.enforcement(arguments.require_limits))?;

@@ -5,6 +5,7 @@ mod address;
 mod arguments;
 mod build;
 mod cascade;
+mod cause;
 mod changes;
 mod check;
 

@@ -267,13 +267,14 @@ fn by_key(graph: &Graph) -> BTreeMap<Key, &Node> {
 }
 
 /// The documents of a graph, by the hash they are named by.
-struct Shelf<'a> {
+pub struct Shelf<'a> {
     graph: &'a Graph,
     trees: BTreeMap<String, &'a crate::base::Tree>,
 }
 
 impl<'a> Shelf<'a> {
-    fn new(graph: &'a Graph) -> Self {
+    /// The documents of this graph.
+    pub fn new(graph: &'a Graph) -> Self {
         let trees = graph.nodes().filter_map(|node| match (&node.derivation, &node.origin) {
             (
                 Derivation::Source(super::derivation::Source::Tree { tree: digest }),
@@ -284,7 +285,8 @@ impl<'a> Shelf<'a> {
         Self { graph, trees: trees.collect() }
     }
 
-    fn get(&self, name: &str) -> Option<Json> {
+    /// The document of this name.
+    pub fn get(&self, name: &str) -> Option<Json> {
         if let Some(tree) = self.trees.get(name) {
             return Some(tree.to_json());
         }

@@ -85,7 +85,7 @@ pub fn build(
     options: &Options,
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Vec<Report>> {
-    let mut run = Run::new(goals, options, tell)?;
+    let mut run = Run::new(goals, options, &BTreeSet::new(), tell)?;
     tell(Event::Planned { packages: run.packages.len() });
     thread::scope(|scope| {
         let (results, inbox) = mpsc::channel();
@@ -131,9 +131,8 @@ pub fn survey(
     wanted: &[DerivationId],
     options: &Options,
 ) -> Result<Vec<Surveyed>> {
-    let goal = Goal { world, graph, spec: None, wanted, snapshots: Arc::default() };
-    let goals = [goal];
-    let mut run = Run::new(&goals, options, &|_| {})?;
+    let goals = [Goal { world, graph, spec: None, wanted, snapshots: Arc::default() }];
+    let mut run = Run::new(&goals, options, &BTreeSet::new(), &|_| {})?;
     run.take_what_is_there();
     Ok(run
         .packages
@@ -145,24 +144,17 @@ pub fn survey(
         .collect())
 }
 
-/// The packages of a release as a plan, in the order of the graph, of which those in `there` take
-/// no time: what is wanted, and all that it needs.
+/// The packages of a release as a plan, in the order of the graph: what is wanted, and all that
+/// it needs. Those of `instant` take no time.
 pub fn plan(
     world: &World<'_>,
     graph: &Graph,
     wanted: &[DerivationId],
     options: &Options,
-    there: &BTreeSet<DerivationId>,
+    instant: &BTreeSet<DerivationId>,
 ) -> Result<Plan> {
-    let goal = Goal { world, graph, spec: None, wanted, snapshots: Arc::default() };
-    let goals = [goal];
-    let mut run = Run::new(&goals, options, &|_| {})?;
-    for (place, entry) in run.packages.iter().enumerate() {
-        if there.contains(&entry.node.id) {
-            run.plan.finish(NodeId(place), Finish::Cached);
-        }
-    }
-    Ok(run.plan)
+    let goals = [Goal { world, graph, spec: None, wanted, snapshots: Arc::default() }];
+    Ok(Run::new(&goals, options, instant, &|_| {})?.plan)
 }
 
 /// The state of a build.
@@ -199,6 +191,7 @@ impl<'a> Run<'a> {
     fn new(
         goals: &'a [Goal<'a>],
         options: &'a Options,
+        instant: &BTreeSet<DerivationId>,
         tell: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self> {
         let mut packages: Vec<Entry<'_>> = Vec::new();
@@ -213,9 +206,13 @@ impl<'a> Run<'a> {
         }
         let store = goals.first().expect("something is to be built").world.store;
         let durations = store.durations()?;
+        let estimate = |entry: &Entry<'_>| match instant.contains(&entry.node.id) {
+            true => Some(Duration::ZERO),
+            false => durations.get(&entry.package.name).copied(),
+        };
         let nodes = packages.iter().map(|entry| plan::Node {
             needs: entry.package.dependencies.iter().map(|id| places[id]).collect(),
-            estimate: durations.get(&entry.package.name).copied(),
+            estimate: estimate(entry),
             memory: entry.resources().memory.unwrap_or(0),
             cores: entry.resources().cores.and_then(|cores| NonZeroUsize::new(cores as usize)),
             group: entry.goal,

@@ -16,7 +16,8 @@ use super::{foresight, known, script};
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{DerivationId, Json};
 use crate::graph::derivation::{Derivation, Package};
-use crate::graph::{Graph, Node, Origin, diff};
+use crate::graph::diff::{self, Shelf};
+use crate::graph::{Graph, Node, Origin};
 use crate::spec::Spec;
 
 /// A package of which no build was found under its recipe.
@@ -52,6 +53,13 @@ pub struct Ground<'a> {
     pub snapshots: &'a Snapshots,
 }
 
+/// What is known when the packages of a level are looked at.
+struct Past<'a> {
+    history: &'a History,
+    documents: &'a Shelf<'a>,
+    stale: &'a BTreeMap<DerivationId, Stale>,
+}
+
 impl Ground<'_> {
     /// Why each surveyed package that is not there is stale, and what becomes of it: build roots
     /// are solved, as far as their indexes can be had.
@@ -65,10 +73,12 @@ impl Ground<'_> {
             records.extend(there.as_ref().map(|(_, record)| (*derivation, Arc::clone(record))));
         }
         let mut stale: BTreeMap<DerivationId, Stale> = BTreeMap::new();
+        let documents = Shelf::new(self.graph);
         for level in self.levels(survey) {
+            let past = Past { history: &history, documents: &documents, stale: &stale };
             let found: Vec<_> = level
                 .par_iter()
-                .map(|(node, package)| self.one(node, package, &history, &records, &stale))
+                .map(|(node, package)| self.one(node, package, &past, &records))
                 .collect::<Result<_>>()?;
             for ((node, _), (one, record)) in level.iter().zip(found) {
                 stale.insert(node.id, one);
@@ -98,10 +108,10 @@ impl Ground<'_> {
         &self,
         node: &Node,
         package: &Package,
-        history: &History,
+        past: &Past<'_>,
         records: &BTreeMap<DerivationId, Arc<Record>>,
-        stale: &BTreeMap<DerivationId, Stale>,
     ) -> Result<(Stale, Option<Arc<Record>>)> {
+        let Past { history, documents, stale } = past;
         let store = self.world.store;
         let closure: Vec<_> = self.graph.closure(node.id);
         let below: Vec<(DerivationId, &Package)> = closure
@@ -132,13 +142,12 @@ impl Ground<'_> {
         let known = below.iter().filter_map(|(id, below)| {
             Some((below.name.as_str(), &**records.get(id)?))
         });
-        let documents = diff::documents(self.graph);
         let build = Build {
             store,
             package: package.name.as_str(),
             root: self.root_name(package),
             derivation: node.id,
-            news: &|name| documents(name).or_else(|| cause::document(store, name)),
+            news: &|name| documents.get(name).or_else(|| cause::document(store, name)),
             spec: Some(self.spec),
         };
         let mut cause = build.cause(before, different, &cause::needs(known));

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::reason::{self, Reason};
-use super::{Asked, broken};
-use crate::base::{DerivationId, Json, PackageName};
+use super::{Asked, broken, reason};
+use crate::base::{DerivationId, PackageName};
+use crate::cli::cause::{self as told, Reason};
 use crate::cli::changes;
 use crate::cli::failure::Failure;
-use crate::store::{Attempt, Store, Verdict};
+use crate::realise::cause::{self, Cause, History};
+use crate::store::{Attempt, Verdict};
 
 /// Groups what the last build of the release did by why it did it.
 pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
@@ -25,7 +26,10 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
     };
     let since = ours.next().map(|before| before.built);
     let attempts = reason::attempts(world.store, None)?;
-    let packages = packages_of(world.store, last.release);
+    let packages: Option<BTreeSet<DerivationId>> =
+        cause::packages(world.store, last.release).map(|ids| ids.into_iter().collect());
+    let history =
+        History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
     let known = |attempt: &Attempt| match &packages {
         Some(packages) => packages.contains(&attempt.derivation),
         None => graph.package(attempt.package.as_str()).is_some(),
@@ -39,40 +43,53 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
             run.entry((&attempt.package, attempt.derivation)).or_insert(attempt);
         }
     }
-    let mut groups: BTreeMap<String, Vec<(&Attempt, Reason)>> = BTreeMap::new();
-    for attempt in run.values() {
-        let before = reason::before(world.store, &attempts, attempt);
-        let reason = reason::of_attempt(world.store, attempt, before);
-        let summary = reason.summary(attempt.package.as_str());
-        groups.entry(summary).or_default().push((attempt, reason));
+    let mut by_package: BTreeMap<&PackageName, Vec<&Attempt>> = BTreeMap::new();
+    for attempt in &attempts {
+        by_package.entry(&attempt.package).or_default().push(attempt);
     }
-    let mut groups: Vec<_> = groups.into_iter().collect();
+    let mut groups: BTreeMap<Reason, Vec<(&Attempt, Cause)>> = BTreeMap::new();
+    for attempt in run.values() {
+        let of_package = by_package[&attempt.package].iter().copied();
+        let (cause, _) = reason::of_attempt(asked, &history, attempt, of_package);
+        groups.entry(Reason::of(&cause)).or_default().push((attempt, cause));
+    }
+    let mut groups: Vec<(String, Vec<(&Attempt, Cause)>)> = groups
+        .into_iter()
+        .map(|(reason, members)| {
+            let told = members.iter().map(|(attempt, cause)| (attempt.package.as_str(), cause));
+            (reason.summary(told), members)
+        })
+        .collect();
     groups.sort_by_key(|(summary, members)| (usize::MAX - members.len(), summary.clone()));
 
     let when = last.built.strftime("%Y-%m-%d %H:%M:%S");
-    let mut text = format!("{} {}, built {when}: ", last.name, last.version);
+    let mut text = format!("{} {}, built {when}\n", last.name, last.version);
     if run.is_empty() {
         text.push_str("nothing was to be built\n");
     } else {
-        let _ = writeln!(text, "{} rebuilt", run.len());
+        let told = groups.iter().map(|(summary, members)| format!("{} {summary}", members.len()));
+        let told = format!("{} rebuilt: {}", run.len(), told.collect::<Vec<_>>().join(", "));
+        for row in changes::wrapped(&told, 98) {
+            let _ = writeln!(text, "{row}");
+        }
     }
     let digits = run.len().to_string().len();
     for (summary, members) in &groups {
-        let _ = writeln!(text, "  {:>digits$} {summary}{}", members.len(), place(asked, members));
+        let _ = writeln!(text, "\n  {:>digits$} {summary}", members.len());
         let name = |attempt: &Attempt| match attempt.verdict {
             Verdict::Built => attempt.package.to_string(),
             verdict => format!("{} ({})", attempt.package, verdict.as_str()),
         };
         let names: Vec<String> = members.iter().map(|(attempt, _)| name(attempt)).collect();
-        for row in changes::wrapped(&names.join(", "), 76 - digits) {
+        for row in changes::wrapped(&names.join(", "), 92 - digits) {
             let _ = writeln!(text, "  {:digits$}   {row}", "");
         }
     }
     output.text(&text);
-    let group = |(summary, members): &(String, Vec<(&Attempt, Reason)>)| {
+    let group = |(summary, members): &(String, Vec<(&Attempt, Cause)>)| {
         let details: BTreeSet<String> = members
             .iter()
-            .flat_map(|(attempt, reason)| reason.documents(attempt.package.as_str(), &release.spec))
+            .flat_map(|(attempt, cause)| told::documents(cause, attempt.package.as_str()))
             .map(|document| document.to_string())
             .collect();
         let details: Vec<Value> =
@@ -88,37 +105,4 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
         "release": last.release.to_string(),
         "causes": groups.iter().map(group).collect::<Vec<_>>(),
     }))
-}
-
-/// Where what a group shares was written, in brackets.
-fn place(asked: &Asked<'_>, members: &[(&Attempt, Reason)]) -> String {
-    let spec = &asked.release.spec;
-    let places: BTreeSet<String> = members
-        .iter()
-        .filter_map(|(_, reason)| match reason {
-            Reason::Recipe(causes) => Some(causes),
-            _ => None,
-        })
-        .flatten()
-        .flat_map(|(name, changes)| changes::tell(changes, name, spec))
-        .filter_map(|told| told.span.map(|span| format!("{}:{}", span.file, span.line)))
-        .collect();
-    let mut places = places.into_iter();
-    match (places.next(), places.next()) {
-        (Some(place), None) => format!(" ({place})"),
-        _ => String::new(),
-    }
-}
-
-/// The recipes of a release that was built here.
-fn packages_of(store: &Store, release: DerivationId) -> Option<BTreeSet<DerivationId>> {
-    let Some(Json::Object(document)) = reason::stored(store, &release.to_string()) else {
-        return None;
-    };
-    let Some(Json::Array(packages)) = document.get("packages") else { return None };
-    let id = |package: &Json| match package {
-        Json::String(id) => id.parse().ok(),
-        _ => None,
-    };
-    Some(packages.iter().filter_map(id).collect())
 }
