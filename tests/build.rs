@@ -139,7 +139,10 @@ fn a_build_says_what_it_will_do_what_it_did_and_how_it_went() {
     );
     assert!(forecast.contains("cached  libgreet 1.2.0-1"), "{forecast}");
     assert!(forecast.contains("build   greet 1.2.0-1 "), "{forecast}");
-    assert!(forecast.contains("\n          source: main.c, tests/greets.sh  packages/greet.rhai:10\n"), "{forecast}");
+    assert!(
+        forecast.contains("\n          source: main.c, tests/greets.sh  packages/greet.rhai:10\n"),
+        "{forecast}"
+    );
     let status = release.run("status", &[]).ends_with(1).out;
     assert!(status.contains("stale     greet 1.2.0-1"), "{status}");
     assert!(status.contains("built     libgreet 1.2.0-1"), "{status}");

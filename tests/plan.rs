@@ -343,10 +343,8 @@ fn two_releases_get_the_same_time_whichever_has_the_longer_chain() {
 fn what_is_foreseen_is_what_happens_if_estimates_hold() {
     let nodes = vec![node(&[], 10), node(&[0], 20), node(&[], 60), node(&[1, 2], 5)];
     let foreseen = foresee(plan(nodes.clone(), 2, OnFailure::GoOn));
-    let told: Vec<_> = foreseen
-        .iter()
-        .map(|one| (one.node.0, one.start.as_secs(), one.end.as_secs()))
-        .collect();
+    let told: Vec<_> =
+        foreseen.iter().map(|one| (one.node.0, one.start.as_secs(), one.end.as_secs())).collect();
     assert_eq!(told, [(2, 0, 60), (0, 0, 10), (1, 10, 30), (3, 60, 65)]);
     let trace = simulate(&nodes, limits(2, None), OnFailure::GoOn, &[Finish::Built; 4]);
     assert_eq!(trace.started, foreseen.iter().map(|one| one.node).collect::<Vec<_>>());

@@ -277,12 +277,12 @@ pub fn default_jobs() -> NonZeroUsize {
 
 /// What a build does without any flag.
 pub fn default_options() -> Options {
-    let cores = machine::processors();
+    let (processors, jobs) = (machine::processors(), default_jobs());
     Options {
-        jobs: NonZeroUsize::MIN,
-        cores: NonZeroUsize::MIN,
+        jobs,
+        cores: NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN),
         on_failure: OnFailure::GoOn,
-        allowance: Allowance::of_machine(cores, NonZeroUsize::MIN),
+        allowance: Allowance::of_machine(processors, jobs),
     }
 }
 

@@ -43,21 +43,20 @@ impl Reason {
         }
     }
 
-    /// The reason in a few words, and the place where it was written if there is but one: of
-    /// packages with these causes.
-    pub fn summary<'a>(&self, members: impl Iterator<Item = (&'a str, &'a Cause)>) -> String {
+    /// The reason in a few words, for packages with these causes, and the place where it was
+    /// written if there is but one.
+    pub fn told<'a>(&self, members: impl Iterator<Item = (&'a str, &'a Cause)>) -> Told {
         let members: Vec<_> = members.collect();
-        let ends: BTreeSet<Input> =
-            members.iter().flat_map(|(_, cause)| cause.ends()).collect();
+        let ends: BTreeSet<Input> = members.iter().flat_map(|(_, cause)| cause.ends()).collect();
         let text = match self {
-            Self::First => return "built for the first time".to_owned(),
-            Self::Lost => return "built again from the same inputs".to_owned(),
+            Self::First => "built for the first time".to_owned(),
+            Self::Lost => "built again from the same inputs".to_owned(),
             Self::Needs(names) => {
-                return format!("because of another {}", few(names.iter().map(String::as_str)));
+                format!("because of another {}", few(names.iter().map(String::as_str)))
             }
             Self::Moved(root) => {
                 let items: BTreeSet<&str> = ends.iter().map(|end| end.item.as_str()).collect();
-                return format!("root {root} moved ({})", few(items.into_iter()));
+                format!("root {root} moved ({})", few(items.into_iter()))
             }
             Self::Changed(changed) => match (changed.iter().next(), changed.len()) {
                 (Some((name, fields)), 1) if members.iter().all(|(one, _)| one == name) => {
@@ -70,12 +69,54 @@ impl Reason {
                 }
             },
         };
-        let places: BTreeSet<&String> = ends.iter().filter_map(|end| end.place.as_ref()).collect();
-        match (places.first(), places.len()) {
-            (Some(place), 1) => format!("{text} ({place})"),
-            _ => text,
+        let mut places = ends.into_iter().filter_map(|end| end.place);
+        let place = places.next().filter(|first| places.all(|other| other == *first));
+        Told { text, place }
+    }
+}
+
+/// A reason in a few words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The words.
+    pub text: String,
+    /// Where it was written, as `file:line`.
+    pub place: Option<String>,
+}
+
+impl Told {
+    /// Both in a line.
+    pub fn line(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{} ({place})", self.text),
+            None => self.text.clone(),
         }
     }
+}
+
+/// Packages by what they are built for, the most first; what is only one's own goes by what it
+/// is, whosever it is.
+pub fn grouped<'a, T>(
+    members: impl IntoIterator<Item = (T, &'a str, &'a Cause)>,
+) -> Vec<(Told, Vec<T>)> {
+    let mut reasons: BTreeMap<Reason, Vec<(T, &str, &Cause)>> = BTreeMap::new();
+    for (member, name, cause) in members {
+        reasons.entry(Reason::of(cause)).or_default().push((member, name, cause));
+    }
+    let mut groups: Vec<(Told, Vec<T>)> = Vec::new();
+    for (reason, members) in reasons {
+        let told = reason.told(members.iter().map(|(_, name, cause)| (*name, *cause)));
+        let members = members.into_iter().map(|(member, ..)| member);
+        match groups.iter_mut().find(|(known, _)| known.text == told.text) {
+            Some((known, there)) => {
+                known.place = known.place.take().filter(|place| told.place.as_ref() == Some(place));
+                there.extend(members);
+            }
+            None => groups.push((told, members.collect())),
+        }
+    }
+    groups.sort_by_key(|(told, members)| (usize::MAX - members.len(), told.text.clone()));
+    groups
 }
 
 /// `one libxml2 patch`, `libxml2's version and source`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::build::Prepared;
-use super::cause::{self, Reason};
+use super::cause::{self, Reason, Told};
 use super::changes;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
@@ -16,7 +16,6 @@ use super::report::count;
 use crate::base::DerivationId;
 use crate::graph::derivation::Package;
 use crate::plan::{self, Foreseen};
-use crate::realise::cause::Cause;
 use crate::realise::driver::{self, Options, Surveyed};
 use crate::realise::stale::{Ground, Outlook, Stale};
 use crate::realise::universe::Snapshots;
@@ -126,8 +125,8 @@ impl<'a> Forecast<'a> {
         let _ = writeln!(text, "{}", self.time());
         let groups = self.groups();
         if groups.len() > 1 && steps > 3 {
-            for (number, summary) in &groups {
-                let _ = writeln!(text, "  {number:>4}  {summary}");
+            for (number, told) in &groups {
+                let _ = writeln!(text, "  {number:>4}  {}", told.line());
             }
         }
         let titles = self.steps.iter().take(TOLD).map(|step| title(step.package).chars().count());
@@ -176,18 +175,11 @@ impl<'a> Forecast<'a> {
     }
 
     /// How many packages are built for which reason, the most first.
-    fn groups(&self) -> Vec<(usize, String)> {
-        let mut groups: BTreeMap<Reason, Vec<(&str, &Cause)>> = BTreeMap::new();
-        for Step { package, stale, .. } in &self.steps {
-            let members = groups.entry(Reason::of(&stale.cause)).or_default();
-            members.push((package.name.as_str(), &stale.cause));
-        }
-        let mut groups: Vec<(usize, String)> = groups
-            .iter()
-            .map(|(reason, members)| (members.len(), reason.summary(members.iter().copied())))
-            .collect();
-        groups.sort_by_key(|(number, summary)| (usize::MAX - number, summary.clone()));
-        groups
+    fn groups(&self) -> Vec<(usize, Told)> {
+        let members =
+            self.steps.iter().map(|step| ((), step.package.name.as_str(), &step.stale.cause));
+        let groups = cause::grouped(members).into_iter();
+        groups.map(|(told, members)| (members.len(), told)).collect()
     }
 
     fn document(&self) -> Value {
@@ -209,7 +201,9 @@ impl<'a> Forecast<'a> {
             "release": release.document(graph),
             "packages": there.chain(steps).collect::<Vec<_>>(),
             "causes": groups
-                .map(|(number, summary)| json!({ "cause": summary, "packages": number }))
+                .map(|(number, told)| {
+                    json!({ "cause": told.text, "place": told.place, "packages": number })
+                })
                 .collect::<Vec<_>>(),
             "milliseconds": milliseconds(self.most),
             "milliseconds_least": milliseconds(self.least),
@@ -257,7 +251,7 @@ impl Step<'_> {
             "derivation": id.to_string(),
             "status": "build",
             "sure": stale.outlook == Outlook::Build,
-            "why": reason.summary([(name, &stale.cause)].into_iter()),
+            "why": reason.told([(name, &stale.cause)].into_iter()).line(),
             "causes": cause::documents(&stale.cause, name),
             "waits_for": after,
             "order": place,

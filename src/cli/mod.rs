@@ -4,6 +4,7 @@ mod add;
 mod address;
 mod arguments;
 mod build;
+mod bump;
 mod cascade;
 mod cause;
 mod changes;

@@ -308,16 +308,15 @@ impl Input {
         let mut members =
             vec![("package", package.into()), ("field", field.into()), ("item", item.into())];
         let optional = [("old", old), ("new", new), ("place", place)];
-        let told = optional.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?.into())));
+        let told =
+            optional.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?.into())));
         members.extend(told);
         Json::object(members)
     }
 }
 
 /// Which binary packages each package of a closure left, and why it was built.
-pub fn needs<'a>(
-    closure: impl Iterator<Item = (&'a str, &'a Record)>,
-) -> BTreeMap<String, Need> {
+pub fn needs<'a>(closure: impl Iterator<Item = (&'a str, &'a Record)>) -> BTreeMap<String, Need> {
     let mut needs = BTreeMap::new();
     for (package, record) in closure {
         let because = record.causes.as_ref().map(Cause::ends).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod buildroot;
+pub mod bump;
 pub mod cause;
 pub mod comparison;
 pub mod driver;

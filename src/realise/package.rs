@@ -86,8 +86,7 @@ pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
     if let Some(done) = adopted()? {
         return Ok(done);
     }
-    let _place =
-        job.share.place(job.world.cancel).map_err(|error| failure(job, &error.into()))?;
+    let _place = job.share.place(job.world.cancel).map_err(|error| failure(job, &error.into()))?;
     build(job, &resolved)
 }
 

@@ -177,8 +177,7 @@ mod tests {
         };
         let needs = vec![Need { package: "y".to_owned(), because: vec![input.clone()] }];
         let before = Before { derivation: record.derivation, action: record.action };
-        let causes =
-            Cause { before: Some(before), own: vec![input], root: Vec::new(), needs };
+        let causes = Cause { before: Some(before), own: vec![input], root: Vec::new(), needs };
         for causes in [causes, Cause::default()] {
             let told = Record { causes: Some(causes), ..record.clone() };
             let bytes = told.to_json().encode();

@@ -136,12 +136,13 @@ impl Ground<'_> {
         let old = cause::document(store, &before.action.to_string());
         let different = match (&old, &action) {
             (Some(old), Some(action)) => Different::actions(old, action.document()),
-            (Some(old), None) => Different { root: self.root(node.id, old, records, &open), rest: None },
+            (Some(old), None) => {
+                Different { root: self.root(node.id, old, records, &open), rest: None }
+            }
             (None, _) => Different::default(),
         };
-        let known = below.iter().filter_map(|(id, below)| {
-            Some((below.name.as_str(), &**records.get(id)?))
-        });
+        let known =
+            below.iter().filter_map(|(id, below)| Some((below.name.as_str(), &**records.get(id)?)));
         let build = Build {
             store,
             package: package.name.as_str(),
@@ -174,7 +175,9 @@ impl Ground<'_> {
         records: &BTreeMap<DerivationId, Arc<Record>>,
     ) -> Option<Action> {
         let snapshot = self.snapshots.get(self.world, self.graph, package.root).ok()?;
-        let Derivation::Root(root) = &self.graph.node(package.root)?.derivation else { return None };
+        let Derivation::Root(root) = &self.graph.node(package.root)?.derivation else {
+            return None;
+        };
         let closure: Vec<Arc<Record>> =
             below.iter().map(|(id, _)| Arc::clone(&records[id])).collect();
         let lists = universe::solve(&snapshot, root, package, &closure).ok()?;

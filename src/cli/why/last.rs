@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, broken, reason};
 use crate::base::{DerivationId, PackageName};
-use crate::cli::cause::{self as told, Reason};
+use crate::cli::cause::{self as told, Told};
 use crate::cli::changes;
 use crate::cli::failure::Failure;
 use crate::realise::cause::{self, Cause, History};
@@ -28,8 +28,7 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
     let attempts = reason::attempts(world.store, None)?;
     let packages: Option<BTreeSet<DerivationId>> =
         cause::packages(world.store, last.release).map(|ids| ids.into_iter().collect());
-    let history =
-        History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
+    let history = History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
     let known = |attempt: &Attempt| match &packages {
         Some(packages) => packages.contains(&attempt.derivation),
         None => graph.package(attempt.package.as_str()).is_some(),
@@ -47,35 +46,31 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
     for attempt in &attempts {
         by_package.entry(&attempt.package).or_default().push(attempt);
     }
-    let mut groups: BTreeMap<Reason, Vec<(&Attempt, Cause)>> = BTreeMap::new();
-    for attempt in run.values() {
-        let of_package = by_package[&attempt.package].iter().copied();
-        let (cause, _) = reason::of_attempt(asked, &history, attempt, of_package);
-        groups.entry(Reason::of(&cause)).or_default().push((attempt, cause));
-    }
-    let mut groups: Vec<(String, Vec<(&Attempt, Cause)>)> = groups
-        .into_iter()
-        .map(|(reason, members)| {
-            let told = members.iter().map(|(attempt, cause)| (attempt.package.as_str(), cause));
-            (reason.summary(told), members)
+    let run: Vec<(&Attempt, Cause)> = run
+        .into_values()
+        .map(|attempt| {
+            let of_package = by_package[&attempt.package].iter().copied();
+            (attempt, reason::of_attempt(asked, &history, attempt, of_package).0)
         })
         .collect();
-    groups.sort_by_key(|(summary, members)| (usize::MAX - members.len(), summary.clone()));
+    let members = run.iter().map(|one| (one, one.0.package.as_str(), &one.1));
+    let groups: Vec<(Told, Vec<&(&Attempt, Cause)>)> = told::grouped(members);
 
     let when = last.built.strftime("%Y-%m-%d %H:%M:%S");
     let mut text = format!("{} {}, built {when}\n", last.name, last.version);
     if run.is_empty() {
         text.push_str("nothing was to be built\n");
     } else {
-        let told = groups.iter().map(|(summary, members)| format!("{} {summary}", members.len()));
+        let told =
+            groups.iter().map(|(told, members)| format!("{} {}", members.len(), told.line()));
         let told = format!("{} rebuilt: {}", run.len(), told.collect::<Vec<_>>().join(", "));
         for row in changes::wrapped(&told, 98) {
             let _ = writeln!(text, "{row}");
         }
     }
     let digits = run.len().to_string().len();
-    for (summary, members) in &groups {
-        let _ = writeln!(text, "\n  {:>digits$} {summary}", members.len());
+    for (told, members) in &groups {
+        let _ = writeln!(text, "\n  {:>digits$} {}", members.len(), told.line());
         let name = |attempt: &Attempt| match attempt.verdict {
             Verdict::Built => attempt.package.to_string(),
             verdict => format!("{} ({})", attempt.package, verdict.as_str()),
@@ -86,7 +81,7 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
         }
     }
     output.text(&text);
-    let group = |(summary, members): &(String, Vec<(&Attempt, Cause)>)| {
+    let group = |(told, members): &(Told, Vec<&(&Attempt, Cause)>)| {
         let details: BTreeSet<String> = members
             .iter()
             .flat_map(|(attempt, cause)| told::documents(cause, attempt.package.as_str()))
@@ -95,7 +90,8 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
         let details: Vec<Value> =
             details.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
         json!({
-            "cause": summary,
+            "cause": told.text,
+            "place": told.place,
             "packages": members.iter().map(|(one, _)| one.package.as_str()).collect::<Vec<_>>(),
             "changes": details,
         })

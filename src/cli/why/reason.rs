@@ -22,8 +22,7 @@ pub fn of_attempt<'a>(
     let world = asked.machine.world();
     let store = world.store;
     let architecture = crate::realise::cause::architecture(store, attempt.derivation);
-    let earlier =
-        attempts.filter(|one| one.id < attempt.id && one.package == attempt.package);
+    let earlier = attempts.filter(|one| one.id < attempt.id && one.package == attempt.package);
     let recorded = recorded(store, attempt);
     let before = match &recorded {
         Some(Cause { before: Some(before), .. }) => {
