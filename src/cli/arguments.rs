@@ -166,6 +166,11 @@ pub enum Command {
                             that one is."
     )]
     Diff(Diff),
+    /// Show the chroot snapshots that packages are built on: what is in them, what uses them
+    #[command(after_help = "Examples:\n  perestroika root list specs/demo\n  \
+                            perestroika root show specs/demo bookworm\n  \
+                            perestroika root diff specs/demo HEAD~1 HEAD")]
+    Root(Root),
     /// Check whether this machine can build in isolation, and say what to change if not
     #[command(after_help = "Example:\n  perestroika doctor")]
     Doctor,
@@ -318,6 +323,37 @@ pub struct Build {
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Root {
+    #[command(subcommand)]
+    pub command: RootCommand,
+}
+
+/// What can be asked of roots.
+#[derive(Debug, Subcommand)]
+pub enum RootCommand {
+    /// List the roots of a release, and the layers of build roots that the store has of each
+    #[command(after_help = "Example:\n  perestroika root list specs/demo")]
+    List(Words),
+    /// Show the packages of a root with their versions; of a package, those of its build root
+    #[command(after_help = "Examples:\n  perestroika root show specs/demo bookworm\n  \
+                            perestroika root show specs/demo libxslt")]
+    Show(Words),
+    /// Say what changed between two roots, or two states of one, and what uses it
+    #[command(after_help = "Examples:\n  perestroika root diff specs/demo bookworm trixie\n  \
+                            perestroika root diff specs/demo HEAD~1 bookworm\n\n\
+                            A word that is no root of the release is a state of it, whose roots \
+                            of the same\nname are meant: a folder, or else a revision of git.")]
+    Diff(RootDiff),
+}
+
+#[derive(Debug, Args)]
+pub struct RootDiff {
+    /// The release folder; the old root or state, the new one
+    #[arg(value_name = "RELEASE|ROOT|STATE", num_args = 2..=3, required = true)]
+    pub states: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use super::context::{Release, nearest, release_folder};
 use super::failure::{Failure, Problem};
 use super::output::{CommandResult, Output};
 use super::report::count;
-use super::revision;
+use super::revision::{self, Past};
 use crate::base::HostPath;
 use crate::graph::Graph;
 use crate::graph::diff::{self, Change, Changed, Comparison, Key};
@@ -32,7 +32,7 @@ pub fn run(arguments: &Diff, _: &Global, output: &Output) -> CommandResult {
 
 /// A state of a release, as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
+pub enum State {
     /// What lies in a folder.
     Folder(HostPath),
     /// What a commit has.
@@ -41,14 +41,6 @@ enum State {
 
 /// The release folder whose repository is asked, the old state and the new one.
 fn states(words: &[String]) -> Result<(HostPath, State, State), Failure> {
-    let is_path = |word: &String| Path::new(word).exists();
-    let state = |word: &String| -> Result<State, Failure> {
-        if is_path(word) {
-            release_folder(Path::new(word)).map(State::Folder)
-        } else {
-            Ok(State::Revision(word.clone()))
-        }
-    };
     let head = || State::Revision("HEAD".to_owned());
     match words {
         [] => {
@@ -93,27 +85,43 @@ fn states(words: &[String]) -> Result<(HostPath, State, State), Failure> {
     }
 }
 
-/// A state that was read.
-struct Loaded {
-    title: String,
-    release: Release,
-    graph: Graph,
+/// The state that a word names: an existing path, or else a revision.
+pub fn state(word: &String) -> Result<State, Failure> {
+    let path = Path::new(word);
+    if path.exists() {
+        release_folder(path).map(State::Folder)
+    } else {
+        Ok(State::Revision(word.clone()))
+    }
 }
 
-fn load(folder: &HostPath, state: &State) -> Result<Loaded, Failure> {
+/// A state that was read.
+pub struct Loaded {
+    /// What it is called.
+    pub title: String,
+    /// Its specs and lock.
+    pub release: Release,
+    /// Its graph.
+    pub graph: Graph,
+    /// Keeps the folder of a state that is no folder of its own.
+    pub past: Option<Past>,
+}
+
+/// Reads a state of the release in `folder`.
+pub fn load(folder: &HostPath, state: &State) -> Result<Loaded, Failure> {
     match state {
         State::Folder(path) => {
             let title = if path == folder { "working tree".to_owned() } else { path.to_string() };
             let release = Release::load(path)?;
             let graph = release.graph()?;
-            Ok(Loaded { title, release, graph })
+            Ok(Loaded { title, release, graph, past: None })
         }
         State::Revision(revision) => {
             let past = revision::read(folder, revision)?;
             let release =
                 Release::load(&past.folder).map_err(|failure| as_it_was(failure, revision))?;
             let graph = release.graph().map_err(|failure| as_it_was(failure, revision))?;
-            Ok(Loaded { title: past.title, release, graph })
+            Ok(Loaded { title: past.title.clone(), release, graph, past: Some(past) })
         }
     }
 }
