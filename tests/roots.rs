@@ -214,13 +214,19 @@ fn what_the_old_state_was_and_nobody_has_any_more_is_said() {
 fn roots_are_listed_shown_and_held_against_what_they_were() {
     let scene = Scene::new();
     let list = scene.desk.run(&["root", "list"]).succeeds().out;
+    has(&list, &["\nroot small: no package is built on it\n"]);
+    scene.desk.run(&["root", "show", "small"]).fails(2, &["built on root `small`"]);
+    let four = PACKAGES.replace(r#"root: "test""#, r#"root: "small""#);
+    let four = four.split("[made").next().unwrap().to_owned() + r#"made.call("four", [])"#;
+    scene.desk.write("packages/four.rhai", four);
+    let list = scene.desk.run(&["root", "list"]).succeeds().out;
     has(
         &list,
         &[
             "\nroot test · amd64 · stable of ",
             " · 3 packages built on it\n",
             "\nroot small · amd64 · stable of ",
-            " · 0 packages built on it\n",
+            " · 1 package built on it\n",
             "  nothing of it is in the store: it is made when it is needed\n",
         ],
     );

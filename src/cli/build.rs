@@ -16,13 +16,14 @@ use super::hint;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
-use crate::base::{Architecture, DerivationId, HostPath};
+use crate::base::{Architecture, DerivationId, Digest, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
 use crate::realise::driver::{self, Goal, Options, Report};
 use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
+use crate::realise::settled::Settled;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
 use crate::store::BuiltRelease;
@@ -40,7 +41,12 @@ pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult
         let forecast = |one: &Prepared| forecast::run(one, &options, output);
         prepared.into_iter().map(|one| forecast(&one?)).collect()
     } else {
-        build(prepared, arguments, &options, global, output)
+        let settled = |one: &Prepared| one.settled(&names, arguments, output);
+        let begun = prepared.into_iter().map(|one| match one {
+            Ok(one) => settled(&one).map_or(Ok(one), Err),
+            Err(failure) => Err(Err(failure)),
+        });
+        build(begun.collect(), arguments, &options, global, output)
     };
     together(results)
 }
@@ -100,6 +106,59 @@ impl Prepared {
         Ok(Self { release, graph, wanted, machine })
     }
 
+    /// Where its packages are copied to.
+    fn out(&self, arguments: &Build) -> HostPath {
+        match &arguments.output {
+            Some(folder) => HostPath::new(folder),
+            None => self.release.folder.join("out"),
+        }
+    }
+
+    /// What came of it, if it is large, and all of it is there as it was last time: then there is
+    /// no need to look at each package.
+    fn settled(
+        &self,
+        names: &[String],
+        arguments: &Build,
+        output: &Output,
+    ) -> Option<CommandResult> {
+        let Self { release, graph, wanted, machine } = self;
+        if !names.is_empty() || wanted.len() <= report::LISTED || output.wants_document() {
+            return None;
+        }
+        let world = machine.world();
+        let out = self.out(arguments);
+        let settled = Settled::check(world.store, graph.release(), &out)?;
+        let (spec, id) = (&release.spec.release, graph.release().short());
+        let packages = report::count(wanted.len(), "package");
+        output.summary(&format!(
+            "{} {} · {id} · {packages}: all cached, nothing to build\n{}",
+            spec.name,
+            spec.version,
+            report::whole(&id, settled.manifest, &out),
+        ));
+        let registered = self.register(Some(settled.manifest));
+        Some(registered.map(|()| Value::Null).map_err(|failure| (Value::Null, failure)))
+    }
+
+    /// Notes that it was built.
+    fn register(&self, manifest: Option<Digest>) -> Result<(), Failure> {
+        let Self { release, graph, machine, .. } = self;
+        let store = machine.world().store;
+        let spec = &release.spec.release;
+        let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
+        let kept = recipe.map_or(Ok(()), |recipe| store.put_json(&recipe).map(drop));
+        let registered = store.register_release(&BuiltRelease {
+            folder: release.folder.clone(),
+            name: spec.name.clone(),
+            version: spec.version.clone(),
+            release: graph.release(),
+            manifest,
+            built: jiff::Timestamp::now(),
+        });
+        kept.and(registered).map_err(|error| Failure::error(Kind::Machine, "store", &error))
+    }
+
     /// The line that a build begins with: what is there, and what is to be built. Of what is to
     /// be built, the names of build dependencies are checked.
     fn begin(
@@ -137,16 +196,13 @@ impl Prepared {
         output: &Output,
     ) -> CommandResult {
         let Self { release, graph, machine, .. } = self;
-        let (world, spec) = (machine.world(), &release.spec.release);
+        let world = machine.world();
         let records: Vec<_> =
             report.packages.iter().filter_map(|package| package.record.clone()).collect();
         let manifest = manifest(&world, graph, report)
             .map_err(|error| (Value::Null, machine_failed(error)))?;
         let digest = manifest.as_ref().map(Manifest::digest);
-        let out = match &arguments.output {
-            Some(folder) => HostPath::new(folder),
-            None => release.folder.join("out"),
-        };
+        let out = self.out(arguments);
         let comparisons = report::compare(&world, graph, snapshots, report, output);
         let hints = hint::hints(release, graph, &world, report, output);
         let told = Told {
@@ -161,22 +217,17 @@ impl Prepared {
         output.summary(&told.table());
         let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
         let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
-        let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
-        let kept = recipe.map_or(Ok(()), |recipe| world.store.put_json(&recipe).map(drop));
-        let registered = world.store.register_release(&BuiltRelease {
-            folder: release.folder.clone(),
-            name: spec.name.clone(),
-            version: spec.version.clone(),
-            release: graph.release(),
-            manifest: digest,
-            built: jiff::Timestamp::now(),
-        });
+        let registered = self.register(digest);
+        if let (Some(manifest), Ok(())) = (&manifest, &exported) {
+            // Should it not be noted, the next run looks at each package.
+            let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
+        }
         output.summary(&told.closing());
         // What failed to be built is told even if it cannot be copied out either.
         let failures = [
             told.failure(),
             exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
-            kept.and(registered).err().map(|error| Failure::error(Kind::Machine, "store", &error)),
+            registered.err(),
         ];
         match failures.into_iter().flatten().reduce(Failure::and) {
             None => Ok(told.document()),
@@ -185,9 +236,9 @@ impl Prepared {
     }
 }
 
-/// Builds what could be prepared, in one run; what could not is told at its place.
+/// Builds in one run what nothing came of yet.
 fn build(
-    prepared: Vec<Result<Prepared, (Value, Failure)>>,
+    prepared: Vec<Result<Prepared, CommandResult>>,
     arguments: &Build,
     options: &Options,
     global: &Global,
@@ -198,7 +249,7 @@ fn build(
         .map(|one| {
             let (one, snapshots) = (one?, Arc::new(Snapshots::default()));
             let begun = one.begin(options, &snapshots, output);
-            begun.map(|()| (one, snapshots)).map_err(|failure| (Value::Null, failure))
+            begun.map(|()| (one, snapshots)).map_err(|failure| Err((Value::Null, failure)))
         })
         .collect();
     let worlds: Vec<_> = begun.iter().flatten().map(|(one, _)| one.machine.world()).collect();
@@ -226,10 +277,12 @@ fn build(
     };
     drop(goals);
     drop(worlds);
-    let ended = begun.into_iter().map(|one| {
-        let (one, snapshots) = one?;
-        let report = reports.next().expect("there is a report for each goal");
-        one.end(&report, &snapshots, arguments, output)
+    let ended = begun.into_iter().map(|one| match one {
+        Err(came) => came,
+        Ok((one, snapshots)) => {
+            let report = reports.next().expect("there is a report for each goal");
+            one.end(&report, &snapshots, arguments, output)
+        }
     });
     ended.collect()
 }

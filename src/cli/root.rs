@@ -158,6 +158,10 @@ fn list(words: &[String], global: &Global, output: &Output) -> Result<Value, Fai
             "layers": told,
         }));
     }
+    let used: BTreeSet<&str> = asked.roots().iter().map(|(_, _, name)| *name).collect();
+    for name in spec.roots.keys().filter(|name| !used.contains(name.as_str())) {
+        let _ = writeln!(text, "\nroot {name}: no package is built on it");
+    }
     let others: Vec<&Digest> = kept.iter().filter(|manifest| !ours.contains(*manifest)).collect();
     let rest: u64 = others.iter().filter_map(|manifest| sizes[*manifest]).sum();
     if !others.is_empty() {
@@ -260,6 +264,10 @@ fn show(words: &[String], global: &Global, output: &Output) -> Result<Value, Fai
         }
     };
     let of_name: Vec<_> = roots.iter().filter(|(_, _, known)| *known == name).collect();
+    if of_name.is_empty() && asked.release.spec.release.roots.contains_key(name) {
+        let message = format!("no package of the release is built on root `{name}`");
+        return Err(Failure::input("unused-root", message));
+    }
     if of_name.is_empty() {
         return show_package(&asked, name, output);
     }

@@ -21,6 +21,7 @@ mod package;
 pub mod record;
 mod request;
 mod script;
+pub mod settled;
 mod sources;
 pub mod stale;
 pub mod universe;
@@ -28,3 +29,4 @@ pub mod upstream;
 pub mod world;
 
 pub use error::Error;
+pub use package::RESOLUTION_RULES;

@@ -60,7 +60,7 @@ pub struct Done {
 }
 
 /// The version of everything that turns a derivation and its offers into an action.
-pub(super) const RESOLUTION_RULES: u32 =
+pub const RESOLUTION_RULES: u32 =
     (solver::RULES << 20) | (buildroot::ASSEMBLY << 10) | sandbox::CONTRACT;
 
 /// Looks the package up, or builds it.

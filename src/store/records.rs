@@ -182,6 +182,13 @@ impl Store {
         if moved { Ok(()) } else { Err(Error::Missing { path: self.json_path(record) }) }
     }
 
+    /// The names of all adopted records.
+    pub fn adopted_records(&self) -> Result<BTreeSet<Digest>> {
+        let sql = "SELECT document FROM record WHERE adopted = 1";
+        let rows = self.rows("list adopted records", sql, (), |row| digest(row, 0))?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// The actions whose builds gave different outputs.
     pub fn divergent_actions(&self) -> Result<BTreeSet<ActionId>> {
         let rows = self.rows(
