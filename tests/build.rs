@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use program::{PROGRAM, Release, Run, debs, unique};
+use program::{PROGRAM, Release, Run, debs, shared_store, unique};
 use serde_json::Value;
 
 /// An id that is nobody's.
@@ -237,12 +237,12 @@ fn two_releases_are_built_in_one_run_and_what_they_share_once() {
     let (one, other) = (Release::copy_of("specs/single"), Release::copy_of("specs/single"));
     let mark = format!("/* {} */\n", unique());
     for release in [&one, &other] {
-        let text = std::fs::read_to_string(release.path("src/hello/hello.c")).unwrap();
+        let text = fs::read_to_string(release.path("src/hello/hello.c")).unwrap();
         release.write("src/hello/hello.c", &(text + &mark));
     }
-    other.replace("release.toml", "name = \"", "name = \"other-");
+    other.replace("release.toml", "version = \"1.0\"", "version = \"1.1\"");
     let run = |words: &[&str]| {
-        let mut command = std::process::Command::new(program::PROGRAM);
+        let mut command = Command::new(PROGRAM);
         command.args(words).arg("--store").arg(shared_store());
         Run::of(command.arg(one.path("")).arg(other.path("")))
     };

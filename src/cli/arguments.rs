@@ -132,17 +132,25 @@ pub enum Command {
     #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
     Lock(Lock),
     /// Move pins: of archives, sources, or `stdlib`; without names, all but files at URLs
-    #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n")]
+    #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n\n\n\
+                            Where an archive moves, every build root is solved against the old and \
+                            the new indexes:\nit tells which of its packages change, what is \
+                            rebuilt because of each, and how long\nthat takes.")]
     Update(Update),
     /// Build a release, or some of its packages and what they need
     #[command(
         args_override_self = true,
-        after_help = "Example:\n  perestroika build specs/demo libxslt -j 2\n\n\
-                            Packages are copied to RELEASE/out, beside MANIFEST.json."
+        after_help = "Examples:\n  perestroika build specs/demo libxslt -j 2\n  \
+                            perestroika build specs/demo -n\n  \
+                            perestroika build specs/demo specs/single\n\n\
+                            Packages are copied to RELEASE/out, beside MANIFEST.json. Several releases \
+                            share the machine\nevenly, in one run and in several: all builds on one \
+                            store together are as many as\nthe largest --jobs of them allows."
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
-    #[command(after_help = "Example:\n  perestroika status specs/demo\n\n\
+    #[command(after_help = "Examples:\n  perestroika status specs/demo\n  \
+                            perestroika status specs/demo specs/single\n\n\
                             Exit code: 0 if every package is built as the release is now; 1 if one \n\
                             is stale, its last build failed, or its builds differ.")]
     Status(Status),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::changes::{self, short};
-use crate::realise::cause::{Cause, Input, Need};
+use crate::realise::rebuild::{Cause, Input, Need};
 
 /// What several packages are built for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::graph::diff::Change;
 use crate::graph::fields;
-use crate::realise::cause::Input;
+use crate::realise::rebuild::Input;
 use crate::spec::Spec;
 
 /// How wide a line may get.

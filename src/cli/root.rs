@@ -23,7 +23,7 @@ use crate::realise::buildroot::{EntryKind, Manifest};
 use crate::realise::bump::of_graph;
 use crate::realise::record::Record;
 use crate::realise::universe::Snapshots;
-use crate::realise::{cause, driver};
+use crate::realise::{driver, rebuild};
 use crate::store::Store;
 
 /// Answers what was asked of the roots of a release.
@@ -215,7 +215,7 @@ type Listed = (String, String, String);
 
 /// The packages of each layer of the build root that a record's action lists.
 fn build_root(store: &Store, record: &Record) -> Vec<Vec<Listed>> {
-    let document = cause::document(store, &record.action.to_string());
+    let document = rebuild::document(store, &record.action.to_string());
     let Some(Json::Object(members)) = document else { return Vec::new() };
     let Some(Json::Array(layers)) = members.get("root") else { return Vec::new() };
     let text = |package: &Json, key: &str| match package {

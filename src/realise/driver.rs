@@ -9,11 +9,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::cause::History;
 use super::error::Result;
 use super::event::{Event, Failure, Fault, Finished};
 use super::machine::Allowance;
 use super::package::{self, Done, Job};
+use super::rebuild::History;
 use super::record::Record;
 use super::universe::{self, Snapshots};
 use super::world::World;

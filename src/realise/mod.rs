@@ -3,7 +3,6 @@
 pub mod action;
 pub mod buildroot;
 pub mod bump;
-pub mod cause;
 pub mod comparison;
 pub mod driver;
 mod error;
@@ -18,6 +17,7 @@ pub mod machine;
 pub mod manifest;
 mod outputs;
 mod package;
+pub mod rebuild;
 pub mod record;
 mod request;
 mod script;

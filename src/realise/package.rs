@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::action::{Action, Sources};
 use super::buildroot::{self, RootPackage};
-use super::cause::{self, Cause, Different, History};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
+use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
@@ -321,18 +321,18 @@ fn cause(job: &Job<'_>, action: &Action) -> Result<Cause> {
     let Some(before) = job.history.before(store, attempts.iter(), architecture) else {
         return Ok(Cause::default());
     };
-    let old = cause::document(store, &before.action.to_string());
+    let old = rebuild::document(store, &before.action.to_string());
     let different = old.map(|old| Different::actions(&old, action.document()));
     let needs = job.needs.iter().map(|(name, record)| (name.as_str(), &**record));
-    let build = cause::Build {
+    let build = rebuild::Build {
         store,
         package: job.package.name.as_str(),
         root: job.root_name(),
         derivation: id,
-        news: &|name| cause::document(store, name),
+        news: &|name| rebuild::document(store, name),
         spec: job.spec,
     };
-    Ok(build.cause(before, different.unwrap_or_default(), &cause::needs(needs)))
+    Ok(build.cause(before, different.unwrap_or_default(), &rebuild::needs(needs)))
 }
 
 /// Turns an outcome that is no success into the failure to be shown.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::cause::Cause;
+use super::rebuild::Cause;
 use crate::base::{ActionId, DerivationId, Digest, Json, Sha256, json};
 
 const FORMAT: &str = "perestroika/record/1";
@@ -141,7 +141,7 @@ fn texts(members: &BTreeMap<String, String>) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::realise::cause::{Before, Input, Need};
+    use crate::realise::rebuild::{Before, Input, Need};
 
     #[test]
     fn a_record_reads_back_from_its_document() {

@@ -89,12 +89,12 @@ impl Settled {
 
 /// When the youngest of these files was changed last; none if one is missing or of another size.
 fn youngest<'a>(folder: &HostPath, files: impl Iterator<Item = (&'a str, u64)>) -> Option<i64> {
-    let times = files.map(|(name, size)| {
+    let mut times = files.map(|(name, size)| {
         let there = std::fs::symlink_metadata(folder.join(name)).ok()?;
         let same = there.is_file() && there.len() == size;
         same.then(|| there.ctime().saturating_mul(1_000_000_000).saturating_add(there.ctime_nsec()))
     });
-    times.fold(Some(0), |latest, time| Some(latest?.max(time?)))
+    times.try_fold(0, |latest: i64, time| Some(latest.max(time?)))
 }
 
 /// Stands for what is offered to a release: nothing, but that it is one.

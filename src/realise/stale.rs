@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::action::{Action, Sources};
-use super::cause::{self, Build, Cause, Different, History, Need};
 use super::driver::Surveyed;
 use super::error::Result;
+use super::rebuild::{self, Build, Cause, Different, History, Need};
 use super::record::Record;
 use super::universe::{self, Snapshots};
 use super::world::World;
@@ -133,7 +133,7 @@ impl Ground<'_> {
         let Some(before) = history.before(store, attempts.iter(), architecture) else {
             return Ok((Stale { cause: Cause::default(), outlook: Outlook::Build }, None));
         };
-        let old = cause::document(store, &before.action.to_string());
+        let old = rebuild::document(store, &before.action.to_string());
         let different = match (&old, &action) {
             (Some(old), Some(action)) => Different::actions(old, action.document()),
             (Some(old), None) => {
@@ -148,10 +148,10 @@ impl Ground<'_> {
             package: package.name.as_str(),
             root: self.root_name(package),
             derivation: node.id,
-            news: &|name| documents.get(name).or_else(|| cause::document(store, name)),
+            news: &|name| documents.get(name).or_else(|| rebuild::document(store, name)),
             spec: Some(self.spec),
         };
-        let mut cause = build.cause(before, different, &cause::needs(known));
+        let mut cause = build.cause(before, different, &rebuild::needs(known));
         for need in &package.dependencies {
             let Some((needed, stale)) = self.name(*need).zip(stale.get(need)) else { continue };
             if stale.outlook != Outlook::Same {

@@ -10,7 +10,7 @@ use crate::base::{DerivationId, PackageName};
 use crate::cli::cause::{self as told, Told};
 use crate::cli::changes;
 use crate::cli::failure::Failure;
-use crate::realise::cause::{self, Cause, History};
+use crate::realise::rebuild::{self, Cause, History};
 use crate::store::{Attempt, Verdict};
 
 /// Groups what the last build of the release did by why it did it.
@@ -27,7 +27,7 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
     let since = ours.next().map(|before| before.built);
     let attempts = reason::attempts(world.store, None)?;
     let packages: Option<BTreeSet<DerivationId>> =
-        cause::packages(world.store, last.release).map(|ids| ids.into_iter().collect());
+        rebuild::packages(world.store, last.release).map(|ids| ids.into_iter().collect());
     let history = History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
     let known = |attempt: &Attempt| match &packages {
         Some(packages) => packages.contains(&attempt.derivation),

@@ -11,8 +11,8 @@ use crate::cli::changes;
 use crate::cli::failure::Failure;
 use crate::cli::progress::duration;
 use crate::graph::diff;
-use crate::realise::cause::{self, History};
 use crate::realise::driver;
+use crate::realise::rebuild::{self, History};
 use crate::realise::stale::{Ground, Outlook};
 use crate::realise::universe::Snapshots;
 use crate::store::{Attempt, Verdict};
@@ -29,7 +29,7 @@ pub fn answer(asked: &Asked<'_>, (node, package): Found<'_>) -> Result<Value, Fa
     let mut attempts = reason::attempts(world.store, Some(&package.name))?;
     let architecture = package.architecture.as_str();
     attempts.retain(|attempt| {
-        let of = cause::architecture(world.store, attempt.derivation);
+        let of = rebuild::architecture(world.store, attempt.derivation);
         of.is_none_or(|of| of == architecture)
     });
     let history = History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
@@ -129,7 +129,7 @@ fn moved(asked: &Asked<'_>, made: Option<&Attempt>, before: Option<&Attempt>) ->
         return None;
     }
     let world = asked.machine.world();
-    let document = |attempt: &Attempt| cause::document(world.store, &attempt.action.to_string());
+    let document = |attempt: &Attempt| rebuild::document(world.store, &attempt.action.to_string());
     let mut changes = diff::actions(&document(before)?, &document(made)?);
     changes.retain(|change| change.field == "root");
     let told = changes::tell(&changes, "", &asked.release.spec);

@@ -7,7 +7,7 @@ use crate::base::PackageName;
 use crate::cli::failure::Failure;
 use crate::graph::Origin;
 use crate::graph::diff;
-use crate::realise::cause::{Build, Cause, Different, History, Input, Need, document};
+use crate::realise::rebuild::{Build, Cause, Different, History, Input, Need, document};
 use crate::realise::record::Record;
 use crate::store::{Attempt, Store};
 
@@ -21,7 +21,7 @@ pub fn of_attempt<'a>(
 ) -> (Cause, Option<&'a Attempt>) {
     let world = asked.machine.world();
     let store = world.store;
-    let architecture = crate::realise::cause::architecture(store, attempt.derivation);
+    let architecture = crate::realise::rebuild::architecture(store, attempt.derivation);
     let earlier = attempts.filter(|one| one.id < attempt.id && one.package == attempt.package);
     let recorded = recorded(store, attempt);
     let before = match &recorded {
