@@ -24,6 +24,9 @@ const TOLD: usize = 14;
 /// The same where several releases share the screen.
 const TOLD_OF_SEVERAL: usize = 4;
 
+/// How many attempts are looked through for one that succeeded.
+const LOOKED_AT: u32 = 100;
+
 /// Prints the standing of every release that was named.
 pub fn run(arguments: &Status, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
@@ -58,17 +61,19 @@ enum Word {
     Divergent,
     Failed,
     Stale,
+    Unbuilt,
     Built,
 }
 
 impl Word {
-    const ALL: [Self; 4] = [Self::Divergent, Self::Failed, Self::Stale, Self::Built];
+    const ALL: [Self; 5] = [Self::Divergent, Self::Failed, Self::Stale, Self::Unbuilt, Self::Built];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Divergent => "divergent",
             Self::Failed => "failed",
             Self::Stale => "stale",
+            Self::Unbuilt => "unbuilt",
             Self::Built => "built",
         }
     }
@@ -119,16 +124,18 @@ impl Standing {
                     (Word::Built, format!("in {}", duration(took)))
                 }
                 None => {
-                    let attempts = world.store.attempts(Some(&package.name), 1);
+                    // The newest first.
+                    let attempts = world.store.attempts(Some(&package.name), LOOKED_AT);
                     let attempts = attempts.map_err(|error| broken(&error))?;
-                    let failed = attempts.into_iter().find(|attempt| {
-                        let verdict = attempt.verdict;
-                        attempt.derivation == *id
-                            && matches!(verdict, Verdict::Failed | Verdict::Fault)
+                    let built = attempts.iter().any(|attempt| attempt.verdict == Verdict::Built);
+                    let failed = attempts.into_iter().next().filter(|attempt| {
+                        let failed = matches!(attempt.verdict, Verdict::Failed | Verdict::Fault);
+                        attempt.derivation == *id && failed
                     });
                     match failed {
                         Some(attempt) => (Word::Failed, attempt.summary),
-                        None => (Word::Stale, String::new()),
+                        None if built => (Word::Stale, String::new()),
+                        None => (Word::Unbuilt, "never built".to_owned()),
                     }
                 }
             };

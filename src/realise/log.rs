@@ -97,7 +97,8 @@ pub fn cause(tail: &[String]) -> Option<String> {
         .find(|line| !consequence(line))
         .or_else(|| tail.iter().find(|line| line.contains("*** ")))
         .or_else(|| tail.iter().find(says_error))
-        .map(|line| line.trim().to_owned())
+        // Whoever tells the cause says that it is an error.
+        .map(|line| line.trim().trim_start_matches("error: ").to_owned())
 }
 
 #[cfg(test)]
@@ -117,5 +118,6 @@ mod tests {
                 .map(str::to_owned);
         assert_eq!(cause(&tail).as_deref(), Some("x.c:1:1: fatal error: y.h: No such file"));
         assert_eq!(cause(&["all well".to_owned()]), None);
+        assert_eq!(cause(&["error: gone".to_owned()]).as_deref(), Some("gone"));
     }
 }

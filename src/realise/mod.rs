@@ -17,6 +17,7 @@ pub mod machine;
 pub mod manifest;
 mod outputs;
 mod package;
+mod patches;
 pub mod rebuild;
 pub mod record;
 mod request;

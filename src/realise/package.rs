@@ -15,7 +15,7 @@ use super::record::{Output, Record};
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 use super::world::World;
-use super::{inputs, known, log, machine, outputs, script, sources};
+use super::{inputs, known, log, machine, outputs, patches, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId, Digest, PackageName, ReleasePath};
@@ -106,8 +106,7 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
     let sources = job.sources();
     let script = script::script(job.package, &sources);
-    let layers = lists.layers();
-    let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
+    let layers: Vec<&[_]> = lists.layers.iter().map(Vec::as_slice).collect();
     let action = Action::new(job.package, &sources, &script, &layers);
     store.put_json(action.document())?;
     let ids = [job.node.id, job.package.root, job.package.source];
@@ -128,9 +127,6 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let causes = cause(job, &resolved.action).map_err(|error| run(&error))?;
-    let root = build_root(job, resolved).map_err(|error| run(&error))?;
-    let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
-    let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
     let inputs = inputs::Inputs {
         package: job.package,
         source: job.source(),
@@ -139,6 +135,9 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         patches: job.patches(),
         script: &resolved.script,
     };
+    let root = build_root(job, resolved, &inputs).map_err(|error| run(&error))?;
+    let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
+    let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
     inputs::prepare(world, &inputs, &folders.inputs).map_err(|error| run(&error))?;
     let request = request::request(
         job.package,
@@ -220,11 +219,14 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     keep().map_err(|error| run(&error))
 }
 
-/// Fetches the packages of the build root, and with them the source, whose failings are so known
-/// before any work is done; then puts the root together.
-fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot> {
+/// Fetches the packages of the build root, and with them the source, whose failings and those of
+/// its patches are so known before any work is done; then puts the root together.
+fn build_root(
+    job: &Job<'_>,
+    resolved: &Resolved,
+    inputs: &inputs::Inputs<'_>,
+) -> Result<buildroot::BuildRoot> {
     let world = job.world;
-    let lists = [&resolved.lists.base, &resolved.lists.rest];
     let mut ours: BTreeMap<_, _> = BTreeMap::new();
     for output in job.closure.iter().flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
@@ -237,9 +239,9 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     for (node, source) in &sources {
         sources::fetch(world, node, source)?;
     }
-    let packages: Vec<PoolFile> = lists
-        .iter()
-        .flat_map(|list| list.iter())
+    let packages: Vec<PoolFile> = resolved
+        .lists
+        .packages()
         .filter(|package| !ours.contains_key(&package.sha256))
         .map(|package| PoolFile {
             path: package.filename.clone(),
@@ -254,6 +256,7 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     let files = sources.iter().flat_map(|(node, source)| inputs::wanted(node, source));
     let wanted: Vec<PoolFile> = packages.into_iter().chain(files).collect();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
+    patches::check(world, inputs)?;
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
     let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {
         list.iter()
@@ -263,18 +266,13 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
             })
             .collect()
     };
+    let layers: Vec<Vec<RootPackage>> =
+        resolved.lists.layers.iter().map(|list| packages(list)).collect();
     let progress = |progress: buildroot::Progress| {
         let buildroot::Progress { step, done, total } = progress;
         job.phase(Phase::Root { step, done, total });
     };
-    Ok(buildroot::provide(
-        world.store,
-        world.executor,
-        &packages(lists[0]),
-        &packages(lists[1]),
-        world.cancel,
-        &progress,
-    )?)
+    Ok(buildroot::provide(world.store, world.executor, &layers, world.cancel, &progress)?)
 }
 
 /// The files of the archive's own source package, where that is what was built: they are part of

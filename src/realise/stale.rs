@@ -182,8 +182,7 @@ impl Ground<'_> {
             below.iter().map(|(id, _)| Arc::clone(&records[id])).collect();
         let lists = universe::solve(&snapshot, root, package, &closure).ok()?;
         let sources = Sources::of(self.graph, package);
-        let layers = lists.layers();
-        let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
+        let layers: Vec<&[_]> = lists.layers.iter().map(Vec::as_slice).collect();
         Some(Action::new(package, &sources, &script::script(package, &sources), &layers))
     }
 

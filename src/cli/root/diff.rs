@@ -32,7 +32,8 @@ pub fn run(words: &[String], global: &Global, output: &Output) -> Result<Value, 
                 .hint("name two of [RELEASE] ROOT ROOT, or of a root and a revision"));
         }
     };
-    let here = load(&folder, &State::Folder(folder.clone()))?;
+    let present = State::Folder(folder.clone());
+    let here = load(&folder, &present, &present)?;
     let roots: BTreeSet<String> =
         crate::realise::bump::of_graph(&here.graph).map(|(_, _, name)| name.to_owned()).collect();
     let (old, new) =
@@ -73,7 +74,8 @@ impl Side {
             Some(_) => State::Folder(folder.clone()),
             None => state(word)?,
         };
-        let loaded = load(folder, &state).map_err(|failure| {
+        let past = State::Revision(String::new());
+        let loaded = load(folder, &state, &past).map_err(|failure| {
             let known: Vec<String> = roots.iter().map(|name| format!("`{name}`")).collect();
             failure.hint(format!("the roots of the release are {}", known.join(", ")))
         })?;
