@@ -147,7 +147,9 @@ pub enum Command {
                             is stale, its last build failed, or its builds differ.")]
     Status(Status),
     /// List the attempts at building, or print the log of a package's build
-    #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
+    #[command(after_help = "Examples:\n  perestroika log specs/demo greet\n  \
+                            perestroika log specs/demo greet --attempt 3\n  \
+                            perestroika log specs/demo greet --follow")]
     Log(Log),
     /// Say why packages were or would be rebuilt, and how one comes to need another
     #[command(after_help = "Examples:\n  perestroika why specs/demo\n  \
@@ -333,6 +335,9 @@ pub struct Log {
     /// Which attempt, counted from the oldest; the newest by default
     #[arg(long, value_name = "N")]
     pub attempt: Option<u64>,
+    /// Go on printing until the attempt has ended, whoever runs it
+    #[arg(short, long)]
+    pub follow: bool,
 }
 
 #[derive(Debug, Args)]

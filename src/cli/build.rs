@@ -66,7 +66,8 @@ fn build(
     if !arguments.dry_run {
         let config = Config::load().map_err(early)?;
         let enforcement = config.enforcement(arguments.require_limits);
-        machine = machine.enforcing(enforcement).map_err(early)?;
+        let retries = config.retries();
+        machine = machine.enforcing(enforcement).map_err(early)?.meeting_faults(retries);
     }
     let world = machine.world();
     let options = options(arguments);
@@ -77,6 +78,7 @@ fn build(
         return super::forecast::run(&release, &graph, &world, &wanted, &options, output);
     }
     let spec = &release.spec.release;
+    world.store.settle_attempts().map_err(|error| machine_failed(&error))?;
     let survey = driver::survey(&world, &graph, &wanted, &options)
         .map_err(|error| machine_failed(&error))?;
     let snapshots = Arc::new(Snapshots::default());
@@ -119,7 +121,10 @@ fn build(
         manifest: digest,
         out: &out,
     };
-    output.summary(&told.table());
+    let failures = told.failures();
+    if failures.is_empty() {
+        output.summary(&told.table());
+    }
     let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
     let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
     let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
@@ -132,6 +137,10 @@ fn build(
         manifest: digest,
         built: jiff::Timestamp::now(),
     });
+    output.failed(&failures);
+    if !failures.is_empty() {
+        output.summary(&told.others());
+    }
     output.summary(&told.closing());
     // What failed to be built is told even if it cannot be copied out either.
     let failures = [

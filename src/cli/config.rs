@@ -9,6 +9,7 @@ use super::arguments::RequiredLimits;
 use super::failure::Failure;
 use crate::base::HostPath;
 use crate::fetch::Places;
+use crate::realise::retry::Retries;
 use crate::sandbox::Enforcement;
 
 /// What the user demands of every build.
@@ -16,6 +17,8 @@ use crate::sandbox::Enforcement;
 pub struct Config {
     #[serde(default)]
     require_limits: Option<RequiredLimits>,
+    #[serde(default)]
+    retries: Option<u32>,
 }
 
 impl Config {
@@ -46,6 +49,12 @@ impl Config {
             None => Enforcement::Best,
         }
     }
+
+    /// How faults of the machine are met: `retries` is how often they are tried again.
+    pub fn retries(&self) -> Retries {
+        let usual = Retries::default();
+        Retries { times: self.retries.unwrap_or(usual.times), ..usual }
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +82,8 @@ mod tests {
         ] {
             assert_eq!(config.enforcement(given), wanted, "{config:?}");
         }
+        let retries = read("retries = 0\n").expect("a number").retries().times;
+        assert_eq!((retries, absent.retries().times), (0, 2));
         let failure = read("require_limits = \"some\"\n").expect_err("no such demand");
         let summary = failure.summary();
         assert!(summary.contains("config.toml") && summary.contains("cgroup"), "{summary}");

@@ -18,6 +18,7 @@ use crate::base::{Diagnostic, Digest, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Graph, Origin, lower, names};
 use crate::pin::{self, Stale};
+use crate::realise::retry::Retries;
 use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
@@ -241,6 +242,7 @@ pub struct Machine {
     store: Store,
     executor: Native,
     upstream: Upstream,
+    retries: Retries,
     folder: HostPath,
     cancel: Arc<AtomicBool>,
 }
@@ -260,6 +262,7 @@ impl Machine {
             store,
             executor: Native::new(program),
             upstream,
+            retries: Retries::default(),
             folder: release.folder.clone(),
             cancel: cancel_on_interrupt()?,
         })
@@ -276,12 +279,18 @@ impl Machine {
         Ok(Self { executor, ..self })
     }
 
+    /// The same machine, whose faults are met like this.
+    pub fn meeting_faults(self, retries: Retries) -> Self {
+        Self { retries, ..self }
+    }
+
     /// All of it, as builds want it.
     pub fn world(&self) -> World<'_> {
         World {
             store: &self.store,
             executor: &self.executor,
             upstream: &self.upstream,
+            retries: self.retries,
             folder: &self.folder,
             cancel: &self.cancel,
         }

@@ -79,7 +79,7 @@ pub fn build(
                 run.started(id);
                 scope.spawn(move || {
                     let result = catch_unwind(AssertUnwindSafe(|| package::realise(&job)))
-                        .unwrap_or_else(|_| Err(package::defect()));
+                        .unwrap_or_else(|_| Err(package::defect(&job.package.name)));
                     // The loop waits for every job it started.
                     let _ = results.send((id, result));
                 });

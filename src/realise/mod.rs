@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod buildroot;
+pub mod cause;
 pub mod comparison;
 pub mod driver;
 mod error;
@@ -17,10 +18,12 @@ mod outputs;
 mod package;
 pub mod record;
 mod request;
+pub mod retry;
 mod script;
 mod sources;
 pub mod universe;
 pub mod upstream;
+mod verdict;
 pub mod world;
 
 pub use error::Error;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::action::{Action, Sources};
@@ -13,15 +12,17 @@ use super::machine::Allowance;
 use super::record::{Output, Record};
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
+pub use super::verdict::defect;
+use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
-use super::{inputs, log, machine, outputs, script, sources};
+use super::{inputs, log, machine, outputs, retry, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
-use crate::sandbox::{self, Outcome, Verdict};
+use crate::sandbox::{self, Verdict};
 use crate::spec::model::Resources;
 use crate::store::{self, NewAttempt};
 
@@ -51,8 +52,33 @@ pub struct Done {
 const RESOLUTION_RULES: u32 =
     (solver::RULES << 20) | (buildroot::ASSEMBLY << 10) | sandbox::CONTRACT;
 
-/// Looks the package up, or builds it.
+/// Looks the package up, or builds it. What the machine fails is tried again, a few times; what
+/// the package fails is not.
 pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
+    let mut failed = 0;
+    loop {
+        let mut failure = match once(job) {
+            Err(failure) if failure.may_pass => failure,
+            result => return result,
+        };
+        failed += 1;
+        let retries = job.world.retries;
+        let Some(wait) = retries.next(failed) else { return Err(failure) };
+        (job.tell)(Event::Retry {
+            package: job.package.name.clone(),
+            cause: failure.line(),
+            wait,
+            failed,
+            most: retries.times + 1,
+        });
+        if !retry::wait(wait, job.world.cancel) {
+            failure.fault = Fault::Cancelled;
+            return Err(failure);
+        }
+    }
+}
+
+fn once(job: &Job<'_>) -> Result<Done, Box<Failure>> {
     match look_up(job) {
         Ok(Some(done)) => return Ok(done),
         Ok(None) => {}
@@ -164,22 +190,33 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let clock = Instant::now();
     let action = resolved.action.id();
     let new = NewAttempt { package: job.package.name.clone(), derivation: job.node.id, action };
-    let (attempt, writer) = world
+    let (mut attempt, writer) = world
         .store
         .start_attempt(&new, request.limits.output)
         .map_err(|error| run(&error.into()))?;
     let mut log = log::Tee::new(writer, |text| {
         (job.tell)(Event::Line { package: job.package.name.clone(), text: text.to_owned() });
     });
+    let killed = machine::oom_kills();
     let outcome = world.executor.run(&request, &mut log, world.cancel);
     let elapsed = clock.elapsed();
-    let (writer, tail) = log.finish();
+    let (mut writer, tail) = log.finish();
     job.phase(Phase::Keep);
+    let is_success = matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::Built);
+    let log = if is_success { String::new() } else { log::ending(&writer) };
+    let oom_kills = if is_success { 0 } else { machine::oom_kills().saturating_sub(killed) };
+    if matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::OutOfOutput) {
+        let words = format!("the log is cut here: more than {} bytes", request.limits.output);
+        writer.mark(&words).map_err(|error| run(&error.into()))?;
+    }
     let kept = writer.finish().map_err(|error| run(&error.into()))?;
     let ended = outcome
         .map_err(Error::from)
         .map_err(|error| run(&error))
-        .and_then(|outcome| verdict(job, &outcome, &tail).map(|()| outcome))
+        .and_then(|outcome| {
+            let evidence = Evidence { log: &log, tail: &tail, oom_kills };
+            verdict(job, &outcome, &evidence).map(|()| outcome)
+        })
         .and_then(|outcome| {
             source_package(job)
                 .and_then(|source| {
@@ -191,14 +228,12 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         });
     let (outcome, outputs) = match ended {
         Ok(ended) => ended,
-        Err(failure) => {
-            let verdict = match failure.fault {
-                Fault::Cancelled => store::Verdict::Cancelled,
-                Fault::Machine => store::Verdict::Fault,
-                Fault::Package | Fault::Input => store::Verdict::Failed,
-            };
+        Err(mut failure) => {
+            let number = world.store.attempt(attempt.id()).ok().flatten();
+            failure.attempt = number.map(|attempt| attempt.number);
+            attempt.blame(failure.kind.as_str(), failure.fingerprint);
             // The failure is what the user must hear of, even if noting it fails too.
-            let _ = attempt.finish(verdict, &failure.cause, None, Some(&kept));
+            let _ = attempt.finish(remembered(failure.fault), &failure.line(), None, Some(&kept));
             return Err(failure);
         }
     };
@@ -335,74 +370,6 @@ fn cause(job: &Job<'_>) -> Result<String> {
     })
 }
 
-/// Turns an outcome that is no success into the failure to be shown.
-fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Box<Failure>> {
-    let limits = request::limits(job.resources(), &job.allowance);
-    let (fault, cause, hint) = match outcome.verdict {
-        Verdict::Built => return Ok(()),
-        Verdict::Failed(code) => {
-            let cause = log::cause(tail).unwrap_or_else(|| format!("its build exited with {code}"));
-            (Fault::Package, cause, None)
-        }
-        Verdict::Signalled(signal) => {
-            (Fault::Package, format!("its build was ended by signal {signal}"), None)
-        }
-        Verdict::TimedOut => (
-            Fault::Package,
-            format!("its build took longer than {} s", limits.wall.as_secs()),
-            Some("`resources: #{ time: … }` of its spec is the limit, in seconds"),
-        ),
-        Verdict::Silent => (
-            Fault::Package,
-            format!("its build printed nothing for {} s", limits.silence.as_secs()),
-            Some("`resources: #{ silence: … }` of its spec is the limit, in seconds"),
-        ),
-        Verdict::OutOfMemory => (
-            Fault::Package,
-            format!("its build needed more than {} MiB of memory", limits.memory >> 20),
-            Some("`resources: #{ memory: … }` of its spec is the limit, in bytes"),
-        ),
-        Verdict::OutOfSpace => (
-            Fault::Package,
-            format!("its build filled its {} MiB of scratch space", limits.scratch >> 20),
-            Some("`resources: #{ scratch: … }` of its spec is the limit, in bytes"),
-        ),
-        Verdict::OutOfOutput => (
-            Fault::Package,
-            format!("its build printed more than {} MiB", limits.output >> 20),
-            None,
-        ),
-        Verdict::Cancelled => (Fault::Cancelled, "cancelled".to_owned(), None),
-    };
-    Err(Box::new(Failure { fault, cause, reasons: Vec::new(), hint, tail: tail.to_vec() }))
-}
-
-fn failure(job: &Job<'_>, error: &Error) -> Box<Failure> {
-    let mut messages = vec![error.to_string()];
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        messages.push(cause.to_string());
-        source = cause.source();
-    }
-    let cause = messages.remove(0);
-    messages.extend(error.reasons());
-    let cancelled = job.world.cancel.load(Ordering::Relaxed);
-    let fault = if cancelled { Fault::Cancelled } else { error.fault() };
-    let hint = error.hint();
-    Box::new(Failure { fault, cause, reasons: messages, hint, tail: Vec::new() })
-}
-
-/// The failure of a package whose thread panicked: the panic's own words are on standard error.
-pub fn defect() -> Box<Failure> {
-    Box::new(Failure {
-        fault: Fault::Machine,
-        cause: "a defect of this program stopped it".to_owned(),
-        reasons: Vec::new(),
-        hint: None,
-        tail: Vec::new(),
-    })
-}
-
 /// What may not matter, kept for when it does.
 fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
     let system = rustix::system::uname();
@@ -458,7 +425,7 @@ impl Job<'_> {
         }
     }
 
-    fn resources(&self) -> &Resources {
+    pub(super) fn resources(&self) -> &Resources {
         &self.origin().resources
     }
 

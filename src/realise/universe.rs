@@ -39,7 +39,16 @@ impl Snapshots {
             let mut roots = self.roots.lock().expect("nobody panics while holding it");
             Arc::clone(roots.entry(id).or_default())
         };
-        slot.get_or_init(|| read(world, graph, id).map(Arc::new).map_err(Arc::new)).clone()
+        let got =
+            slot.get_or_init(|| read(world, graph, id).map(Arc::new).map_err(Arc::new)).clone();
+        if got.as_ref().is_err_and(|error| error.may_pass()) {
+            // Whoever asks again is to be answered anew.
+            let mut roots = self.roots.lock().expect("nobody panics while holding it");
+            if roots.get(&id).is_some_and(|there| Arc::ptr_eq(there, &slot)) {
+                roots.remove(&id);
+            }
+        }
+        got
     }
 }
 

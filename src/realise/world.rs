@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use super::retry::Retries;
 use super::upstream::Upstream;
 use crate::base::HostPath;
 use crate::sandbox::Executor;
@@ -17,6 +18,8 @@ pub struct World<'a> {
     pub upstream: &'a Upstream,
     /// The release folder, whose sources are read again when they are built.
     pub folder: &'a HostPath,
+    /// How a fault of the machine is met.
+    pub retries: Retries,
     /// Becomes true when the build is to stop.
     pub cancel: &'a AtomicBool,
 }

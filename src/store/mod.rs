@@ -36,7 +36,9 @@ mod scratch;
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
 
-pub use attempts::{Attempt, AttemptLog, Completeness, NewAttempt, OpenAttempt, Verdict};
+pub use attempts::{
+    Attempt, AttemptLog, Completeness, Following, NewAttempt, Next, OpenAttempt, Verdict,
+};
 pub use batch::Batch;
 pub use error::{Error, Result};
 pub use layers::{Layer, StagedLayer};

@@ -64,7 +64,9 @@ pub fn run(
     followed?;
     let end = story.end.take().ok_or_else(|| Error::Lost(story.last_words()))?;
     let usage = Usage { wall: begun.elapsed(), cpu: end.cpu, memory: end.memory };
-    let verdict = story.verdict(&end);
+    let Some(verdict) = story.verdict(&end) else {
+        return Err(Error::Lost(": something outside killed its first process".to_owned()));
+    };
     tried().extend(file_system);
     Ok(Outcome { verdict, usage, receipt: receipt(&order, end.group), collected: story.collected })
 }

@@ -78,25 +78,25 @@ impl<'a> Story<'a> {
         self.sentence.is_some() && !std::mem::replace(&mut self.asked, true)
     }
 
-    /// How it ended, all things seen.
-    pub fn verdict(&self, end: &End) -> Verdict {
+    /// How it ended, all things seen; none if nothing of it and nobody here ended it.
+    pub fn verdict(&self, end: &End) -> Option<Verdict> {
         // What it printed counts even when it ended before it could be stopped.
         if self.sentence == Some(Verdict::OutOfOutput) {
-            return Verdict::OutOfOutput;
+            return self.sentence;
         }
-        match (end.command, end.stopped) {
+        Some(match (end.command, end.stopped) {
             (Some(Ok(0)), _) if self.too_large => Verdict::OutOfSpace,
             (Some(Ok(0)), _) => Verdict::Built,
             (_, Some(Stop::Memory)) => Verdict::OutOfMemory,
             (_, Some(Stop::Space)) => Verdict::OutOfSpace,
-            (None, None) if self.sentence.is_some() => self.sentence.unwrap_or(Verdict::Cancelled),
+            (None, None) if self.sentence.is_some() => return self.sentence,
             (Some(_), None) if end.out_of_memory => Verdict::OutOfMemory,
             (Some(_), None) if end.full => Verdict::OutOfSpace,
             (Some(Ok(code)), None) => Verdict::Failed(code),
             (Some(Err(signal)), None) => Verdict::Signalled(signal),
             (None, None) if end.out_of_memory => Verdict::OutOfMemory,
-            (None, None) => Verdict::Signalled(libc::SIGKILL),
-        }
+            (None, None) => return None,
+        })
     }
 
     /// What to add to the news of its death.
