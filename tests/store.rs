@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json, Sha256};
 use perestroika::store::{
-    AttemptLog, BuiltRelease, Completeness, Error, NewAttempt, Store, Verdict,
+    AttemptLog, BuiltRelease, Completeness, Error, NewAttempt, Next, Store, Verdict,
 };
 
 struct Fixture {
@@ -496,4 +496,34 @@ fn releases_are_listed_newest_first_and_found_by_folder() {
     assert_eq!(store.last_release(&HostPath::new("/a")).expect("read"), Some(second.clone()));
     assert_eq!(store.last_release(&HostPath::new("/c")).expect("read"), None);
     assert_eq!(store.releases().expect("listed"), [third, second, first]);
+}
+
+#[test]
+fn the_log_of_an_attempt_whose_process_died_is_closed_and_says_so() {
+    let Fixture { store, folder } = new();
+    let new = NewAttempt {
+        package: "greet".parse().expect("a name"),
+        derivation: DerivationId::from_bytes([1; 32]),
+        action: ActionId::from_bytes([2; 32]),
+    };
+    let (attempt, mut log) = store.start_attempt(&new, 1000).expect("an attempt");
+    log.append(b"half").expect("a log");
+    assert_eq!(store.settle_attempts().expect("a store"), 0, "it is under way");
+    let open = store.attempts(None, 1).expect("attempts").remove(0);
+    let mut following = store.follow_log(&open).expect("a store").expect("it is under way");
+    let mut text = [0; 100];
+    let mut next = || following.read(&mut text).expect("a log");
+    assert_eq!([next(), next()], [Next::Text(4), Next::Nothing]);
+    drop((attempt, log));
+    assert_eq!(next(), Next::End);
+    drop(following);
+
+    assert_eq!(store.settle_attempts().expect("a store"), 1);
+    assert_eq!(store.settle_attempts().expect("a store"), 0);
+    let settled = store.attempts(None, 1).expect("attempts").remove(0);
+    assert_eq!(settled.verdict, Verdict::Interrupted);
+    let (text, completeness) = store.attempt_log(&settled).expect("its log");
+    assert_eq!(completeness, Completeness::Whole);
+    assert!(text.starts_with(b"half\n[the log ends here: "), "{}", text.escape_ascii());
+    assert_eq!(count(folder.path().join("store/logs")), 1);
 }

@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn the_wait_grows_and_the_tries_end() {
         let retries = Retries { times: 3, first: Duration::from_secs(2) };
-        let waits: Vec<_> = (1..6).map(|failed| retries.next(failed).map(|it| it.as_secs())).collect();
+        let waits: Vec<_> =
+            (1..6).map(|failed| retries.next(failed).map(|it| it.as_secs())).collect();
         assert_eq!(waits, [Some(2), Some(8), Some(32), None, None]);
         assert_eq!(Retries { times: 0, ..retries }.next(1), None);
         let far = Retries { times: 100, ..retries }.next(90);

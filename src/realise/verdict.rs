@@ -33,7 +33,10 @@ pub fn verdict(
         Verdict::Built => return Ok(()),
         Verdict::Failed(code) => {
             let found = cause::pick(evidence.log);
-            (found.unwrap_or_else(|| own(Kind::Other, format!("its build exited with {code}"))), None)
+            (
+                found.unwrap_or_else(|| own(Kind::Other, format!("its build exited with {code}"))),
+                None,
+            )
         }
         Verdict::Signalled(signal) => {
             (own(Kind::Killed, format!("its build was ended by signal {signal}")), None)
@@ -43,7 +46,10 @@ pub fn verdict(
             Some("`resources: #{ time: … }` of its spec is the limit, in seconds"),
         ),
         Verdict::Silent => (
-            own(Kind::Time, format!("its build printed nothing for {} s", limits.silence.as_secs())),
+            own(
+                Kind::Time,
+                format!("its build printed nothing for {} s", limits.silence.as_secs()),
+            ),
             Some("`resources: #{ silence: … }` of its spec is the limit, in seconds"),
         ),
         Verdict::OutOfMemory => (

@@ -130,7 +130,8 @@ impl Told<'_> {
             let mut lines = what.lines();
             let _ = writeln!(text, "          {word}{}", lines.next().unwrap_or_default());
             for line in lines {
-                let _ = writeln!(text, "          {:width$}{line}", "", width = word.chars().count());
+                let _ =
+                    writeln!(text, "          {:width$}{line}", "", width = word.chars().count());
             }
         };
         for line in lines {

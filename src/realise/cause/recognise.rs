@@ -207,7 +207,9 @@ fn packaging(line: &str) -> bool {
     let by_step = line.starts_with("dh_auto_") || line.starts_with("dpkg-buildpackage: ");
     ((tool("dh_") || tool("dpkg-") || tool("dh: ")) && !by_step)
         || line.starts_with("dh: error: ")
-        || (line.starts_with("dh_") && line.contains(": warning: ") && line.contains(" missing files: "))
+        || (line.starts_with("dh_")
+            && line.contains(": warning: ")
+            && line.contains(" missing files: "))
         || line.starts_with("error: debian/control ")
         || line.starts_with("error: the release builds ")
         || line.starts_with("error: the patches change debian/control")
