@@ -2,7 +2,6 @@
 //!
 //! `fixtures/cause/NAME.log` is the end of a log; the first line of `fixtures/cause/NAME.expected`
 //! is what is to be said of it. `UPDATE=1` writes what is said now.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;
