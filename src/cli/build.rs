@@ -66,8 +66,10 @@ fn build(
     if !arguments.dry_run {
         let config = Config::load().map_err(early)?;
         let enforcement = config.enforcement(arguments.require_limits);
-        let retries = config.retries();
-        machine = machine.enforcing(enforcement).map_err(early)?.meeting_faults(retries);
+        machine = machine
+            .enforcing(enforcement)
+            .map_err(early)?
+            .failing(config.retries(), config.capsules());
     }
     let world = machine.world();
     let options = options(arguments);

@@ -29,7 +29,7 @@ use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
 use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
-use crate::store::Store;
+use crate::store::{CapsuleLimits, Store};
 
 /// Release folders and other words: what is `.` or `..` or contains `/` is a folder, unless it is
 /// a URL.
@@ -243,6 +243,7 @@ pub struct Machine {
     executor: Native,
     upstream: Upstream,
     retries: Retries,
+    capsules: CapsuleLimits,
     folder: HostPath,
     cancel: Arc<AtomicBool>,
 }
@@ -263,6 +264,7 @@ impl Machine {
             executor: Native::new(program),
             upstream,
             retries: Retries::default(),
+            capsules: CapsuleLimits::default(),
             folder: release.folder.clone(),
             cancel: cancel_on_interrupt()?,
         })
@@ -279,9 +281,9 @@ impl Machine {
         Ok(Self { executor, ..self })
     }
 
-    /// The same machine, whose faults are met like this.
-    pub fn meeting_faults(self, retries: Retries) -> Self {
-        Self { retries, ..self }
+    /// The same machine, whose faults are met, and whose failed builds are kept, like this.
+    pub fn failing(self, retries: Retries, capsules: CapsuleLimits) -> Self {
+        Self { retries, capsules, ..self }
     }
 
     /// All of it, as builds want it.
@@ -291,6 +293,7 @@ impl Machine {
             executor: &self.executor,
             upstream: &self.upstream,
             retries: self.retries,
+            capsules: self.capsules,
             folder: &self.folder,
             cancel: &self.cancel,
         }

@@ -212,7 +212,7 @@ impl Told<'_> {
 fn failure_document(failed: &Failed) -> Value {
     let (kept, why) = match &failed.kept {
         Kept::Nothing => (false, None),
-        Kept::Capsule => (true, None),
+        Kept::Capsule { .. } => (true, None),
         Kept::Not(why) => (false, Some(why)),
     };
     json!({

@@ -142,7 +142,10 @@ pub enum Kept {
     /// There is nothing to keep: nothing was run, or it was called off.
     Nothing,
     /// It was, so that `shell` can enter it.
-    Capsule,
+    Capsule {
+        /// Older ones that had to make room.
+        removed: Vec<String>,
+    },
     /// It was not, for this reason.
     Not(String),
 }

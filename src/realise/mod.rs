@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod buildroot;
+mod capsule;
 pub mod cause;
 pub mod comparison;
 pub mod driver;

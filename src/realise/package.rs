@@ -15,14 +15,14 @@ use super::universe::{self, RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
 use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
-use super::{inputs, log, machine, outputs, retry, script, sources};
+use super::{capsule, inputs, log, machine, outputs, retry, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
-use crate::sandbox::{self, Verdict};
+use crate::sandbox::{self, Keep, Keeping, Verdict};
 use crate::spec::model::Resources;
 use crate::store::{self, NewAttempt};
 
@@ -166,7 +166,10 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let cause = cause(job).map_err(|error| run(&error))?;
     let root = build_root(job, resolved).map_err(|error| run(&error))?;
     let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
-    let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
+    let keep = capsule::place(&scratch, &world.capsules)
+        .map_err(inputs::at("create", scratch.path()))
+        .map_err(|error| run(&error))?;
+    let folders = make_folders(&scratch, root.layers.clone(), keep).map_err(|error| run(&error))?;
     let inputs = inputs::Inputs {
         package: job.package,
         source: job.source(),
@@ -210,6 +213,7 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         writer.mark(&words).map_err(|error| run(&error.into()))?;
     }
     let kept = writer.finish().map_err(|error| run(&error.into()))?;
+    let keeping: Option<Keeping> = outcome.as_ref().ok().and_then(|one| one.kept.clone());
     let ended = outcome
         .map_err(Error::from)
         .map_err(|error| run(&error))
@@ -231,6 +235,11 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         Err(mut failure) => {
             let number = world.store.attempt(attempt.id()).ok().flatten();
             failure.attempt = number.map(|attempt| attempt.number);
+            if let Some(keeping) = keeping {
+                let id = attempt.id();
+                failure.kept =
+                    capsule::keep(job, action, id, &scratch, &folders, &request, &keeping);
+            }
             attempt.blame(failure.kind.as_str(), failure.fingerprint);
             // The failure is what the user must hear of, even if noting it fails too.
             let _ = attempt.finish(remembered(failure.fault), &failure.line(), None, Some(&kept));
@@ -344,7 +353,11 @@ fn source_package(job: &Job<'_>) -> Result<Vec<Output>> {
     Ok(files.iter().zip(objects).map(output).collect())
 }
 
-fn make_folders(scratch: &store::Scratch, layers: Vec<crate::base::HostPath>) -> Result<Folders> {
+fn make_folders(
+    scratch: &store::Scratch,
+    layers: Vec<crate::base::HostPath>,
+    keep: Option<Keep>,
+) -> Result<Folders> {
     let folder = |name: &str| {
         let path = scratch.path().join(name);
         std::fs::create_dir(&path).map_err(inputs::at("create", &path)).map(|()| path)
@@ -354,6 +367,7 @@ fn make_folders(scratch: &store::Scratch, layers: Vec<crate::base::HostPath>) ->
         inputs: folder("inputs")?,
         outputs: folder("outputs")?,
         scratch: folder("disk")?,
+        keep,
     })
 }
 

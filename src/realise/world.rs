@@ -6,7 +6,7 @@ use super::retry::Retries;
 use super::upstream::Upstream;
 use crate::base::HostPath;
 use crate::sandbox::Executor;
-use crate::store::Store;
+use crate::store::{CapsuleLimits, Store};
 
 /// Everything a build may touch.
 pub struct World<'a> {
@@ -20,6 +20,8 @@ pub struct World<'a> {
     pub folder: &'a HostPath,
     /// How a fault of the machine is met.
     pub retries: Retries,
+    /// What is kept of failed builds.
+    pub capsules: CapsuleLimits,
     /// Becomes true when the build is to stop.
     pub cancel: &'a AtomicBool,
 }

@@ -36,9 +36,20 @@ impl Told<'_> {
         text
     }
 
-    /// What became of the packages that did not fail, a line for each end.
+    /// What became of the packages that did not fail, a line for each end; and which older
+    /// sandboxes made room for those that were kept.
     pub fn others(&self) -> String {
         let mut text = String::new();
+        let kept = self.report.packages.iter().filter_map(|package| match &package.result {
+            Finished::Failed(failed) => match &failed.kept {
+                Kept::Capsule { removed } => Some(removed),
+                Kept::Nothing | Kept::Not(_) => None,
+            },
+            _ => None,
+        });
+        for removed in kept.flatten() {
+            let _ = writeln!(text, "removed   the sandbox of {removed}, to make room");
+        }
         let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let [mut built, mut cached, mut cancelled] = [const { Vec::new() }; 3];
         for package in &self.report.packages {
@@ -160,7 +171,9 @@ impl Told<'_> {
         }
         match &failed.kept {
             Kept::Nothing => {}
-            Kept::Capsule => say("enter   ", &command("shell", &self.release.folder, name)),
+            Kept::Capsule { .. } => {
+                say("enter   ", &command("shell", &self.release.folder, name));
+            }
             Kept::Not(why) => say("", &format!("its sandbox was not kept: {why}")),
         }
         if let Some(place) = self.place(first) {
@@ -196,7 +209,7 @@ impl Told<'_> {
         if failed.attempt.is_some() {
             hints.push(format!("`{}` prints its log", command("log", folder, name.as_str())));
         }
-        if failed.kept == Kept::Capsule {
+        if let Kept::Capsule { .. } = failed.kept {
             hints.push(format!("`{}` enters its sandbox", command("shell", folder, name.as_str())));
         }
         if let Some(place) = self.place(package) {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::wire::{End, Stop};
+use super::wire::{self, End, Stop};
 use crate::sandbox::{Error, Limits, Result, Verdict};
 
 /// What has been seen of a run.
@@ -17,7 +17,7 @@ pub struct Story<'a> {
     pub copied: u64,
     /// Whether a file was left out because it would be more than scratch may hold.
     pub too_large: bool,
-    asked: bool,
+    said: Option<u8>,
     sentence: Option<Verdict>,
     /// What came that is no report.
     pub words: String,
@@ -37,7 +37,7 @@ impl<'a> Story<'a> {
             kept: 0,
             copied: 0,
             too_large: false,
-            asked: false,
+            said: None,
             sentence: None,
             words: String::new(),
             end: None,
@@ -73,9 +73,18 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Whether the sandbox is to be told to end it: once.
-    pub fn must_end(&mut self) -> bool {
-        self.sentence.is_some() && !std::mem::replace(&mut self.asked, true)
+    /// What the sandbox is to be told, once: to end it, or that nothing is to be kept either.
+    pub fn order(&mut self, cancel: &AtomicBool) -> Option<u8> {
+        let wanted = match (self.sentence, cancel.load(Ordering::Relaxed)) {
+            (_, true) => wire::DROP,
+            (Some(_), false) => wire::KILL,
+            (None, false) => return None,
+        };
+        let new = self.said != Some(wanted) && self.said != Some(wire::DROP);
+        new.then(|| {
+            self.said = Some(wanted);
+            wanted
+        })
     }
 
     /// How it ended, all things seen; none if nothing of it and nobody here ended it.
