@@ -151,6 +151,15 @@ pub enum Command {
                             perestroika log specs/demo greet --attempt 3\n  \
                             perestroika log specs/demo greet --follow")]
     Log(Log),
+    /// Go into the sandbox of a package's failed build, exactly as it was left
+    #[command(after_help = "Examples:\n  perestroika shell specs/demo greet\n  \
+                            perestroika shell specs/demo greet -- make check\n  \
+                            perestroika shell specs/demo greet --fresh\n  \
+                            perestroika shell specs/demo greet --installed -- greet --version\n\n\
+                            It has the layers, files, environment and id of the build, and no \
+                            network. What is\nchanged in the sandbox of a failed build stays for \
+                            the next `shell` and for `patch`.\nThe exit code is that of CMD.")]
+    Shell(Enter),
     /// Say why packages were or would be rebuilt, and how one comes to need another
     #[command(after_help = "Examples:\n  perestroika why specs/demo\n  \
                             perestroika why specs/demo greet\n  \
@@ -338,6 +347,27 @@ pub struct Log {
     /// Go on printing until the attempt has ended, whoever runs it
     #[arg(short, long)]
     pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Enter {
+    #[command(flatten)]
+    pub words: Words,
+    /// Before the build: sources prepared, nothing run
+    #[arg(long, conflicts_with_all = ["installed", "attempt"])]
+    pub fresh: bool,
+    /// A clean root with the package's own new binary packages installed
+    #[arg(long, conflicts_with = "attempt")]
+    pub installed: bool,
+    /// Put an overlay over the read-only root, for experiments
+    #[arg(long)]
+    pub writable: bool,
+    /// Of which attempt, counted from the oldest; the newest that is kept by default
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u64>,
+    /// Run this instead of a shell, with this program's own standard streams
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

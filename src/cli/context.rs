@@ -22,8 +22,8 @@ use crate::realise::retry::Retries;
 use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
-use crate::sandbox::Enforcement;
-use crate::sandbox::native::Native;
+use crate::sandbox::native::{Native, Session};
+use crate::sandbox::{self, Enforcement, Executor as _, Outcome, Request};
 use crate::spec::loader::Folder;
 use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
@@ -284,6 +284,26 @@ impl Machine {
     /// The same machine, whose faults are met, and whose failed builds are kept, like this.
     pub fn failing(self, retries: Retries, capsules: CapsuleLimits) -> Self {
         Self { retries, capsules, ..self }
+    }
+
+    /// Runs a request with the caller at its command; without a session its output is caught
+    /// instead, and it has no input.
+    pub fn enter(
+        &self,
+        request: &Request,
+        session: Option<Session>,
+    ) -> sandbox::Result<(Outcome, String)> {
+        match session {
+            Some(session) => {
+                let outcome = self.executor.enter(request, session, &self.cancel)?;
+                Ok((outcome, String::new()))
+            }
+            None => {
+                let mut output = Vec::new();
+                let outcome = self.executor.run(request, &mut output, &self.cancel)?;
+                Ok((outcome, String::from_utf8_lossy(&output).into_owned()))
+            }
+        }
     }
 
     /// All of it, as builds want it.

@@ -28,6 +28,7 @@ mod progress;
 pub mod render;
 mod report;
 mod revision;
+mod shell;
 mod status;
 mod why;
 
@@ -47,6 +48,8 @@ pub fn main() -> ExitCode {
     };
     let output = Output::new(&arguments.global);
     let result = match &arguments.command {
+        // The exit code is that of the command that was run there.
+        Command::Shell(command) => return shell::run(command, &arguments.global, &output),
         Command::Init(command) => init::run(command, &arguments.global, &output),
         Command::Add(command) => add::run(command, &arguments.global, &output),
         Command::Check(command) => check::run(command, &arguments.global, &output),

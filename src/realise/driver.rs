@@ -9,6 +9,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cause::{Cause, Kind};
+use super::enter::{self, Entry as Guest, Way};
 use super::error::Result;
 use super::event::{Event, Failure, Fault, Finished};
 use super::machine::Allowance;
@@ -124,6 +126,33 @@ pub fn survey(
             Surveyed { derivation: entry.node.id, there }
         })
         .collect())
+}
+
+/// A guest of the package `id` to be entered; everything it needs of the release must be built,
+/// and for [`Way::Installed`] the package itself.
+pub fn enter(
+    world: &World<'_>,
+    graph: &Graph,
+    id: DerivationId,
+    options: &Options,
+    way: Way,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<Result<Guest, Box<Failure>>> {
+    let mut run = Run::new(world, graph, &[id], options, &Arc::default(), tell)?;
+    run.take_what_is_there();
+    let place = run.places[&id];
+    let own = &run.packages[place.0];
+    let is_missing =
+        |entry: &&Entry<'_>| entry.done.is_none() && (entry.node.id != id || way == Way::Installed);
+    let missing = run.packages.iter().filter(is_missing).map(|entry| entry.package.name.as_str());
+    let missing: Vec<&str> = missing.collect();
+    if !missing.is_empty() {
+        let text = format!("not built yet: {}", missing.join(", "));
+        let cause = Cause::new(Kind::Input, text);
+        return Ok(Err(Box::new(Failure::new(Fault::Input, &own.package.name, cause))));
+    }
+    let record = own.done.as_ref().map(|done| Arc::clone(&done.record));
+    Ok(enter::enter(&run.job(place), way, record.as_ref()))
 }
 
 /// The state of a build.

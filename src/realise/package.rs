@@ -22,7 +22,7 @@ use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
-use crate::sandbox::{self, Keep, Keeping, Verdict};
+use crate::sandbox::{self, Keep, Keeping, Request, Verdict};
 use crate::spec::model::Resources;
 use crate::store::{self, NewAttempt};
 
@@ -116,18 +116,17 @@ pub fn look_up(job: &Job<'_>) -> Result<Option<Done>> {
 }
 
 /// A package's action and the root that it needs.
-struct Resolved {
+pub struct Resolved {
     action: Action,
-    snapshot: Arc<Snapshot>,
     lists: RootLists,
     script: String,
 }
 
-fn resolve(job: &Job<'_>) -> Result<Resolved> {
+/// Chooses the packages of its build root, and with them its action.
+pub fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let store = job.world.store;
     let root = job.root();
-    let snapshot =
-        job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
+    let snapshot = job.snapshot()?;
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
     let sources = job.sources();
     let script = script::script(job.package, &sources);
@@ -147,7 +146,7 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
     }
     let offered = universe::offered_digest(&job.closure);
     store.remember_resolution(&job.node.id, &offered, RESOLUTION_RULES, &action.id())?;
-    Ok(Resolved { action, snapshot, lists, script })
+    Ok(Resolved { action, lists, script })
 }
 
 /// The adopted record of an action, if all its outputs are still there.
@@ -164,29 +163,8 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let cause = cause(job).map_err(|error| run(&error))?;
-    let root = build_root(job, resolved).map_err(|error| run(&error))?;
-    let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
-    let keep = capsule::place(&scratch, &world.capsules)
-        .map_err(inputs::at("create", scratch.path()))
-        .map_err(|error| run(&error))?;
-    let folders = make_folders(&scratch, root.layers.clone(), keep).map_err(|error| run(&error))?;
-    let inputs = inputs::Inputs {
-        package: job.package,
-        source: job.source(),
-        packaging: job.packaging(),
-        extra: job.extra(),
-        patches: job.patches(),
-        script: &resolved.script,
-    };
-    inputs::prepare(world, &inputs, &folders.inputs).map_err(|error| run(&error))?;
-    let request = request::request(
-        job.package,
-        script::outputs(job.package, &job.sources()),
-        job.resources(),
-        &folders,
-        &job.allowance,
-        Room { available: machine::available_memory(), promised: job.promised },
-    );
+    let laid = lay_out(job, resolved).map_err(|error| run(&error))?;
+    let Laid { root, scratch, folders, request } = laid;
 
     job.phase(Phase::Build);
     let started = jiff::Timestamp::now().as_second();
@@ -273,13 +251,56 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     keep().map_err(|error| run(&error))
 }
 
+/// Everything that a build needs, in its place.
+pub struct Laid {
+    pub root: buildroot::BuildRoot,
+    pub scratch: store::Scratch,
+    pub folders: Folders,
+    pub request: Request,
+}
+
+/// Puts everything in its place that a build needs.
+pub fn lay_out(job: &Job<'_>, resolved: &Resolved) -> Result<Laid> {
+    let world = job.world;
+    let root = build_root(job, &resolved.lists, None)?;
+    let scratch = world.store.scratch()?;
+    let keep =
+        capsule::place(&scratch, &world.capsules).map_err(inputs::at("create", scratch.path()))?;
+    let folders = make_folders(&scratch, root.layers.clone(), keep)?;
+    let inputs = inputs::Inputs {
+        package: job.package,
+        source: job.source(),
+        packaging: job.packaging(),
+        extra: job.extra(),
+        patches: job.patches(),
+        script: &resolved.script,
+    };
+    inputs::prepare(world, &inputs, &folders.inputs)?;
+    let request = request::request(
+        job.package,
+        script::outputs(job.package, &job.sources()),
+        job.resources(),
+        &folders,
+        &job.allowance,
+        Room { available: machine::available_memory(), promised: job.promised },
+    );
+    Ok(Laid { root, scratch, folders, request })
+}
+
 /// Fetches the packages of the build root, and with them the source, whose failings are so known
 /// before any work is done; then puts the root together.
-fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot> {
+///
+/// `own` is the package's own record, where its packages are to be in the root.
+pub fn build_root(
+    job: &Job<'_>,
+    lists: &RootLists,
+    own: Option<&Record>,
+) -> Result<buildroot::BuildRoot> {
     let world = job.world;
-    let lists = [&resolved.lists.base, &resolved.lists.rest];
+    let lists = [&lists.base, &lists.rest];
     let mut ours: BTreeMap<_, _> = BTreeMap::new();
-    for output in job.closure.iter().flat_map(|record| &record.outputs) {
+    let records = job.closure.iter().map(AsRef::as_ref).chain(own);
+    for output in records.flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
     }
     let sources: Vec<inputs::Placed<'_>> = [job.source()]
@@ -303,7 +324,8 @@ fn build_root(job: &Job<'_>, resolved: &Resolved) -> Result<buildroot::BuildRoot
     let progress = |progress: fetch::Progress| {
         job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
     };
-    let archive = &resolved.snapshot.archive;
+    let snapshot = job.snapshot()?;
+    let archive = &snapshot.archive;
     let files = sources.iter().flat_map(|(node, source)| inputs::wanted(node, source));
     let wanted: Vec<PoolFile> = packages.into_iter().chain(files).collect();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
@@ -400,7 +422,12 @@ impl Job<'_> {
         (self.tell)(Event::Phase { package: self.package.name.clone(), phase });
     }
 
-    fn root(&self) -> &Root {
+    /// The pinned packages of its root.
+    pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        self.snapshots.get(self.world, self.graph, self.package.root).map_err(Error::Snapshot)
+    }
+
+    pub(super) fn root(&self) -> &Root {
         match &self.get(self.package.root).derivation {
             Derivation::Root(root) => root,
             _ => unreachable!("a package's root is a root"),
@@ -423,7 +450,7 @@ impl Job<'_> {
     }
 
     /// What all of these are.
-    fn sources(&self) -> Sources<'_> {
+    pub(super) fn sources(&self) -> Sources<'_> {
         Sources {
             own: self.source().1,
             packaging: self.packaging().map(|(_, source)| source),

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::error::{Error, Result};
-use super::record::Record;
+use super::package::Job;
+use super::record::{Output, Record};
 use super::world::World;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::{self, BinaryPackage};
@@ -132,6 +133,11 @@ pub fn solve(
     closure: &[Arc<Record>],
 ) -> Result<RootLists> {
     let all = choose(snapshot, root, package, offered(package, closure)?)?;
+    layered(snapshot, root, all)
+}
+
+/// The packages of a root, told apart by layer.
+fn layered(snapshot: &Snapshot, root: &Root, all: Vec<Arc<BinaryPackage>>) -> Result<RootLists> {
     let snapshot_base = snapshot.base(root)?;
     let in_base = |package: &BinaryPackage| {
         snapshot_base
@@ -146,6 +152,23 @@ pub fn solve(
         whole.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(RootLists { base: whole, rest: Vec::new() })
     }
+}
+
+/// A clean root with the package's own binary packages, as its record has them, and what they need.
+pub fn with_installed(job: &Job<'_>, record: &Record) -> Result<RootLists> {
+    let (snapshot, root) = (job.snapshot()?, job.root());
+    let mut offered = offered(job.package, &job.closure)?;
+    let mut own = Vec::new();
+    for output in record.outputs.iter().filter(|output| output.is_offered()) {
+        own.push(Arc::new(binary(output)?));
+    }
+    let wanted = own.iter().map(|one| format!("{} (= {})", one.name, one.version));
+    let depends = dependencies(&wanted.collect::<Vec<_>>());
+    offered.extend(own);
+    let request = solver::Request { depends, ..base_request(root) };
+    let all = solver::solve(&snapshot.universe().replace(offered), &request)
+        .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
+    layered(&snapshot, root, all)
 }
 
 /// All packages of a build root to which the release offers `offered`, sorted by name.
@@ -175,12 +198,7 @@ pub(super) fn dependencies(texts: &[String]) -> Dependencies {
 fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryPackage>>> {
     let mut found = Vec::new();
     for output in closure.iter().flat_map(|record| &record.outputs).filter(|one| one.is_offered()) {
-        let binary =
-            BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
-                .map_err(|error| Error::Output {
-                    file: output.file.clone(),
-                    reason: error.to_string(),
-                })?;
+        let binary = binary(output)?;
         // A closure may have builds for other architectures, for their packages of none.
         let fits = binary.architecture == package.architecture
             || binary.architecture == Architecture::all();
@@ -189,6 +207,11 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
         }
     }
     Ok(found)
+}
+
+fn binary(output: &Output) -> Result<BinaryPackage> {
+    BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
+        .map_err(|error| Error::Output { file: output.file.clone(), reason: error.to_string() })
 }
 
 /// Whether the build root of `package` takes this name from the archive, whoever offers it.
