@@ -27,7 +27,7 @@ use perestroika::sandbox::native::Native;
 use perestroika::sandbox::{self, Executor, Outcome, Request, Stage};
 use perestroika::spec::loader::Folder;
 use perestroika::spec::lock::{self, Lock};
-use perestroika::store::{self, Store};
+use perestroika::store::{self, CapsuleLimits, Store};
 use program::{PROGRAM, Release, shared_store, unique};
 
 /// The release of one package without it.
@@ -234,6 +234,7 @@ impl Built {
             upstream: &upstream,
             folder: &folder,
             retries,
+            capsules: CapsuleLimits::default(),
             cancel: &cancel,
         };
         let jobs = NonZeroUsize::MIN;

@@ -160,6 +160,12 @@ pub enum Command {
                             network. What is\nchanged in the sandbox of a failed build stays for \
                             the next `shell` and for `patch`.\nThe exit code is that of CMD.")]
     Shell(Enter),
+    /// Write what was changed in the sandbox of a failed build as a patch, and name it in the spec
+    #[command(after_help = "Examples:\n  perestroika patch specs/demo greet fix-build.patch\n  \
+                            perestroika patch specs/demo greet rules.patch --only debian\n\n\
+                            The patch is `patches/PKG/NAME` of the release. What the build made or \
+                            changed is no part\nof it; new files are, where `--new` names them.")]
+    Patch(Patch),
     /// Say why packages were or would be rebuilt, and how one comes to need another
     #[command(after_help = "Examples:\n  perestroika why specs/demo\n  \
                             perestroika why specs/demo greet\n  \
@@ -368,6 +374,22 @@ pub struct Enter {
     /// Run this instead of a shell, with this program's own standard streams
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Patch {
+    /// A package, and the name of the new patch; and a release folder
+    #[arg(value_name = "RELEASE|PKG|NAME", required = true)]
+    pub words: Vec<String>,
+    /// Take a new file in, by its path from the source folder
+    #[arg(long, value_name = "PATH")]
+    pub new: Vec<String>,
+    /// Take nothing but this file, or the files of this folder
+    #[arg(long, value_name = "PATH")]
+    pub only: Vec<String>,
+    /// Only print the patch
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

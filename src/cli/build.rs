@@ -24,7 +24,7 @@ use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
-use crate::store::BuiltRelease;
+use crate::store::{BuiltRelease, Contents};
 
 /// Builds every release that was named, one after the other.
 pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult {
@@ -70,6 +70,12 @@ fn build(
             .enforcing(enforcement)
             .map_err(early)?
             .failing(config.retries(), config.capsules());
+        let store = machine.world().store;
+        let old = store.limit_capsules(&config.capsules(), 0, jiff::Timestamp::now());
+        for capsule in old.map_err(|error| early(Failure::error(Kind::Machine, "store", &error)))? {
+            let Contents { package, version, .. } = &capsule.contents;
+            output.note(&format!("removed the sandbox of {package} {version}: old, or too many"));
+        }
     }
     let world = machine.world();
     let options = options(arguments);

@@ -24,6 +24,7 @@ mod lock;
 mod log;
 mod lsp;
 mod output;
+mod patch;
 mod progress;
 pub mod render;
 mod report;
@@ -59,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Patch(command) => patch::run(command, &arguments.global, &output),
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),

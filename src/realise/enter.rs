@@ -14,7 +14,7 @@ use super::package::{self, Job, Laid};
 use super::record::Record;
 use super::request::INPUTS;
 use super::verdict::failure;
-use super::{script, universe};
+use super::{edits, script, universe};
 use crate::base::{GuestPath, HostPath};
 use crate::sandbox::{Access, Limits, Mount, Request, Scratch, Stage};
 use crate::spec::model::Resources;
@@ -41,6 +41,8 @@ pub struct Entry {
     starter: Vec<String>,
     /// Where an overlay over the root keeps what is written.
     over: HostPath,
+    /// An empty folder that its scratch could lie in.
+    disk: Option<HostPath>,
     _entered: Option<Entered>,
     _scratch: Option<store::Scratch>,
 }
@@ -91,6 +93,7 @@ impl Entry {
             request,
             starter: starter(&contents.sources),
             over: capsule.path.join("over"),
+            disk: None,
             _entered: Some(entered),
             _scratch: None,
         }))
@@ -101,6 +104,13 @@ impl Entry {
     pub fn running(mut self, command: &[String]) -> Self {
         self.request.argv = [self.starter.as_slice(), command].concat();
         self
+    }
+
+    /// The same guest with its scratch on disk, and where that is, if it has not begun yet.
+    pub fn on_disk(mut self) -> Option<(Self, HostPath)> {
+        let disk = self.disk.clone()?;
+        self.request.scratch = Scratch::Disk(disk.clone());
+        Some((self, disk))
     }
 
     /// The same guest, whose root can be written.
@@ -126,14 +136,16 @@ pub fn enter(job: &Job<'_>, way: Way, own: Option<&Arc<Record>>) -> Result<Entry
 fn fresh(job: &Job<'_>) -> Result<Entry> {
     let resolved = package::resolve(job)?;
     let Laid { scratch, folders, mut request, .. } = package::lay_out(job, &resolved)?;
+    let own = request.limits.clone();
     let text = script::entering(job.package, &job.sources());
     inputs::write(&folders.inputs.join("enter"), text.as_bytes())?;
-    request.limits = Limits { scratch: request.limits.scratch, ..limits(&job.allowance) };
+    request.limits = Limits { scratch: own.scratch, inodes: own.inodes, ..limits(&job.allowance) };
     (request.collect, request.keep) = (None, None);
     Ok(Entry {
         request,
         starter: vec!["/bin/sh".to_owned(), format!("{INPUTS}/enter")],
         over: scratch.path().join("over"),
+        disk: Some(folders.scratch),
         _entered: None,
         _scratch: Some(scratch),
     })
@@ -162,6 +174,7 @@ fn installed(job: &Job<'_>, record: &Record) -> Result<Entry> {
         request,
         starter: starter("/build"),
         over: scratch.path().join("over"),
+        disk: None,
         _entered: None,
         _scratch: Some(scratch),
     })
@@ -184,11 +197,17 @@ fn limits(allowance: &Allowance) -> Limits {
     }
 }
 
-/// Where a capsule's sources lie on this machine.
-pub fn sources(capsule: &Capsule) -> HostPath {
-    // Scratch is laid out as the executor does it: `/build` of the guest is `build`.
-    let below = capsule.contents.sources.trim_start_matches('/');
-    capsule.path.join("scratch").join(below)
+/// Where a capsule's sources lie on this machine; none if the build put something else there.
+pub fn sources(capsule: &Capsule) -> Option<HostPath> {
+    sources_below(&capsule.path.join("scratch"), capsule)
+}
+
+/// Where a capsule's sources lie below scratch that is on disk, as the executor lays it out:
+/// `/build` of the guest is `build`. Links there could lead anywhere, so none is followed.
+pub fn sources_below(scratch: &HostPath, capsule: &Capsule) -> Option<HostPath> {
+    let path = edits::below(scratch.as_path(), &capsule.contents.sources)?;
+    let is_folder = fs::symlink_metadata(&path).is_ok_and(|there| there.is_dir());
+    is_folder.then(|| HostPath::new(path))
 }
 
 /// Where they lie as they were when the capsule was first entered.
@@ -208,8 +227,7 @@ fn remember(capsule: &Capsule) -> Result<()> {
         fs::remove_dir_all(&half).map_err(at("remove", &half))?;
     }
     fs::create_dir(&half).map_err(at("create", &half))?;
-    let sources = sources(capsule);
-    if fs::symlink_metadata(&sources).is_ok_and(|there| there.is_dir()) {
+    if let Some(sources) = sources(capsule) {
         copy(sources.as_path(), half.as_path(), 0)?;
     }
     fs::rename(&half, &before).map_err(at("name", &before))

@@ -6,6 +6,7 @@ mod capsule;
 pub mod cause;
 pub mod comparison;
 pub mod driver;
+pub mod edits;
 pub mod enter;
 mod error;
 pub mod event;
