@@ -2,6 +2,8 @@
 
 mod failed;
 
+pub use failed::kind_of;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -13,11 +13,12 @@ use super::context::{Machine, Release, named_one};
 use super::eval::select;
 use super::failure::{Failure, Kind};
 use super::output::Output;
+use super::report::kind_of;
 use crate::base::{DerivationId, PackageName};
 use crate::graph::Graph;
 use crate::realise::driver;
 use crate::realise::enter::{Entry, Way};
-use crate::realise::event::{Event, Fault, Phase};
+use crate::realise::event::{Event, Phase};
 use crate::sandbox::native::Session;
 use crate::sandbox::{Outcome, Verdict};
 use crate::store::{Capsule, Store};
@@ -58,15 +59,13 @@ fn enter(arguments: &Enter, global: &Global, output: &Output) -> Result<(Value, 
     let (entry, told) = match way {
         Some(way) => (anew(&machine, &graph, ids[0], way, output)?, json!({})),
         None => {
-            let (capsule, number) =
-                newest(&machine.world().store, &graph, &name, arguments.attempt).map_err(
-                    |failure| {
-                        failure.hint(format!(
-                            "`{} --fresh` goes in before a build",
-                            command("shell", &folder, name.as_str())
-                        ))
-                    },
-                )?;
+            let (capsule, number) = newest(machine.world().store, &graph, &name, arguments.attempt)
+                .map_err(|failure| {
+                    failure.hint(format!(
+                        "`{} --fresh` goes in before a build",
+                        command("shell", &folder, name.as_str())
+                    ))
+                })?;
             if capsule.contents.derivation != ids[0].to_string() {
                 output.note("(this is of another recipe: the release has changed since)");
             }
@@ -169,13 +168,7 @@ fn anew(
     let entered = driver::enter(&world, graph, id, &build::default_options(), way, &tell)
         .map_err(|error| Failure::error(Kind::Machine, "machine", &error))?;
     entered.map_err(|failed| {
-        let kind = match failed.fault {
-            Fault::Package => Kind::Result,
-            Fault::Input => Kind::Input,
-            Fault::Machine => Kind::Machine,
-            Fault::Cancelled => Kind::Interrupted,
-        };
-        let failure = Failure::new(kind, "not-prepared", &failed.cause);
+        let failure = Failure::new(kind_of(failed.fault), "not-prepared", &failed.cause);
         let failure = failed.reasons.iter().cloned().fold(failure, Failure::because);
         failed.hint.iter().fold(failure, |failure, hint| failure.hint(*hint))
     })

@@ -209,7 +209,8 @@ mod tests {
             let target = folder.path().join("elsewhere");
             std::os::unix::fs::symlink(target, folder.path().join(state).join("trap"))
         };
-        (link("prepared").expect("a link"), link("before").expect("a link"));
+        link("prepared").expect("a link");
+        link("before").expect("a link");
         write("now", "trap/secret", b"mine\n");
         let [prepared, before, now] =
             ["prepared", "before", "now"].map(|it| folder.path().join(it));

@@ -75,7 +75,7 @@ pub fn verdict(
             return Err(Box::new(Failure::new(Fault::Cancelled, &job.package.name, cause)));
         }
     };
-    if evidence.oom_kills > 0 && is_killed(outcome.verdict, &cause) {
+    if was_the_machine(outcome.verdict, &cause, evidence.oom_kills) {
         let cause = own(
             Kind::Machine,
             "this machine ran out of memory, and its kernel killed a program of the build".into(),
@@ -93,14 +93,16 @@ pub fn verdict(
     Err(Box::new(Failure { hint, tail, ..failure }))
 }
 
-/// Whether a run ended, as far as it shows, because a program of it got SIGKILL.
-fn is_killed(verdict: Verdict, cause: &Cause) -> bool {
+/// Whether a run ended, as far as it shows, because this machine's kernel killed a program of it
+/// for want of memory; what its own limit ends has a verdict of its own.
+fn was_the_machine(verdict: Verdict, cause: &Cause, oom_kills: u64) -> bool {
     const KILL: i32 = 9;
-    match verdict {
-        Verdict::Signalled(signal) => signal == KILL,
-        Verdict::Failed(_) => cause.kind == Kind::Killed,
-        _ => false,
-    }
+    oom_kills > 0
+        && match verdict {
+            Verdict::Signalled(signal) => signal == KILL,
+            Verdict::Failed(_) => cause.kind == Kind::Killed,
+            _ => false,
+        }
 }
 
 /// The failure that an error comes to.
@@ -138,5 +140,28 @@ pub fn remembered(fault: Fault) -> store::Verdict {
         Fault::Cancelled => store::Verdict::Cancelled,
         Fault::Machine => store::Verdict::Fault,
         Fault::Package | Fault::Input => store::Verdict::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_killed_is_not_the_packages_fault() {
+        let killed = Cause::new(Kind::Killed, "a program of the build was killed");
+        let other = Cause::new(Kind::Compiler, "x.c:1: error: y");
+        for (verdict, cause, kills, machine) in [
+            (Verdict::Failed(2), &killed, 1, true),
+            (Verdict::Signalled(9), &killed, 1, true),
+            // A package may kill itself, or fail while others are killed.
+            (Verdict::Failed(2), &killed, 0, false),
+            (Verdict::Signalled(11), &killed, 1, false),
+            (Verdict::Failed(2), &other, 3, false),
+            // Its own limit.
+            (Verdict::OutOfMemory, &killed, 1, false),
+        ] {
+            assert_eq!(was_the_machine(verdict, cause, kills), machine, "{verdict:?} {cause:?}");
+        }
     }
 }

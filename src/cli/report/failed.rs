@@ -219,7 +219,8 @@ impl Told<'_> {
     }
 }
 
-fn kind_of(fault: Fault) -> Kind {
+/// The exit code that a fault comes to.
+pub fn kind_of(fault: Fault) -> Kind {
     match fault {
         Fault::Package => Kind::Result,
         Fault::Input => Kind::Input,
