@@ -326,6 +326,17 @@ fn a_diff_holds_any_two_states_against_each_other() {
     std::fs::remove_file(copy.join("more.rhai")).unwrap();
     assert_eq!(diff(&[copy.to_str().unwrap()]), ["", "more", ""]);
     assert_eq!(diff(&[copy.to_str().unwrap(), "."]), ["", "more", ""]);
+    // Each is called by its own name, whichever comes first.
+    let copied = copy.to_str().unwrap();
+    for (words, title) in [
+        ([copied, "."], format!("· {copied} -> .\n")),
+        ([".", copied], format!("· . -> {copied}\n")),
+        (["main", "."], "-> working tree\n".to_owned()),
+    ] {
+        let text = desk.run(&["diff", words[0], words[1]]).succeeds().out;
+        let first = text.lines().next().unwrap_or_default();
+        assert!(format!("{first}\n").ends_with(&title), "{first}");
+    }
 
     desk.run(&["diff", "v9"]).fails(2, &["`v9` is neither a folder nor a revision"]);
     desk.run(&["diff", "--output=x"]).fails(2, &["unexpected argument"]);
@@ -456,6 +467,11 @@ fn an_update_tells_what_it_rebuilds_before_anything_is_written() {
     assert!(text.contains("no package changes: 4 packages as before"), "{text}");
 }
 
+/// The beginning of a lock's indexes, with one of another architecture.
+const SECOND_INDEX: &str = "indexes = [\n    { path = \"main/binary-i386/Packages\", kind = \
+    \"packages\", architecture = \"i386\", size = 1, sha256 = \
+    \"515e692f2c4121c6fcec444ef100cc18f79a991910615f3a88c8b7becfc94d2f\" },";
+
 #[test]
 fn why_tells_ways_within_the_release_without_a_store() {
     let desk = chain();
@@ -472,6 +488,19 @@ fn why_tells_ways_within_the_release_without_a_store() {
     let none = desk.run(&["why", "alone", "base"]).succeeds();
     assert!(none.out.contains("alone does not need base, as far as is known"), "{}", none.out);
     assert!(none.err.contains("not looked into: the build root of alone"), "{}", none.err);
+
+    // Of several architectures, the first one answers.
+    desk.run(&["update", "stdlib"]).succeeds();
+    desk.replace("release.toml", "[\"amd64\"]", "[\"i386\", \"amd64\"]");
+    desk.replace("release.lock", "indexes = [", SECOND_INDEX);
+    let document = desk.run(&["why", "top-most", "base", "--json"]).succeeds().json();
+    let paths = document["paths"].as_array().unwrap();
+    let told: Vec<String> = paths.iter().map(|path| names(path).join(" ")).collect();
+    assert_eq!(told, ["top-most base", "top-most middle base"]);
+    let several = desk.run(&["why", "base", "--json"]).succeeds().json();
+    assert_eq!(several["packages"].as_array().map(Vec::len), Some(2), "{several}");
+    desk.replace("release.toml", "[\"i386\", \"amd64\"]", "[\"amd64\"]");
+    desk.replace("release.lock", SECOND_INDEX, "indexes = [");
 
     let never = desk.run(&["why", "base"]).succeeds().out;
     assert!(never.contains("would be built: this store has no build of it"), "{never}");

@@ -87,6 +87,10 @@ fn why_names_the_inputs_that_changed_between_builds() {
         "{}",
         run.out
     );
-    let run = release.run("why", &["greet", "no-such-thing"]).ends_with(0);
-    assert!(run.err.contains("neither this release nor its archives have"), "{}", run.err);
+    let run = release.run("why", &["greet", "debhelpr"]).ends_with(2);
+    let told = "neither this release nor its archives have `debhelpr`";
+    assert!(run.err.contains(told) && run.err.contains("there is `debhelper`"), "{}", run.err);
+    // What exists and is not needed is an answer.
+    let run = release.run("why", &["greet", "xterm"]).ends_with(0);
+    assert!(run.out.contains("greet does not need xterm"), "{}", run.out);
 }

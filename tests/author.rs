@@ -45,6 +45,20 @@ fn a_new_release_is_pinned_and_passes_its_own_check() {
 }
 
 #[test]
+fn a_new_release_can_stand_on_a_newer_archive() {
+    let desk = tempfile::tempdir().unwrap();
+    let run = run_in(desk.path(), &["init", "fresh", "--archive", "trixie"]).ends_with(0);
+    assert!(run.out.contains("archive `trixie` suite `trixie`: pinned to"), "{}", run.out);
+    let toml = fs::read_to_string(desk.path().join("fresh/release.toml")).unwrap();
+    assert!(toml.contains("[archive.trixie]") && !toml.contains("bookworm"), "{toml}");
+    // The signature was checked by its keyring, and its packages make a build root.
+    let document = run_in(desk.path(), &["check", "fresh/", "--json"]).ends_with(0).json();
+    assert!(verdicts(&document).iter().all(|(_, verdict)| verdict == "ok"), "{document}");
+    let run = run_in(desk.path(), &["init", "other", "--archive", "sid"]).ends_with(2);
+    assert!(run.err.contains("trixie"), "{}", run.err);
+}
+
+#[test]
 fn a_folder_written_as_a_name_is_told_how_it_is_written() {
     let desk = tempfile::tempdir().unwrap();
     run_in(desk.path(), &["init", "fresh"]).ends_with(0);
@@ -162,7 +176,7 @@ fn every_problem_of_a_release_is_found_in_one_run() {
     for text in [
         "unknown build dependency `zlib1g-deb`",
         "archive `bookworm` has `zlib1g-dev`",
-        "no build root satisfies the build dependencies of `bb`",
+        "no version satisfies the build dependency `zlib1g-dev (>= 9:99)`",
         "zlib1g-dev (>= 9:99)",
         "the release builds no `bash`",
         "nothing would bring in the release's `aa`",
@@ -180,8 +194,10 @@ fn every_problem_of_a_release_is_found_in_one_run() {
     release.write("packages/b.rhai", &package("bb", "build_depends: [\"aa\"],"));
     release.write("packages/c.rhai", "rebuild(\"xz-utils\")\n");
     let run = release.run("check", &[]).ends_with(1);
-    assert!(run.err.contains("not pinned: source `xz-utils`"), "{}", run.err);
-    assert!(!run.err.contains("source `xz-utils` of archive `bookworm` is not pinned"));
+    // A pin that is missing is told once, beside what else is wrong.
+    let missing = "source `xz-utils` of archive `bookworm` is not pinned";
+    assert_eq!(run.err.matches(missing).count(), 1, "{}", run.err);
+    assert!(run.err.contains("build dependencies go round"), "{}", run.err);
     fs::remove_file(release.path("packages/c.rhai")).unwrap();
     let run = release.run("check", &[]).ends_with(1);
     assert!(run.err.contains("build dependencies go round: aa -> bb -> aa"), "{}", run.err);
@@ -338,6 +354,38 @@ fn a_folder_is_added_where_it_is_part_of_the_release() {
 }
 
 #[test]
+fn a_repository_is_added_at_its_newest_release_or_else_its_default_branch() {
+    let release = Release::copy_of("specs/single");
+    let code = Repository::new();
+    code.write("meson.build", "project('tool', 'c', version: '1.1', license: 'MIT')\n");
+    let first = code.commit("first");
+    let url = code.url();
+    // No release yet: the branch, by name.
+    let run = release.run("add", &[&url, "--name", "edge", "-n", "--json"]).ends_with(0);
+    let added = &run.json()["added"][0];
+    let spec = added["spec"].as_str().unwrap();
+    assert!(spec.contains(&format!("source: git(\"{url}\", \"main\"),")), "{spec}");
+    assert!(!spec.contains(&first), "{spec}");
+    let findings = added["findings"].as_array().unwrap();
+    let source = findings.iter().find(|one| one["field"] == "source").unwrap();
+    assert!(source["why"].as_str().unwrap().contains("the default branch"), "{source}");
+
+    code.git(&["tag", "v1.1"]);
+    code.git(&["tag", "v1.2rc1"]);
+    code.write("new", "").commit("second");
+    let run = release.run("add", &[&url, "--name", "tool"]).ends_with(0);
+    assert!(
+        run.out.contains("the tag of the newest release; `--rev` names another"),
+        "{}",
+        run.out
+    );
+    let spec = fs::read_to_string(release.path("packages/tool.rhai")).unwrap();
+    assert!(spec.contains(&format!("source: git(\"{url}\", \"v{{version}}\"),")), "{spec}");
+    let lock = fs::read_to_string(release.path("release.lock")).unwrap();
+    assert!(lock.contains(&first), "the lock says which commit that is: {lock}");
+}
+
+#[test]
 fn repositories_and_tarballs_are_added_by_their_urls() {
     let release = Release::copy_of("specs/single");
     let repository = Repository::new();
@@ -345,7 +393,7 @@ fn repositories_and_tarballs_are_added_by_their_urls() {
     repository.commit("Greet");
     repository.git(&["tag", "v1.2.0"]);
     let url = repository.url();
-    let run = release.run("add", &[&url, "--rev", "v1.2"]).ends_with(3);
+    let run = release.run("add", &[&url, "--rev", "v1.2"]).ends_with(2);
     assert!(run.err.contains("it has `v1.2.0`"), "{}", run.err);
     let run = release.run("add", &[&url, "--rev", "v1.2.0"]).ends_with(0);
     let spec = fs::read_to_string(release.path("packages/libgreet.rhai")).unwrap();
@@ -368,8 +416,21 @@ fn repositories_and_tarballs_are_added_by_their_urls() {
     assert_eq!(run.json()["packages"][0]["depends"][0], "libgreet");
 
     fs::write(desk.path().join("bad.tar.gz"), "no tarball").unwrap();
-    let url = format!("file://{}/bad.tar.gz", desk.path().display());
     let before = fs::read_to_string(release.path("release.lock")).unwrap();
-    release.run("add", &[&url]).ends_with(2);
+    let beside = |name: &str| format!("file://{}/{name}", desk.path().display());
+    let empty = Repository::new();
+    let lfs = Repository::new();
+    lfs.write("big", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+    lfs.commit("pointer");
+    for (url, words) in [
+        (beside("bad.tar.gz"), format!("`{}` cannot be a source", beside("bad.tar.gz"))),
+        (beside("gone.tar.gz"), format!("there is no file at `{}`", beside("gone.tar.gz"))),
+        (beside("gone"), "does not appear to be a git repository".to_owned()),
+        (empty.url(), "it is empty".to_owned()),
+        (lfs.url(), "is a Git LFS pointer".to_owned()),
+    ] {
+        let run = release.run("add", &[&url]).ends_with(2);
+        assert!(run.err.contains(&words), "no `{words}`: {}", run.err);
+    }
     assert_eq!(fs::read_to_string(release.path("release.lock")).unwrap(), before);
 }

@@ -215,14 +215,23 @@ fn a_stale_lock_fails_the_check_with_all_that_is_stale() {
     let desk = Desk::single();
     desk.run(&["lock", "--check"]).succeeds();
     desk.write("other.rhai", "rebuild(\"xz-utils\")");
-    let lines =
-        ["not pinned: source `xz-utils` of archive `bookworm`", "not pinned: stdlib `debian`"];
-    let words = ["release.lock is stale", lines[0], lines[1], "help: `perestroika lock` pins"];
+    let lines = [
+        "source `xz-utils` of archive `bookworm` is not pinned",
+        "stdlib module `debian` is not pinned",
+    ];
+    let words = [lines[0], lines[1], "--> other.rhai:1:9", "help: `perestroika lock` pins"];
     desk.run(&["lock", "--check"]).fails(1, &words);
     let json = desk.run(&["lock", "--check", "--json"]).fails(1, &[]).json();
     assert_eq!(json["stale"], serde_json::json!(lines));
     assert_eq!(json["errors"][0]["code"], "stale-lock");
-    desk.remove("other.rhai").remove("release.lock");
+    let unused = "version = 1\n\n[download.\"https://example.org/a.tar\"]\nsize = 1\nsha256 = \"";
+    desk.remove("other.rhai");
+    desk.replace("release.lock", "version = 1\n", &format!("{unused}{}\"\n", "0".repeat(64)));
+    let line = "[download.\"https://example.org/a.tar\"]";
+    let words =
+        ["`https://example.org/a.tar` is pinned without need", "--> release.lock:4:1", line];
+    desk.run(&["lock", "--check"]).fails(1, &words);
+    desk.remove("release.lock");
     desk.run(&["lock", "--check"]).fails(1, &["there is no release.lock"]);
     let desk = Desk::single();
     desk.write("release.lock.d/bookworm/bookworm.InRelease", "another");

@@ -366,6 +366,15 @@ fn a_store_without_room_is_named_and_stays_whole() {
     for command in ["build", "update", "status"] {
         scene.desk.run_as(&over_store(&scene.desk, &mount), &[command]).fails(3, &words);
     }
+    // Programs are told that it was the store, and not the network.
+    for room in ["64k", "96k", "128k", "192k"] {
+        let mount = mount.replace("64k", room);
+        let words = ["update", "alpha", "--json"];
+        let ran = scene.desk.run_as(&over_store(&scene.desk, &mount), &words);
+        if ran.code == Some(3) || room == "64k" {
+            assert_eq!(ran.json()["errors"][0]["code"], "store", "{room}: {}", ran.out);
+        }
+    }
     fs::remove_file(file).unwrap();
     scene.archive.index();
     scene.desk.run(&["update"]).succeeds();

@@ -205,7 +205,7 @@ fn a_failure_stops_what_needs_it_and_nothing_else() {
     assert!(run.err.contains("packages/bad.rhai:1"), "{}", run.err);
     let status = release.run("status", &[]).ends_with(1).out;
     assert!(status.contains("failed    bad 1.0"), "{status}");
-    assert!(status.contains("stale     needs 1.0"), "{status}");
+    assert!(status.contains("unbuilt   needs 1.0  never built"), "{status}");
     assert!(status.contains("built     other 1.0"), "{status}");
     let log = release.run("log", &["bad"]).ends_with(0).out;
     assert!(log.contains("error: gone wrong"), "{log}");

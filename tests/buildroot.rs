@@ -118,6 +118,16 @@ fn a_root_is_what_apt_installs() {
         assert_eq!(root.layers[..1], first[0].layers, "the base is shared");
         compare(name, &ours, &root, &reference, &mut met);
         first.push(root);
+        if *name == "curl" {
+            // A stratum between them changes nothing of what is there in the end.
+            let file = self::reference("debhelper", &format!("{BASE},debhelper"));
+            let debhelper = without(&Reference::read(&file, &ours.store).packages, &base.packages);
+            let above = without(&rest, &debhelper);
+            assert_eq!(above.len() + debhelper.len(), rest.len(), "curl needs all of debhelper");
+            let root = ours.try_layers(&[base.packages.clone(), debhelper, above]).unwrap();
+            assert_eq!(root.layers.len(), 3);
+            compare("curl over a stratum", &ours, &root, &reference, &mut met);
+        }
     }
     let known = ONE_SIDED.iter().map(|(path, _)| *path);
     let known = known.chain(OTHER_CONTENT.iter().map(|(path, ..)| *path));
@@ -428,8 +438,12 @@ impl Ours {
     }
 
     fn try_provide(&self, base: &[RootPackage], rest: &[RootPackage]) -> Result<BuildRoot, Error> {
+        self.try_layers(&[base.to_vec(), rest.to_vec()])
+    }
+
+    fn try_layers(&self, layers: &[Vec<RootPackage>]) -> Result<BuildRoot, Error> {
         let never = AtomicBool::new(false);
-        buildroot::provide(&self.store, &self.native, base, rest, &never, &|_| {})
+        buildroot::provide(&self.store, &self.native, layers, &never, &|_| {})
     }
 
     fn provide(&self, base: &[RootPackage], rest: &[RootPackage]) -> BuildRoot {

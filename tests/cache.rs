@@ -6,17 +6,17 @@ mod program;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use perestroika::base::{DerivationId, Digest, HostPath, ReleaseFolder, ReleasePath, Sha256};
-use perestroika::graph::lower;
+use perestroika::graph::{Outline, lower};
 use perestroika::spec::loader::{Dir, Error, Folder, Kind, Loader, Memory, State};
 use perestroika::spec::lock::{
     IndexKind, Lock, LockedArchive, LockedGit, LockedHistory, LockedIndex, LockedSuite,
 };
-use perestroika::spec::{Cache, load_with, stdlib};
+use perestroika::spec::{Cache, Footprint, load_with, since, stdlib};
 use program::{PROGRAM, Release};
 
 const RELEASE: &str = r#"
@@ -145,6 +145,11 @@ impl Loader for Watched {
     }
 }
 
+fn opened(bytes: &[u8], now: i64) -> Cache {
+    let bytes = bytes.to_owned();
+    Cache::new(move || bytes.clone(), b"this program", now)
+}
+
 /// What a run came to.
 #[derive(Debug)]
 struct Run {
@@ -166,7 +171,7 @@ fn run_with(
     state: Option<State>,
 ) -> Run {
     let watched = Arc::new(Watched { inner: loader, read: Mutex::default(), state });
-    let kept = Cache::new(cache.to_owned(), b"this program", now);
+    let kept = opened(cache, now);
     let watching: Arc<dyn Loader> = Arc::<Watched>::clone(&watched);
     let spec = load_with(watching, Some(lock), Some(&kept)).unwrap();
     let graph = lower(&spec, lock).unwrap();
@@ -353,7 +358,7 @@ fn another_program_evaluates_anew() {
     write(folder.path());
     let lock = lock(folder.path());
     let cache = run(folder.path(), &[]).cache;
-    let other = Cache::new(cache, b"another program", LATER);
+    let other = Cache::new(move || cache.clone(), b"another program", LATER);
     let loader = Arc::new(Folder::new(HostPath::new(folder.path())));
     let watched = Arc::new(Watched { inner: loader, read: Mutex::default(), state: None });
     let watching: Arc<dyn Loader> = Arc::<Watched>::clone(&watched);
@@ -377,7 +382,7 @@ fn a_damaged_cache_is_an_empty_one() {
         if at >= header {
             let sum = *blake3::hash(&bytes[header..]).as_bytes();
             bytes[header - 32..header].copy_from_slice(&sum);
-            let cache = Cache::new(bytes, b"this program", LATER);
+            let cache = opened(&bytes, LATER);
             let loader = Arc::new(Folder::new(HostPath::new(folder.path())));
             drop(load_with(loader, Some(&lock(folder.path())), Some(&cache)));
         }
@@ -394,7 +399,7 @@ fn mistakes_are_told_each_time() {
     fs::write(folder.path().join("packages/bad.rhai"), "package(#{ nam: \"x\" })").unwrap();
     let lock = lock(folder.path());
     let told = |cache: &[u8]| {
-        let cache = Cache::new(cache.to_owned(), b"this program", LATER);
+        let cache = opened(cache, LATER);
         let loader = Arc::new(Folder::new(HostPath::new(folder.path())));
         let errors = load_with(loader, Some(&lock), Some(&cache)).unwrap_err();
         (errors, cache.renewed().unwrap_or_default())
@@ -404,49 +409,145 @@ fn mistakes_are_told_each_time() {
     assert_eq!(told(&cache).0, first);
 }
 
+/// The whole release, and its outline.
+fn whole(folder: &Path, cache: &Cache) -> (Footprint, Outline) {
+    let loader = Arc::new(Folder::new(HostPath::new(folder)));
+    let spec = load_with(loader, Some(&lock(folder)), Some(cache)).unwrap();
+    let graph = lower(&spec, &lock(folder)).unwrap();
+    (spec.footprint.unwrap(), Outline::of(&graph))
+}
+
+/// A way to tell outlines apart that knows no order.
+fn told(outline: &Outline) -> Vec<String> {
+    let head = format!("{} {} {}", outline.name, outline.version, outline.release);
+    let entries = outline.entries().into_iter().map(|entry| format!("{entry:?}"));
+    [head].into_iter().chain(entries).collect()
+}
+
 #[test]
-fn an_answer_is_given_again_to_the_same_question_alone() {
+fn an_outline_that_is_brought_up_to_date_is_that_of_the_whole_release() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path());
+    let put = |name: &str, rest: &str| {
+        let spec = format!(
+            "package(#{{ name: \"{name}\", summary: \"{name}\", source: dir(\"src/other\"), {rest} {REST} }})\n"
+        );
+        fs::write(folder.path().join(format!("packages/{name}.rhai")), spec).unwrap();
+    };
+    // Enough packages for a few to be a small part of them.
+    (0..30).for_each(|number| put(&format!("p{number:02}"), ""));
+    put("low", "");
+    put("middle", r#"build_depends: ["low"],"#);
+    put("high", r#"build_depends: ["middle"],"#);
+    let changes: &[(&str, &dyn Fn(), bool)] = &[
+        ("nothing", &|| {}, true),
+        (
+            "a comment",
+            &|| edit(folder.path(), "packages/low.rhai", "package", "// Low.\npackage"),
+            true,
+        ),
+        (
+            "a version that two need",
+            &|| edit(folder.path(), "packages/low.rhai", "1.0", "1.1"),
+            true,
+        ),
+        ("a source", &|| fs::write(folder.path().join("src/tool/tool.c"), "").unwrap(), true),
+        (
+            "a source of all",
+            &|| fs::write(folder.path().join("src/other/more"), "").unwrap(),
+            false,
+        ),
+        ("a need", &|| put("p07", r#"build_depends: ["high", "elsewhere"],"#), true),
+        ("a package that is offered", &|| put("elsewhere", ""), true),
+        (
+            "one that stands for another",
+            &|| {
+                put("stands", r#"binaries: [#{ name: "stands", provides: ["virtual"] }],"#);
+                put("p08", r#"build_depends: ["virtual | low"],"#);
+            },
+            true,
+        ),
+        (
+            "one that goes",
+            &|| fs::remove_file(folder.path().join("packages/stands.rhai")).unwrap(),
+            true,
+        ),
+        (
+            "one of another name",
+            &|| {
+                edit(folder.path(), "packages/middle.rhai", "\"middle\"", "\"moved\"");
+            },
+            true,
+        ),
+        ("a release", &|| edit(folder.path(), "release.toml", "level = 1", "level = 2"), false),
+    ];
+    let mut cache = Vec::new();
+    let first = opened(&cache, LATER);
+    let (mut footprint, mut outline) = whole(folder.path(), &first);
+    cache = first.renewed().unwrap_or(cache);
+    for (what, change, quick) in changes {
+        change();
+        let kept = opened(&cache, LATER);
+        let loader = Arc::new(Folder::new(HostPath::new(folder.path())));
+        let lock = lock(folder.path());
+        let since = since(loader, Some(&lock), &kept, &footprint);
+        let renewed = since.and_then(|mut since| {
+            let renewed = outline.renewed(&mut since, &lock)?;
+            Some((since.footprint, renewed))
+        });
+        assert_eq!(renewed.is_some(), *quick, "{what}");
+        let (expected_footprint, expected) = whole(folder.path(), &opened(&[], LATER));
+        (footprint, outline) = renewed.unwrap_or((expected_footprint, expected.clone()));
+        assert_eq!(told(&outline), told(&expected), "{what}");
+    }
+    // What cannot be is not taken in: the whole release says what is wrong with it.
+    for (file, from, to) in [
+        ("packages/high.rhai", "\"middle\"", "\"p07\""),
+        ("packages/low.rhai", "license:", "nonsense:"),
+        ("packages/low.rhai", "\"low\"", "\"high\""),
+    ] {
+        edit(folder.path(), file, from, to);
+        let kept = opened(&cache, LATER);
+        let loader = Arc::new(Folder::new(HostPath::new(folder.path())));
+        let lock = lock(folder.path());
+        let since = since(loader, Some(&lock), &kept, &footprint);
+        let renewed = since.and_then(|mut since| outline.renewed(&mut since, &lock));
+        assert!(renewed.is_none(), "{to}");
+        edit(folder.path(), file, to, from);
+    }
+}
+
+#[test]
+fn the_list_of_packages_is_the_same_whatever_was_kept() {
     let release = Release::copy_of("specs/single");
     let keep = tempfile::tempdir().unwrap();
-    let ask = || {
+    let ask = |kept: &Path, more: &[&str]| {
         let mut command = Command::new(PROGRAM);
-        command.arg("eval").arg(release.path("")).env("XDG_CACHE_HOME", keep.path());
+        command.arg("eval").arg(release.path("")).args(more).env("XDG_CACHE_HOME", kept);
         command.arg("--store").arg(keep.path().join("store"));
-        program::Run::of(&mut command).ends_with(0)
+        let run = program::Run::of(&mut command).ends_with(0);
+        assert!(run.err.contains("names not checked"), "{}", run.err);
+        run.out
     };
-    let answer = || -> Option<PathBuf> {
-        let kept = fs::read_dir(keep.path().join("perestroika/eval")).unwrap();
-        let mut kept = kept.map(|entry| entry.unwrap().path());
-        kept.find(|path| path.extension().is_some_and(|end| end == "answer"))
-    };
-    let first = ask().out;
-    assert!(answer().is_none(), "nothing is known to be unchanged yet");
-    assert_eq!(ask().out, first);
-    let kept = answer().expect("the second time it is known");
-    let again = ask();
-    assert_eq!(again.out, first);
-    assert!(again.err.contains("names not checked"), "{}", again.err);
-
-    // It is what is read: a text that was put there with all its digests is believed.
-    let bytes = fs::read(&kept).unwrap();
-    let forged = [&bytes[..32], Digest::of(b"forged\n").as_bytes(), b"forged\n"].concat();
-    fs::write(&kept, forged).unwrap();
-    assert_eq!(ask().out, "forged\n");
-    // Other questions do not get it, and one that is damaged is none.
-    release.replace("hello.rhai", "\"1.0\"", "\"1.1\"");
-    assert!(ask().out.contains("1.1"));
-    release.replace("hello.rhai", "\"1.1\"", "\"1.0\"");
-    fs::write(&kept, &bytes[..bytes.len() - 1]).unwrap();
-    assert_eq!(ask().out, first);
+    let none = Path::new("/dev/null");
     for (file, from, to) in [
         ("release.toml", "[release]", "# More.\n[release]"),
         ("release.lock", "version = 1", "# More.\nversion = 1"),
         ("src/hello/hello.c", "main", "main /* more */"),
+        ("hello.rhai", "\"1.0\"", "\"1.1\""),
     ] {
-        ask();
-        ask();
-        fs::write(&kept, [&bytes[..32], Digest::of(b"").as_bytes()].concat()).unwrap();
+        let expected = ask(none, &[]);
+        for _ in 0..3 {
+            assert_eq!(ask(keep.path(), &[]), expected);
+            assert_eq!(ask(keep.path(), &["--json"]), ask(none, &["--json"]));
+        }
+        // What is damaged is not there.
+        for kept in fs::read_dir(keep.path().join("perestroika/eval")).unwrap() {
+            let kept = kept.unwrap().path();
+            let bytes = fs::read(&kept).unwrap();
+            fs::write(&kept, &bytes[..bytes.len() - 1]).unwrap();
+        }
+        assert_eq!(ask(keep.path(), &[]), expected);
         release.replace(file, from, to);
-        assert_ne!(ask().out, "", "{file}");
     }
 }

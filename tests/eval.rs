@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perestroika::base::{HostPath, ReleaseFolder, ReleasePath, Sha256};
-use perestroika::cli::render::{self, Color};
+use perestroika::cli::render::{self, COLUMNS, Color};
 use perestroika::spec::loader::Memory;
 use perestroika::spec::lock::Lock;
-use perestroika::spec::model::{Builder, Package, Packaging, Source};
+use perestroika::spec::model::{Builder, Located, Package, Packaging, Source};
 use perestroika::spec::{Spec, load, load_from};
 
 const RELEASE: &str = r#"
@@ -127,7 +127,7 @@ fn rendered(release: &Memory, errors: &[perestroika::base::Diagnostic]) -> Strin
         let bytes = release.0.get(path)?;
         String::from_utf8(bytes.clone()).ok()
     };
-    render::diagnostics(errors, &read, Path::new(""), Color::Never)
+    render::diagnostics(errors, &read, Path::new(""), Color::Never, COLUMNS)
 }
 
 /// All that a spec says, without what it leaves out.
@@ -187,7 +187,7 @@ fn describe_package(out: &mut String, package: &Package) {
     say("root", format!("{:?}", package.root.as_ref().map(|at| &at.value)), package.root.is_none());
     say("architectures", format!("{:?}", package.architectures), package.architectures.is_empty());
     say("env", format!("{:?}", package.env), package.env.is_empty());
-    say("binaries", format!("{:?}", package.binaries), package.binaries.is_empty());
+    say("binaries", describe_binaries(package), package.binaries.is_empty());
     say("resources", format!("{:?}", package.resources), package.resources == Default::default());
     for (path, source) in &package.extra {
         say("extra", format!("{path}: {}", describe_source(&source.value)), false);
@@ -213,6 +213,21 @@ fn describe_package(out: &mut String, package: &Package) {
             writeln!(out, "  on {architecture}: {}", line.trim_start()).expect("strings take all");
         }
     }
+}
+
+/// Without the places of their relations.
+fn describe_binaries(package: &Package) -> String {
+    let told = package.binaries.iter().cloned().map(|mut binary| {
+        let relations = std::mem::take(&mut binary.relations);
+        let texts = |list: Vec<Located<String>>| -> Vec<String> {
+            list.into_iter().map(|item| item.value).collect()
+        };
+        let relations: BTreeMap<_, _> =
+            relations.into_iter().map(|(key, list)| (key, texts(list))).collect();
+        let bare = format!("{binary:?}");
+        bare.replace("relations: {}", &format!("relations: {relations:?}"))
+    });
+    format!("[{}]", told.collect::<Vec<_>>().join(", "))
 }
 
 fn packaging_of(build: &Builder) -> String {

@@ -11,7 +11,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::AtomicBool;
 
 use perestroika::base::{Digest, HostPath, Tree, TreeKind};
-use perestroika::fetch::git::{self, Revision, Snapshot};
+use perestroika::fetch::git::{self, Named, Names, Revision, Snapshot};
 use perestroika::fetch::{Client, Error, Network, Patience};
 use perestroika::store::Store;
 use repository::Repository;
@@ -43,6 +43,10 @@ impl Desk {
     fn pinned(&self, url: &str, rev: &str, commit: Option<&str>) -> Result<Snapshot, Error> {
         let revision = Revision { url, rev, commit };
         git::snapshot(&self.store, &self.client, &revision, &AtomicBool::new(false))
+    }
+
+    fn names(&self, url: &str) -> Result<Names, Error> {
+        git::names(&self.store, &self.client, url, &AtomicBool::new(false))
     }
 
     fn history(&self, url: &str, rev: &str) -> git::History {
@@ -105,24 +109,49 @@ fn a_revision_is_a_branch_a_tag_or_a_commit() {
     // A tag comes before a branch of its name.
     code.git(&["branch", "v1"]);
     let url = code.url();
-    for (rev, commit) in [
-        ("main", &second),
-        ("stable/kilo", &second),
-        ("refs/heads/v1", &second),
-        ("v1", &first),
-        ("v1-annotated", &first),
-        (first.as_str(), &first),
+    for (rev, commit, named) in [
+        ("main", &second, Named::Branch),
+        ("stable/kilo", &second, Named::Branch),
+        ("refs/heads/v1", &second, Named::Branch),
+        ("v1", &first, Named::Tag),
+        ("v1-annotated", &first, Named::Tag),
+        (first.as_str(), &first, Named::Commit),
     ] {
-        assert_eq!(desk.snapshot(&url, rev).unwrap().commit, *commit, "{rev}");
-        let cancel = AtomicBool::new(false);
-        let resolved = git::resolve(&desk.store, &desk.client, &url, rev, &cancel).unwrap();
-        assert_eq!(resolved, *commit, "{rev}");
+        let snapshot = desk.snapshot(&url, rev).unwrap();
+        assert_eq!((&snapshot.commit, snapshot.named), (commit, named), "{rev}");
     }
+    let names = desk.names(&url).unwrap();
+    assert_eq!(names.default.as_deref(), Some("main"));
+    assert_eq!(names.branches, ["main", "stable/kilo", "v1"]);
+    assert_eq!(names.tags, ["v1", "v1-annotated"]);
     let refused = refusal(desk.snapshot(&url, "stable/kil"));
     assert!(refused.ends_with("no such branch or tag; it has `stable/kilo`"), "{refused}");
     let gone = "0123456789012345678901234567890123456789";
+    // What a spec names is a mistake of the spec; what was pinned is lost.
     let refused = refusal(desk.snapshot(&url, gone));
+    assert!(refused.contains(gone) && refused.contains("no such commit"), "{refused}");
+    let lost = desk.pinned(&url, "main", Some(gone));
+    assert!(matches!(lost, Err(Error::Git { .. })), "{lost:?}");
+    let refused = refusal(lost);
     assert!(refused.contains(gone) && refused.contains("another repository"), "{refused}");
+}
+
+#[test]
+fn where_there_is_no_repository_or_nothing_in_it_is_told_apart_from_the_network() {
+    let (desk, empty) = (Desk::new(), Repository::new());
+    let url = empty.url();
+    for (url, words) in [
+        (url.clone(), "it is empty: no branch, no tag"),
+        (format!("{url}-gone"), "does not appear to be a git repository"),
+    ] {
+        let error = desk.names(&url).expect_err("it must be refused");
+        assert!(matches!(error, Error::Unfit { .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let refused = refusal(desk.snapshot(&url, "main"));
+    assert!(refused.ends_with("no such branch or tag; it is empty"), "{refused}");
+    let unreachable = desk.names("git://127.0.0.1:1/code");
+    assert!(matches!(unreachable, Err(Error::Git { .. })), "{unreachable:?}");
 }
 
 #[test]
@@ -297,7 +326,7 @@ fn a_plain_web_server_is_good_enough() {
     let history = desk.history(&url, "main");
     assert_eq!((history.tag.as_str(), history.commits), ("v1", 1));
     let error = desk.snapshot(&format!("{}/none.git", server.url), "main").expect_err("no such");
-    assert!(matches!(error, Error::Git { .. }), "{error}");
+    assert!(matches!(error, Error::Unfit { .. }), "{error}");
 }
 
 /// `git daemon`, as long as this lives.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use perestroika::base::{Diagnostic, HostPath, ReleasePath, Sha256};
-use perestroika::cli::render::{self, Color};
+use perestroika::cli::render::{self, COLUMNS, Color};
 use perestroika::graph::derivation::Package;
 use perestroika::graph::{Derivation, Graph, lower};
 use perestroika::spec::loader::Memory;
@@ -119,7 +119,7 @@ impl Release {
         let read = |path: &ReleasePath| {
             self.files.get(path).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         };
-        render::diagnostics(errors, &read, Path::new(""), Color::Never)
+        render::diagnostics(errors, &read, Path::new(""), Color::Never, COLUMNS)
     }
 }
 
@@ -566,4 +566,48 @@ fn everything_wrong_is_told_at_once() {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
     assert_eq!(text.matches("error: ").count(), 4, "{text}");
+}
+
+#[test]
+fn a_loop_and_a_bad_list_hide_nothing_else_that_is_wrong() {
+    let text = release_of(&[
+        ("aa", "", &["aa-dev"], "build_depends: [\"bb-dev\", \"x y\", \"c_c\", \"dd (> 1)\"],"),
+        ("bb", "", &["bb-dev"], "build_depends: [\"aa-dev\"],"),
+        ("cc", "", &["cc"], "version: \"9\","),
+    ])
+    .wrong();
+    for told in [
+        "in the relation `x y`",
+        "--> packages/aa.rhai:5:31",
+        "`c_c` is not a package name",
+        "--> packages/aa.rhai:5:38",
+        "build dependencies go round: aa -> bb -> aa",
+        "the spec says version `9`, the packaging `1.2-3`",
+    ] {
+        assert!(text.contains(told), "no `{told}`:\n{text}");
+    }
+    assert_eq!(text.matches("error: ").count(), 4, "{text}");
+}
+
+#[test]
+fn all_that_generated_packaging_lacks_is_told_at_once() {
+    let mut release = release_of(&[]);
+    release.put("src/x/main.c", "");
+    release.put(
+        "x.rhai",
+        "package(#{\n    name: \"xx\", version: \"1\", summary: \"x\",\n    \
+         source: dir(\"src/x\"), build: make(),\n    \
+         binaries: [#{ name: \"xx\", depends: [\"libc6 (>>> 2)\"], recommends: [\"y z\"] }],\n})\n",
+    );
+    let text = release.wrong();
+    for told in [
+        "`xx` needs `license` and `date`",
+        "help: add `license: \"MIT\"`",
+        "`depends` of `xx`: in the relation `libc6 (>>> 2)`",
+        "--> x.rhai:4:41",
+        "`recommends` of `xx`: in the relation `y z`",
+        "--> x.rhai:4:72",
+    ] {
+        assert!(text.contains(told), "no `{told}`:\n{text}");
+    }
 }

@@ -349,7 +349,12 @@ fn names_are_checked_against_the_release_and_the_pinned_archive() {
     assert!(message.starts_with("unknown build dependency `libgret-dev`"), "{message}");
     let hint = found[0]["relatedInformation"][0]["message"].as_str().unwrap();
     assert!(hint.starts_with("this release builds `libgreet-dev`"), "{hint}");
-    editor.write(&uri, 2, &with("\"libgreet-dev\""));
+    // Every mistake of a list shows, beside the name that nobody has.
+    editor.write(&uri, 2, &with("\"x y\", \"libgret-dev\", \"c_c\""));
+    let found = editor.diagnostics(&uri, |found| found.len() == 3);
+    let codes: Vec<_> = found.iter().map(|one| one["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["dependency-syntax", "dependency-syntax", "unknown-dependency"]);
+    editor.write(&uri, 3, &with("\"libgreet-dev\""));
     editor.diagnostics(&uri, <[Value]>::is_empty);
     editor.leave();
 }

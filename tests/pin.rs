@@ -79,6 +79,7 @@ impl Scene {
                 remotes: Vec::new(),
                 unpinned: Vec::new(),
                 extends: Vec::new(),
+                footprint: None,
             },
             stdlib: BTreeMap::from([("debian".to_owned(), "// first\n".to_owned())]),
             now: Timestamp::now(),
@@ -305,9 +306,9 @@ fn what_a_release_needs_no_more_is_dropped_and_what_is_new_is_added() {
     assert_eq!(
         scene.stale(),
         [
-            "pinned without need: source `alpha` of archive `test`",
-            "not pinned: stdlib `script`",
-            "pinned without need: stdlib `debian`",
+            "source `alpha` of archive `test` is pinned without need",
+            "stdlib module `script` is not pinned",
+            "stdlib module `debian` is pinned without need",
         ]
     );
     let changes = scene.locked(Moves::Nothing);
@@ -319,7 +320,7 @@ fn what_a_release_needs_no_more_is_dropped_and_what_is_new_is_added() {
 
     // A new source comes from the pinned index, which is in the store, although a newer one exists.
     scene.spec.packages = vec![rebuilt("alpha")];
-    assert_eq!(scene.stale(), ["not pinned: source `alpha` of archive `test`"]);
+    assert_eq!(scene.stale(), ["source `alpha` of archive `test` is not pinned"]);
     scene.network = Network::Offline;
     assert_eq!(scene.locked(Moves::Nothing), ["source `alpha` of `test`: pinned to 1.0"]);
 
@@ -494,5 +495,9 @@ fn nothing_is_stale_about_pins_alone() {
     other.archives.get_mut("test").unwrap().suites[0].indexes.remove(0);
     let stale = pin::check(&scene.folder, &scene.spec, Some(&other));
     let title = "`main/binary-amd64/Packages` of suite `stable` of archive `test`";
-    assert_eq!(stale, [Stale::Missing(title.to_owned())]);
+    let [Stale { kind: pin::Kind::Missing, what, span: Some(span) }] = &*stale else {
+        panic!("{stale:?}")
+    };
+    assert_eq!(what, title);
+    assert_eq!(span.file.as_str(), "release.toml");
 }

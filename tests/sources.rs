@@ -197,12 +197,19 @@ fn errors_of_pinning_point_at_the_spec() {
     code.write("big", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
     code.commit("pointer");
     let url = code.url();
+    let none = Repository::new();
+    let (empty, gone) = (none.url(), "0123456789".repeat(4));
     for (source, said, exit) in [
         (format!("git(\"{url}\", \"main\")"), "`big`: is a Git LFS pointer", 2),
         (format!("git(\"{url}\", \"man\")"), "no such branch or tag; it has `main`", 2),
-        (format!("git(\"{url}-gone\", \"main\")"), "git ls-remote", 3),
-        (format!("tarball(\"{url}/x.tar.gz\")"), "x.tar.gz` is missing", 3),
+        (format!("git(\"{url}-gone\", \"main\")"), "does not appear to be a git repository", 2),
+        (format!("git(\"{empty}\", \"main\")"), "no such branch or tag; it is empty", 2),
+        (format!("git(\"{url}\", \"{gone}\")"), "there is no such commit", 2),
+        ("git(\"git://127.0.0.1:1/code\", \"main\")".to_owned(), "git ls-remote", 3),
+        (format!("tarball(\"{url}/x.tar.gz\")"), "there is no file at `file://", 2),
         (format!("tarball(\"{url}/big\")"), "is neither tar", 2),
+        // The place that had it is named, not the first one.
+        (format!("tarball([\"{url}/x\", \"{url}/big\"])"), "/big`: is neither tar", 2),
     ] {
         let refused = desk(&package(&source, "")).run(&["lock", "."]).fails(exit, &[]);
         assert!(refused.err.contains(said), "{said}: {}", refused.err);
@@ -211,6 +218,33 @@ fn errors_of_pinning_point_at_the_spec() {
             "{}",
             refused.err
         );
+    }
+}
+
+#[test]
+fn a_tag_that_was_moved_upstream_is_told_and_a_branch_just_moves() {
+    let code = Repository::new();
+    code.write("a", "1").commit("first");
+    code.git(&["tag", "v1"]);
+    let url = code.url();
+    let note = "the tag was moved upstream";
+    for (rev, is_told) in [("v1", true), ("main", false)] {
+        let desk = desk(&package(&format!("git(\"{url}\", \"{rev}\")"), ""));
+        desk.run(&["lock", "."]).fails(0, &[]);
+        let before = locked(&desk);
+        let document = desk.run(&["update", ".", "tool", "-n", "--json"]).fails(0, &[]).json();
+        assert_eq!(document["changes"], serde_json::json!([]), "nothing moved yet");
+        code.write("a", rev).commit("more");
+        code.git(&["tag", "--force", "v1"]);
+        // `lock` leaves it where it is, and says nothing.
+        let out = desk.run(&["lock", "."]).fails(0, &[]).out;
+        assert!(!out.contains(note), "{out}");
+        assert_eq!(locked(&desk).git, before.git);
+        let document = desk.run(&["update", ".", "tool", "-n", "--json"]).fails(0, &[]).json();
+        let said = document["changes"][0]["note"].as_str().unwrap_or_default();
+        assert_eq!(said.contains(note), is_told, "{document}");
+        let out = desk.run(&["update", ".", "tool"]).fails(0, &[]).out;
+        assert_eq!(out.contains(note), is_told, "{out}");
     }
 }
 

@@ -106,6 +106,8 @@ fn variants_build_again_only_what_is_different() {
     let graph = folders.graph("a").unwrap();
     let (_, figlet) = graph.package("figlet").unwrap();
     assert_eq!(figlet.version, "2.2.5-3+a1");
+    let patches: Vec<&str> = figlet.patches.iter().map(|patch| patch.name.as_str()).collect();
+    assert_eq!(patches, ["tall-fonts.patch"]);
     let (_, motd) = graph.package("platform-motd").unwrap();
     assert_eq!(motd.environment["BANNER"], "Customer A");
     assert_eq!(motd.environment["SUPPORT"], "support@release.example, day and night");
@@ -456,6 +458,30 @@ fn a_package_is_built_for_both_architectures_that_this_machine_runs() {
         assert_eq!(file("usr/share/hello/machine"), machine.as_bytes());
         // The class of an ELF file: of 64 or of 32 bits.
         assert_eq!(file("usr/bin/hello-single")[4], class);
+    }
+}
+
+#[test]
+fn a_patch_is_held_against_the_archives_source_before_there_is_a_build_root() {
+    let folders = Folders::customers();
+    let path = "a/patches/figlet/tall-fonts.patch";
+    let patch = fs::read_to_string(folders.path(path)).unwrap();
+    let build = || {
+        program::Run::of(
+            std::process::Command::new(program::PROGRAM)
+                .args(["build", "figlet", "--progress", "plain", "--store"])
+                .arg(program::shared_store())
+                .arg(folders.path("a")),
+        )
+    };
+    for (old, new, words) in [
+        ("too wide", "to wide", "tall-fonts.patch:9: `figlet.c` does not have the lines that it"),
+        ("/figlet.c", "/fig.c", "tall-fonts.patch:7: `fig.c` is not there"),
+    ] {
+        folders.write(path, &patch.replace(old, new));
+        let run = build().ends_with(2);
+        assert!(run.err.contains(words), "no `{words}`: {}", run.err);
+        assert!(!run.err.contains("figlet: build"), "{}", run.err);
     }
 }
 

@@ -40,6 +40,13 @@ pub struct Diagnostic {
     pub hints: Vec<String>,
 }
 
+/// One of what may be several, so that `?` hands it on where all are collected.
+impl From<Diagnostic> for Vec<Diagnostic> {
+    fn from(diagnostic: Diagnostic) -> Self {
+        vec![diagnostic]
+    }
+}
+
 impl Diagnostic {
     /// A diagnostic without a place.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {

@@ -135,6 +135,81 @@ impl Json {
     }
 }
 
+/// Canonical JSON of an object, written member by member without a tree of it in memory.
+///
+/// # Panics
+/// If members do not come in the order of their keys, each once.
+#[derive(Debug)]
+pub struct Members {
+    out: Vec<u8>,
+    last: &'static str,
+}
+
+impl Members {
+    /// An object without members, for which `room` bytes are set aside.
+    pub fn new(room: usize) -> Self {
+        let mut out = Vec::with_capacity(room);
+        out.push(b'{');
+        Self { out, last: "" }
+    }
+
+    /// A member of any kind.
+    pub fn value(&mut self, key: &'static str, value: &Json) {
+        self.key(key);
+        value.write(&mut self.out);
+    }
+
+    /// A string.
+    pub fn text(&mut self, key: &'static str, text: &str) {
+        self.key(key);
+        write_string(text, &mut self.out);
+    }
+
+    /// A list of strings.
+    pub fn texts<T: AsRef<str>>(&mut self, key: &'static str, texts: impl IntoIterator<Item = T>) {
+        self.key(key);
+        self.out.push(b'[');
+        for (index, text) in texts.into_iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            write_string(text.as_ref(), &mut self.out);
+        }
+        self.out.push(b']');
+    }
+
+    /// A map of strings.
+    pub fn map(&mut self, key: &'static str, map: &BTreeMap<String, String>) {
+        self.key(key);
+        self.out.push(b'{');
+        for (index, (key, text)) in map.iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            write_string(key, &mut self.out);
+            self.out.push(b':');
+            write_string(text, &mut self.out);
+        }
+        self.out.push(b'}');
+    }
+
+    /// The bytes.
+    pub fn end(mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        self.out
+    }
+
+    fn key(&mut self, key: &'static str) {
+        assert!(self.last < key, "`{key}` does not come after `{}`", self.last);
+        if !self.last.is_empty() {
+            self.out.push(b',');
+        }
+        self.last = key;
+        write_string(key, &mut self.out);
+        self.out.push(b':');
+    }
+}
+
 fn write_string(text: &str, out: &mut Vec<u8>) {
     let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f);
     let mut rest = text.as_bytes();
@@ -203,6 +278,23 @@ mod tests {
     fn keys_are_sorted_and_nothing_is_wasted() {
         let value = Json::read(b" {\"b\": [1, -2], \"a\" : \"x\\u0041\"} ").expect("JSON");
         assert_eq!(value.encode(), br#"{"a":"xA","b":[1,-2]}"#);
+    }
+
+    #[test]
+    fn members_are_written_as_their_tree_would_be() {
+        let map = BTreeMap::from([("b".to_owned(), "\"".to_owned()), ("a".into(), "\n".into())]);
+        let mut members = Members::new(0);
+        members.value("list", &Json::array(["x"]));
+        members.map("map", &map);
+        members.text("text", "y\u{7f}");
+        members.texts("texts", ["1", "2"]);
+        members.texts::<&str>("texts_none", []);
+        let bytes = members.end();
+        assert_eq!(
+            bytes,
+            br#"{"list":["x"],"map":{"a":"\n","b":"\""},"text":"y\u007f","texts":["1","2"],"texts_none":[]}"#
+        );
+        assert!(Json::read_canonical(&bytes).is_ok());
     }
 
     #[test]

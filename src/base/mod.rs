@@ -15,7 +15,7 @@ pub mod json;
 pub use diagnostic::{Diagnostic, Place, Span};
 pub use digest::{ActionId, DerivationId, Digest, DigestError, Sha256, Sha256Hasher};
 pub use format::Format;
-pub use json::Json;
+pub use json::{Json, Members};
 pub use name::{Architecture, NameError, PackageName, nearest};
 pub use path::{GuestPath, HostPath, PathError, ReleaseFolder, ReleasePath};
 pub use tree::{Tree, TreeEntry, TreeError, TreeKind};

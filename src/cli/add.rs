@@ -76,7 +76,7 @@ struct Addition {
     path: HostPath,
     copy: Option<folder::Copy>,
     /// What is worth telling beside the spec.
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 fn add(
@@ -165,6 +165,7 @@ fn open(folder: &HostPath) -> Result<Release, Failure> {
                 remotes: Vec::new(),
                 unpinned: Vec::new(),
                 extends: Vec::new(),
+                footprint: None,
             };
             let lock = fs::read_to_string(folder.join(spec::lock::FILE)).ok();
             let lock = lock.and_then(|text| spec::lock::parse(&text).ok());
@@ -258,28 +259,34 @@ fn of_archive(name: &str, release: &Release, catalog: Option<&Catalog>) -> Resul
     }
 }
 
+/// Something that is not in the spec, but worth knowing.
+struct Note {
+    /// What happened to it.
+    what: &'static str,
+    /// What it is.
+    value: String,
+    why: String,
+}
+
 /// What is not in the spec, but worth knowing.
-fn notes(resolved: &Resolved, catalog: Option<&Catalog>, project: &Project) -> Vec<String> {
-    let optional = resolved.optional.iter().map(|(package, need)| {
-        format!(
-            "{:13} {:24} {} can use `{}`: add it if it should",
-            "left out",
-            package.as_str(),
-            need.from,
-            need.wanted.name()
-        )
+fn notes(resolved: &Resolved, catalog: Option<&Catalog>, project: &Project) -> Vec<Note> {
+    let optional = resolved.optional.iter().map(|(package, need)| Note {
+        what: "left out",
+        value: package.to_string(),
+        why: format!("{} can use `{}`: add it if it should", need.from, need.wanted.name()),
     });
-    let unknown = resolved.unknown.iter().map(|need| {
-        format!(
-            "{:13} {:24} {} asks for it, and no package of the archive has it",
-            "not found",
-            need.wanted.name(),
-            need.from
-        )
+    let unknown = resolved.unknown.iter().map(|need| Note {
+        what: "not found",
+        value: need.wanted.name().to_owned(),
+        why: format!("{} asks for it, and no package of the archive has it", need.from),
     });
-    let mut notes: Vec<String> = optional.chain(unknown).collect();
+    let mut notes: Vec<Note> = optional.chain(unknown).collect();
     if catalog.is_none() && !project.needs.is_empty() {
-        notes.push("what it needs was not looked up: build_depends is for you to write".to_owned());
+        notes.push(Note {
+            what: "not looked up",
+            value: "build_depends".to_owned(),
+            why: "without the archive's indexes it is for you to write".to_owned(),
+        });
     }
     notes
 }
@@ -344,8 +351,8 @@ fn tell(addition: &Addition, arguments: &Add, output: &Output) {
         };
         let _ = writeln!(text, "  {:13} {:24} {}{sure}", finding.field, finding.value, finding.why);
     }
-    for note in notes {
-        let _ = writeln!(text, "  {note}");
+    for Note { what, value, why } in notes {
+        let _ = writeln!(text, "  {what:13} {value:24} {why}");
     }
     output.summary(&text);
 }
@@ -363,6 +370,10 @@ fn document(addition: &Addition) -> Value {
                 "sure": finding.sure == Sure::Said,
             })
         })
+        .collect();
+    let notes: Vec<Value> = notes
+        .iter()
+        .map(|Note { what, value, why }| json!({ "what": what, "value": value, "why": why }))
         .collect();
     json!({
         "name": draft.name.as_str(),

@@ -223,7 +223,8 @@ pub struct Add {
     /// What the package is called, if not as its source says
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// The branch, tag or commit of a git repository [default: what it has as HEAD now]
+    /// The branch, tag or commit of a git repository [default: the tag of its newest
+    /// release, else its default branch]
     #[arg(long, value_name = "REV")]
     pub rev: Option<String>,
     /// Copy a folder that lies outside of the release to its `src/NAME`

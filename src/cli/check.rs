@@ -6,21 +6,22 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::address::addressed;
 use super::arguments::{Check, Global};
 use super::build::default_options;
-use super::context::{Machine, Named, Release, named};
+use super::context::{Machine, Named, Release, Surveyed, named};
 use super::eval::select;
 use super::failure::{Failure, Kind, Problem};
 use super::output::{CommandResult, Output};
 use super::report::count;
+use crate::archive::deb::dependency::Alternatives;
 use crate::base::{DerivationId, Diagnostic, HostPath, PackageName, Span};
-use crate::graph::{Graph, Origin, names};
+use crate::graph::{Extent, Graph, Origin, Survey, Wanted, names, survey};
 use crate::pin;
 use crate::realise::driver;
-use crate::realise::foresight::{Foresight, foresee};
+use crate::realise::foresight::{Foresight, Unmet, foresee};
 use crate::realise::record::Record;
 use crate::realise::universe::{Snapshot, Snapshots};
+use crate::spec::lock::Lock;
 use crate::spec::model::{Located, Package, Source};
 
 /// Checks every release that was named.
@@ -167,36 +168,44 @@ fn check(
     output: &Output,
 ) -> Result<(), Failure> {
     report.title = folder.to_string();
-    let release = match Release::load(folder) {
-        Ok(release) => release,
-        Err(failure) => {
-            report.add("specs", "what was read", failure.problems);
-            report.rest_waits();
-            return Ok(());
-        }
+    let Surveyed { release, lacks, wrong } = match Release::survey(folder) {
+        Ok(surveyed) => surveyed,
+        Err(Failure { problems: wrong, .. }) => Surveyed { release: None, lacks: true, wrong },
+    };
+    let Some(release) = release else {
+        report.add("specs", "what was read", wrong);
+        report.rest_waits();
+        return Ok(());
     };
     let spec = &release.spec;
     report.title = format!("{} {}", spec.release.name, spec.release.version);
-    report.add("specs", count(spec.packages.len(), "package"), Vec::new());
-    let stale = stale(&release);
+    let specs_are_whole = wrong.is_empty();
+    let what = if specs_are_whole { "" } else { "what was read: " };
+    report.add("specs", format!("{what}{}", count(spec.packages.len(), "package")), wrong);
+    let stale = stale(&release, lacks);
     let pins_are_whole = stale.is_empty();
     report.add("pins", pinned(&release), stale);
-    let graph = match release.graph() {
-        Ok(graph) => graph,
-        Err(mut failure) => {
-            // What is not pinned was told by the line above.
-            failure.problems.retain(|problem| pins_are_whole || !is_unpinned(problem));
-            if !failure.problems.is_empty() {
-                report.add("packages", count(spec.packages.len(), "package"), failure.problems);
-            }
-            report.rest_waits();
-            return Ok(());
-        }
+    let problems = |found: Vec<Diagnostic>| Failure::in_release(folder, found).problems;
+    let empty = Lock::default();
+    let Survey { graph, extent, mut wrong } = survey(spec, release.lock.as_ref().unwrap_or(&empty));
+    let graph_is_whole = wrong.is_empty();
+    // What is not pinned was told by the line above.
+    wrong.retain(|error| pins_are_whole || !matches!(error.code, "unpinned" | "stale-lock"));
+    if graph_is_whole || !wrong.is_empty() {
+        report.add("packages", "fields, packaging and cycles".to_owned(), problems(wrong));
+    }
+    let extent = if lacks { Extent::Part } else { extent };
+    let whole = specs_are_whole && graph_is_whole;
+    if whole {
+        report.title = format!("{} · {}", report.title, graph.release().short());
+        report.release = release.document(&graph);
+    }
+    let wanted = match select(&graph, names) {
+        Ok(wanted) => wanted,
+        Err(failure) if extent != Extent::Part => return Err(failure),
+        // The package may be one that could not be read.
+        Err(_) => Vec::new(),
     };
-    report.title = format!("{} · {}", report.title, graph.release().short());
-    report.release = release.document(&graph);
-    report.add("packages", "fields, packaging and cycles".to_owned(), Vec::new());
-    let wanted = select(&graph, names)?;
     let chosen: Vec<&Package> = spec
         .packages
         .iter()
@@ -205,7 +214,10 @@ fn check(
         })
         .collect();
     match Machine::open(&release, global) {
-        Ok(machine) => against_the_archive(&release, &graph, &wanted, &machine, report, output),
+        Ok(machine) => {
+            let seen = Seen { graph: &graph, extent, wanted: &wanted };
+            against_the_archive(&release, &seen, &machine, report, output);
+        }
         Err(failure) => {
             for name in ["names", "build roots"] {
                 let (kind, code) = (failure.kind, "unchecked");
@@ -213,26 +225,24 @@ fn check(
             }
         }
     }
-    let problems = |found: Vec<Diagnostic>| Failure::in_release(folder, found).problems;
-    let seeds: usize = chosen.iter().map(|package| package.from_seed.len()).sum();
-    let idle = chosen.iter().flat_map(|package| idle_seeds(&graph, package)).collect();
-    report.add("from_seed", count(seeds, "name"), problems(idle));
+    if whole {
+        let seeds: usize = chosen.iter().map(|package| package.from_seed.len()).sum();
+        let idle = chosen.iter().flat_map(|package| idle_seeds(&graph, package)).collect();
+        report.add("from_seed", count(seeds, "name"), problems(idle));
+    }
     let unnamed = chosen.iter().filter_map(|package| without_suffix(package)).collect();
     report.add("versions", count(chosen.len(), "package"), problems(unnamed));
+    report.rest_waits();
     Ok(())
 }
 
-fn stale(release: &Release) -> Vec<Problem> {
-    let stale = pin::check(&release.folder, &release.spec, release.lock.as_ref());
-    let hint =
-        addressed("`perestroika lock` makes release.lock what the release needs", &release.folder);
-    stale
-        .iter()
-        .flat_map(|stale| {
-            let failure = Failure::new(Kind::Result, "stale-lock", format!("stale lock: {stale}"));
-            failure.hint(hint.clone()).problems
-        })
-        .collect()
+/// What is stale about the pins. What seems to be pinned without need is not, where a spec could
+/// not be read.
+fn stale(release: &Release, lacks: bool) -> Vec<Problem> {
+    let mut stale = pin::check(&release.folder, &release.spec, release.lock.as_ref());
+    stale.retain(|one| !(lacks && one.kind == pin::Kind::Unused));
+    let told = stale.iter().map(pin::Stale::diagnostic).collect();
+    Failure::in_release(&release.folder, told).problems
 }
 
 fn pinned(release: &Release) -> String {
@@ -245,19 +255,22 @@ fn pinned(release: &Release) -> String {
     counts.map(|(number, what)| count(number, what)).join(", ")
 }
 
-fn is_unpinned(problem: &Problem) -> bool {
-    matches!(problem, Problem::InRelease { diagnostic, .. } if diagnostic.code == "unpinned")
+/// What is looked at.
+struct Seen<'a> {
+    graph: &'a Graph,
+    extent: Extent,
+    wanted: &'a [DerivationId],
 }
 
 /// The checks that need the pinned indexes, which are fetched where the store lacks them.
 fn against_the_archive(
     release: &Release,
-    graph: &Graph,
-    wanted: &[DerivationId],
+    seen: &Seen<'_>,
     machine: &Machine,
     report: &mut Report,
     output: &Output,
 ) {
+    let &Seen { graph, extent, wanted } = seen;
     let world = machine.world();
     let unseen = |error: &dyn std::error::Error| Failure::error(Kind::Machine, "unchecked", error);
     output.note("reading the pinned indexes…");
@@ -276,14 +289,24 @@ fn against_the_archive(
             }
         }
     }
+    if found.is_empty() {
+        return;
+    }
     let indexes = found.iter().map(|(id, snapshot)| (*id, &*snapshot.indexes)).collect();
-    let unknown = Failure::in_release(&release.folder, names::unknown(graph, &indexes)).problems;
+    let mut unknown = names::unknown_in_roots(&release.spec, graph, &indexes);
+    let roots_are_whole = unknown.is_empty();
+    unknown.extend(names::unknown(graph, &indexes, extent));
+    let unknown = Failure::in_release(&release.folder, unknown).problems;
     let packages: usize = found.values().flat_map(|one| &one.indexes).map(Vec::len).sum();
     report.add(
         "names",
         format!("{} of {}", dependencies(graph), count(packages, "archive package")),
         unknown,
     );
+    if extent == Extent::Part {
+        return;
+    }
+    let solved = extent == Extent::Whole && roots_are_whole;
 
     let survey = match driver::survey(&world, graph, wanted, &default_options()) {
         Ok(survey) => survey,
@@ -306,9 +329,19 @@ fn against_the_archive(
                 packages.insert(size);
             }
             Ok(Foresight::UnknownName(_)) => {}
+            Ok(Foresight::Unmet(unmet)) => {
+                let known = |one: &&Unmet| extent == Extent::Whole || !is_own(graph, one);
+                let unmet = unmet.iter().filter(known);
+                unsolvable.extend(unmet.filter_map(|unmet| told_unmet(graph, id, unmet)));
+            }
+            // Without the edges of loops, a root may lack what it will have.
+            Ok(Foresight::Unsolvable(_)) if !solved => {}
             Ok(Foresight::Unsolvable(because)) => unsolvable.extend(told(graph, id, &because)),
             Err(error) => return report.unchecked("build roots", unseen(&error)),
         }
+    }
+    if !solved && unsolvable.is_empty() {
+        return;
     }
     let sizes = match (packages.first(), packages.last()) {
         (Some(least), Some(most)) if least != most => format!(" of {least} to {most} packages"),
@@ -338,7 +371,44 @@ fn told(graph: &Graph, id: DerivationId, because: &[String]) -> Option<Diagnosti
         because.join("\n  ")
     );
     let diagnostic = Diagnostic::new("unsolvable", message);
-    Some(diagnostic.at(origin.span.clone(), "of this package"))
+    let begins = |wanted: &&Wanted| {
+        let asked = |one: &Alternatives| format!("`{one}` is asked for");
+        wanted.span.is_some() && wanted.depends.0.iter().any(|one| because.contains(&asked(one)))
+    };
+    Some(match origin.wanted.iter().find(begins) {
+        Some(wanted) => diagnostic.at(wanted.span.clone(), "this is part of it"),
+        None => diagnostic.at(origin.span.clone(), "of this package"),
+    })
+}
+
+/// A build dependency of which there is no version that would do.
+fn told_unmet(graph: &Graph, id: DerivationId, unmet: &Unmet) -> Option<Diagnostic> {
+    let node = graph.node(id)?;
+    let (Origin::Package(origin), Some(package)) = (&node.origin, node.derivation.package()) else {
+        return None;
+    };
+    let Unmet { asked, there } = unmet;
+    let message = format!("no version satisfies the build dependency `{asked}`");
+    let wanted = origin.wanted.iter().find(|wanted| wanted.depends.0.contains(asked));
+    let (place, whose) = match wanted.and_then(|wanted| wanted.span.clone()) {
+        Some(span) => (span, String::new()),
+        None => (origin.span.clone(), format!(", and the packaging of `{}` asks", package.name)),
+    };
+    let label = format!("there is {}{whose}", there.join(", "));
+    Some(
+        Diagnostic::new("unsolvable", message)
+            .at(place, label)
+            .hint("ask for a version that is there, or build a newer one in this release"),
+    )
+}
+
+/// Whether the release builds a package that is asked for.
+fn is_own(graph: &Graph, unmet: &Unmet) -> bool {
+    let names = unmet.asked.0.iter().map(|relation| &relation.name);
+    let mut own = names.flat_map(|name| {
+        graph.packages().filter(move |(_, package)| package.binaries.contains(name))
+    });
+    own.next().is_some()
 }
 
 /// Names of `from_seed` that change nothing: the release does not build them, or this package

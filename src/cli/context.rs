@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::address::addressed;
 use super::arguments::Global;
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, Kind, Problem};
 use super::kept::Kept;
 use super::output::Output;
 use crate::archive::deb::signature;
 use crate::base::{Diagnostic, Digest, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
-use crate::graph::{Graph, Origin, lower, names};
+use crate::graph::{Extent, Graph, Origin, lower, names};
 use crate::pin::{self, Stale};
 use crate::realise::retry::Retries;
 use crate::realise::universe::Snapshots;
@@ -105,22 +105,36 @@ impl Release {
     /// Reads the folder: pure and offline.
     pub fn load(folder: &HostPath) -> Result<Self, Failure> {
         let lock = read_lock(folder)?;
-        Self::load_kept(folder, lock, Kept::open(folder))
+        Self::load_kept(folder, lock, Kept::open(folder).as_ref())
     }
 
     /// The same with a lock that was read, and what earlier runs kept.
     pub fn load_kept(
         folder: &HostPath,
         lock: Option<Lock>,
-        kept: Option<Kept>,
+        kept: Option<&Kept>,
     ) -> Result<Self, Failure> {
         let loader = Arc::new(Folder::new(folder.clone()));
-        let spec = spec::load_with(loader, lock.as_ref(), kept.as_ref().map(Kept::cache));
+        let spec = spec::load_with(loader, lock.as_ref(), kept.map(Kept::cache));
         if let Some(kept) = kept {
             kept.write();
         }
         let spec = spec.map_err(|diagnostics| Failure::in_release(folder, diagnostics))?;
         Ok(Self { folder: folder.clone(), spec, lock })
+    }
+
+    /// Reads as much of the folder as can be read, and says what is wrong with the rest.
+    pub fn survey(folder: &HostPath) -> Result<Surveyed, Failure> {
+        let lock = read_lock(folder)?;
+        let loader = Arc::new(Folder::new(folder.clone()));
+        let kept = Kept::open(folder);
+        let spec::Survey { spec, lacks, wrong } =
+            spec::survey(loader, lock.as_ref(), kept.as_ref().map(Kept::cache));
+        if let Some(kept) = kept {
+            kept.write();
+        }
+        let release = spec.map(|spec| Self { folder: folder.clone(), spec, lock });
+        Ok(Surveyed { release, lacks, wrong: Failure::in_release(folder, wrong).problems })
     }
 
     /// Its names in the documents that `--json` prints.
@@ -146,6 +160,16 @@ impl Release {
         lower(&self.spec, self.lock.as_ref().unwrap_or(&empty))
             .map_err(|diagnostics| Failure::in_release(&self.folder, diagnostics))
     }
+}
+
+/// As much of a release as can be read.
+pub struct Surveyed {
+    /// The release; none if its release.toml does not hold.
+    pub release: Option<Release>,
+    /// Whether packages are missing from it that a spec has or may have.
+    pub lacks: bool,
+    /// What is wrong with the rest.
+    pub wrong: Vec<Problem>,
 }
 
 /// The lock of a release folder, if it has one.
@@ -174,17 +198,14 @@ fn unreadable(path: &HostPath, error: &std::io::Error) -> Failure {
 impl Release {
     /// Refuses a release whose lock lacks something: what is built is what is pinned.
     pub fn check_pins(&self) -> Result<(), Failure> {
-        let missing: Vec<String> = pin::check(&self.folder, &self.spec, self.lock.as_ref())
-            .iter()
-            .filter(|stale| matches!(stale, Stale::Missing(_) | Stale::Moved(_) | Stale::Absent))
-            .map(ToString::to_string)
-            .collect();
+        use pin::Kind::{Absent, Missing, Moved};
+        let stale = pin::check(&self.folder, &self.spec, self.lock.as_ref());
+        let missing = stale.iter().filter(|stale| matches!(stale.kind, Absent | Missing | Moved));
+        let missing: Vec<Diagnostic> = missing.map(Stale::diagnostic).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
-        let failure = missing.into_iter().fold(failure, Failure::because);
-        Err(failure.hint(addressed("`perestroika lock` pins what is missing", &self.folder)))
+        Err(Failure { kind: Kind::Result, ..Failure::in_release(&self.folder, missing) })
     }
 
     /// Checks the names of build dependencies against the pinned archives, as far as their
@@ -211,7 +232,9 @@ impl Release {
             }
         }
         let indexes = found.iter().map(|(id, snapshot)| (*id, &*snapshot.indexes)).collect();
-        match names::unknown(graph, &indexes) {
+        let mut unknown = names::unknown_in_roots(&self.spec, graph, &indexes);
+        unknown.extend(names::unknown(graph, &indexes, Extent::Whole));
+        match unknown {
             unknown if unknown.is_empty() => Ok(all),
             unknown => Err(Failure::in_release(&self.folder, unknown)),
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::address::slashed;
 use super::arguments::{Diff, Global};
 use super::changes::{self, Told};
 use super::context::{Release, nearest, release_folder};
@@ -21,8 +22,9 @@ use crate::graph::diff::{self, Change, Changed, Comparison, Key};
 pub fn run(arguments: &Diff, _: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
     let (folder, old, new) = states(&arguments.states).map_err(wrong)?;
-    let old = load(&folder, &old).map_err(wrong)?;
-    let new = load(&folder, &new).map_err(wrong)?;
+    let (before, after) = (&old, &new);
+    let old = load(&folder, before, after).map_err(wrong)?;
+    let new = load(&folder, after, before).map_err(wrong)?;
     let comparison = diff::graphs(&old.graph, &new.graph);
     let spec = &new.release.spec.release;
     output.text(&format!("{} {} · {} -> {}\n", spec.name, spec.version, old.title, new.title));
@@ -100,10 +102,13 @@ struct Loaded {
     graph: Graph,
 }
 
-fn load(folder: &HostPath, state: &State) -> Result<Loaded, Failure> {
+/// Reads a state that is held against another.
+fn load(folder: &HostPath, state: &State, other: &State) -> Result<Loaded, Failure> {
     match state {
         State::Folder(path) => {
-            let title = if path == folder { "working tree".to_owned() } else { path.to_string() };
+            // Two folders have no past and present of their own.
+            let is_present = path == folder && matches!(other, State::Revision(_));
+            let title = if is_present { "working tree".to_owned() } else { slashed(path) };
             let release = Release::load(path)?;
             let graph = release.graph()?;
             Ok(Loaded { title, release, graph })

@@ -4,9 +4,8 @@ mod dot;
 mod origin;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -14,11 +13,11 @@ use serde_json::{Value, json};
 use super::arguments::{Eval, Global};
 use super::context::{Machine, Release, named_one, read_lock, store_folder};
 use super::failure::Failure;
-use super::kept::Kept;
+use super::kept::{Kept, Outlined};
 use super::output::{CommandResult, Output};
 use crate::base::{DerivationId, Digest, HostPath, nearest};
 use crate::graph::derivation::Package;
-use crate::graph::{Graph, Node, Origin, fields};
+use crate::graph::{Entry, Graph, Node, Origin, Outline, fields};
 use crate::realise::universe::Snapshots;
 use crate::spec::loader::Folder;
 use crate::spec::lock::Lock;
@@ -31,32 +30,30 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
     if let Some(expression) = &arguments.expression {
         return express(expression, &arguments.words.words, output).map_err(wrong);
     }
-    let mut asked = Asked::new(arguments, global, output).map_err(wrong)?;
-    if let Some(answer) = asked.answer() {
-        if asked.checked == Checked::NoStore {
-            output.note(NO_STORE);
-        }
-        output.text(&answer);
-        return Ok(Value::Null);
+    let (folder, names) = named_one(&arguments.words.words).map_err(wrong)?;
+    let lock = read_lock(&folder).map_err(wrong)?;
+    if names.is_empty() && !arguments.tree && !arguments.dot {
+        return list(&folder, lock, global, output).map_err(wrong);
     }
-    let Loaded { release, graph, wanted, top, checked } =
-        load(&mut asked, global, output).map_err(wrong)?;
+    let release = Release::load_kept(&folder, lock, Kept::open(&folder).as_ref()).map_err(wrong)?;
+    let graph = release.graph().map_err(wrong)?;
+    check_names(&release, &graph, global, output).map_err(wrong)?;
+    let wanted = select(&graph, &names).map_err(wrong)?;
+    let top = if names.is_empty() { Top::Roots } else { Top::Named };
     let wanted: Vec<(&Node, &Package)> = wanted
         .iter()
         .filter_map(|id| graph.node(*id))
         .filter_map(|node| Some((node, node.derivation.package()?)))
         .collect();
-    let mut packages: Vec<Value> = match output.wants_document() || top == Top::Named {
-        true => wanted.iter().map(|(node, package)| document(&graph, node, package)).collect(),
-        false => Vec::new(),
-    };
+    let mut packages: Vec<Value> =
+        wanted.iter().map(|(node, package)| document(&graph, node, package)).collect();
     if arguments.tree {
         let direction =
             if arguments.invert { tree::Direction::NeededBy } else { tree::Direction::Needs };
         output.text(&tree::tree(&graph, &wanted, direction, top));
     } else if arguments.dot {
         output.text(&dot::digraph(&release.spec.release.name, &graph, &wanted));
-    } else if top == Top::Named {
+    } else {
         let lock = release.lock.clone().unwrap_or_default();
         for (index, ((node, package), document)) in wanted.iter().zip(&mut packages).enumerate() {
             let fields = fields::fields(&graph, node, &release.spec, &lock);
@@ -65,10 +62,6 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
             output.text(&format!("{head}{}", origin::table(&fields)));
             document["fields"] = fields.iter().map(origin::document).collect();
         }
-    } else {
-        let text = list(&release, &graph, &wanted);
-        output.text(&text);
-        asked.keep(checked, &text);
     }
     let document = json!({
         "release": release.document(&graph),
@@ -79,25 +72,115 @@ pub fn run(arguments: &Eval, global: &Global, output: &Output) -> CommandResult 
     Ok(document)
 }
 
-fn list(release: &Release, graph: &Graph, wanted: &[(&Node, &Package)]) -> String {
-    let spec = &release.spec.release;
-    let mut text = format!("{} {} · {}\n", spec.name, spec.version, graph.release().short());
-    let width = wanted.iter().map(|(_, package)| package.name.as_str().len()).max();
-    for (node, package) in wanted {
-        let width = width.unwrap_or_default();
-        let architecture = match spec.architectures.as_slice() {
-            [_] => String::new(),
-            _ => format!("  {}", package.architecture),
-        };
-        let _ = writeln!(
-            text,
-            "  {:width$}  {}  {}{architecture}",
-            package.name,
-            node.id.short(),
-            package.version
-        );
+/// All packages of a release: of what was kept where that is enough, else of its graph.
+fn list(
+    folder: &HostPath,
+    lock: Option<Lock>,
+    global: &Global,
+    output: &Output,
+) -> Result<Value, Failure> {
+    let kept = Kept::open(folder);
+    let store = store_folder(global)?;
+    let there = store.join("version").as_path().exists();
+    let ground = ground(folder, &store, there);
+    let now = kept.as_ref().and_then(|kept| renewed(folder, lock.as_ref(), kept, &ground));
+    let outline = match now {
+        Some(outline) => {
+            if !there {
+                output.note(NO_STORE);
+            }
+            outline
+        }
+        None => {
+            let release = Release::load_kept(folder, lock, kept.as_ref())?;
+            let graph = release.graph()?;
+            let checked = check_names(&release, &graph, global, output)?;
+            let outline = Outline::of(&graph);
+            if let (Some(kept), Some(footprint)) = (&kept, &release.spec.footprint)
+                && checked != Checked::Partly
+            {
+                let footprint = footprint.clone();
+                kept.keep_outline(&ground, &Outlined { footprint, outline: outline.clone() });
+            }
+            // The program ends soon: giving all of it back piece by piece takes long.
+            std::mem::forget((release, graph));
+            outline
+        }
+    };
+    Ok(printed(&outline, output))
+}
+
+/// Prints an outline, and gives it as a document.
+fn printed(outline: &Outline, output: &Output) -> Value {
+    let entries = outline.entries();
+    let mut text = format!("{} {} · {}\n", outline.name, outline.version, outline.release.short());
+    let width = entries.iter().map(|entry| entry.name.as_str().len()).max().unwrap_or_default();
+    let first = entries.first().map(|entry| entry.architecture);
+    let one = entries.iter().all(|entry| Some(entry.architecture) == first);
+    for Entry { name, version, architecture, id, .. } in &entries {
+        let _ = write!(text, "  {name:width$}  {}  {version}", id.short());
+        if !one {
+            let _ = write!(text, "  {architecture}");
+        }
+        text.push('\n');
     }
-    text
+    output.text(&text);
+    if !output.wants_document() {
+        return Value::Null;
+    }
+    let names: HashMap<DerivationId, &str> =
+        entries.iter().map(|entry| (entry.id, entry.name.as_str())).collect();
+    let package = |entry: &Entry<'_>| {
+        let depends: BTreeSet<&str> =
+            entry.needs.iter().filter_map(|id| names.get(id).copied()).collect();
+        json!({
+            "name": entry.name.as_str(),
+            "version": entry.version,
+            "derivation": entry.id.to_string(),
+            "spec": entry.place,
+            "depends": depends,
+        })
+    };
+    json!({
+        "release": {
+            "name": outline.name,
+            "version": outline.version,
+            "id": outline.release.to_string(),
+        },
+        "packages": entries.iter().map(package).collect::<Vec<_>>(),
+    })
+}
+
+/// The kept outline of a release, brought up to date; nothing where there is none, or what changed
+/// is more than it can take in.
+fn renewed(
+    folder: &HostPath,
+    lock: Option<&Lock>,
+    kept: &Kept,
+    ground: &Digest,
+) -> Option<Outline> {
+    let before = kept.outline(ground)?;
+    let loader = Arc::new(Folder::new(folder.clone()));
+    let mut since = spec::since(loader, lock, kept.cache(), &before.footprint)?;
+    let outline = before.outline.renewed(&mut since, &lock.cloned().unwrap_or_default())?;
+    // Names that nobody asked for before are looked up with the whole graph at hand.
+    if outline != before.outline && outline.asks_anew(&before.outline) {
+        return None;
+    }
+    if !since.as_before {
+        let footprint = since.footprint;
+        kept.keep_outline(ground, &Outlined { footprint, outline: outline.clone() });
+    }
+    Some(outline)
+}
+
+/// What names all that an outline depends on beside the specs: what is pinned, and the store that
+/// names are checked in.
+fn ground(folder: &HostPath, store: &HostPath, there: bool) -> Digest {
+    let lock = std::fs::read(folder.join("release.lock")).unwrap_or_default();
+    let store = store.as_path().as_os_str().as_encoded_bytes();
+    let parts = [Digest::of(&lock), Digest::of(store)].map(|part| *part.as_bytes()).concat();
+    Digest::of(&[&parts[..], &[there as u8]].concat())
 }
 
 fn express(expression: &str, words: &[String], output: &Output) -> Result<Value, Failure> {
@@ -114,22 +197,6 @@ fn express(expression: &str, words: &[String], output: &Output) -> Result<Value,
     Ok(json!({ "value": origin::as_json(&value) }))
 }
 
-/// What is asked of a release, and what was answered to that before.
-///
-/// The list of all packages is a function of what the release's graph is made from, and of
-/// whether there is a store to check names against: with the same of all that, it is the same.
-struct Asked {
-    folder: HostPath,
-    names: Vec<String>,
-    lock: Option<Lock>,
-    kept: Option<Kept>,
-    /// What names the question; nothing where it was not asked with the same input before.
-    question: Option<Digest>,
-    answers: Option<PathBuf>,
-    /// How names can be checked now.
-    checked: Checked,
-}
-
 /// How far names were checked against the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Checked {
@@ -141,52 +208,6 @@ enum Checked {
     Partly,
 }
 
-impl Asked {
-    fn new(arguments: &Eval, global: &Global, output: &Output) -> Result<Self, Failure> {
-        let (folder, names) = named_one(&arguments.words.words)?;
-        let lock = read_lock(&folder)?;
-        let kept = Kept::open(&folder);
-        let store = store_folder(global)?;
-        let there = store.join("version").as_path().exists();
-        let checked = if there { Checked::All } else { Checked::NoStore };
-        let is_list = names.is_empty() && !arguments.tree && !arguments.dot;
-        let question = kept.as_ref().filter(|_| is_list && !output.wants_document());
-        let question = question.and_then(|kept| {
-            let loader = Arc::new(Folder::new(folder.clone()));
-            let seal = spec::sealed(loader, lock.as_ref(), kept.cache())?;
-            let lock = std::fs::read(folder.join("release.lock")).unwrap_or_default();
-            let (lock, store) =
-                (Digest::of(&lock), Digest::of(store.as_path().as_os_str().as_encoded_bytes()));
-            let parts = [seal, lock, store].map(|part| *part.as_bytes()).concat();
-            Some(Digest::of(&[&parts[..], &[there as u8]].concat()))
-        });
-        let answers = kept.as_ref().map(Kept::answers);
-        Ok(Self { folder, names, lock, kept, question, answers, checked })
-    }
-
-    /// The text that was printed for the same question before.
-    fn answer(&self) -> Option<String> {
-        self.kept.as_ref()?.answer(&self.question?)
-    }
-
-    /// Keeps the text for the next time, if nothing about it could turn out otherwise then.
-    fn keep(&self, checked: Checked, text: &str) {
-        if let (Some(question), Some(answers)) = (&self.question, &self.answers)
-            && checked == self.checked
-        {
-            Kept::keep_answer(answers, question, text);
-        }
-    }
-}
-
-struct Loaded {
-    release: Release,
-    graph: Graph,
-    wanted: Vec<DerivationId>,
-    top: Top,
-    checked: Checked,
-}
-
 /// What stands at the top of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Top {
@@ -194,15 +215,6 @@ enum Top {
     Named,
     /// What is below nothing else.
     Roots,
-}
-
-fn load(asked: &mut Asked, global: &Global, output: &Output) -> Result<Loaded, Failure> {
-    let release = Release::load_kept(&asked.folder, asked.lock.take(), asked.kept.take())?;
-    let graph = release.graph()?;
-    let checked = check_names(&release, &graph, global, output)?;
-    let wanted = select(&graph, &asked.names)?;
-    let top = if asked.names.is_empty() { Top::Roots } else { Top::Named };
-    Ok(Loaded { release, graph, wanted, top, checked })
 }
 
 const NO_STORE: &str = "names not checked against the archive: there is no store yet";

@@ -1,5 +1,6 @@
-//! What evaluation keeps from one run to the next: a file for each release folder, below the
-//! user's cache folder. It may be lost or damaged at any time; where it cannot be, nothing is kept.
+//! What evaluation keeps from one run to the next: two files for each release folder, below the
+//! user's cache folder. They may be lost or damaged at any time; where they cannot be, nothing is
+//! kept.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use etcetera::BaseStrategy as _;
+use serde::{Deserialize, Serialize};
 
 use crate::base::{Digest, HostPath};
-use crate::spec::Cache;
+use crate::graph::Outline;
+use crate::spec::{Cache, Footprint};
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 4 << 30;
@@ -31,9 +34,9 @@ impl Kept {
         fs::create_dir_all(&caches).ok()?;
         let folder = fs::canonicalize(folder.as_path()).ok()?;
         let path = caches.join(Digest::of(folder.as_os_str().as_encoded_bytes()).to_string());
-        let small = fs::symlink_metadata(&path).is_ok_and(|it| it.is_file() && it.len() < LARGEST);
-        let bytes = if small { fs::read(&path).unwrap_or_default() } else { Vec::new() };
-        Some(Self { path, cache: Cache::new(bytes, &program, now) })
+        let results = path.clone();
+        let cache = Cache::new(move || read(&results).unwrap_or_default(), &program, now);
+        Some(Self { path, cache })
     }
 
     /// What evaluation uses.
@@ -41,33 +44,46 @@ impl Kept {
         &self.cache
     }
 
-    /// What was answered to `question`, if it is the one that was asked last.
-    pub fn answer(&self, question: &Digest) -> Option<String> {
-        let path = self.answers();
-        let small = fs::symlink_metadata(&path).is_ok_and(|it| it.is_file() && it.len() < LARGEST);
-        let bytes = small.then(|| fs::read(&path).ok())??;
-        let (head, text) = bytes.split_at_checked(64)?;
-        let expected = [*question.as_bytes(), *Digest::of(text).as_bytes()].concat();
-        (head == expected).then(|| String::from_utf8(text.to_owned()).ok())?
+    /// The outline of the release's graph that was kept for the same `ground`, and what it was
+    /// made from.
+    pub fn outline(&self, ground: &Digest) -> Option<Outlined> {
+        let bytes = read(&self.path.with_extension("outline"))?;
+        let (head, content) = bytes.split_at_checked(64)?;
+        let expected = [*ground.as_bytes(), checksum(content)].concat();
+        (head == expected).then(|| postcard::from_bytes(content).ok())?
     }
 
-    /// Keeps an answer in place of the one before.
-    pub fn keep_answer(answers: &Path, question: &Digest, text: &str) {
-        let head = [*question.as_bytes(), *Digest::of(text.as_bytes()).as_bytes()].concat();
-        replace(answers, &[&head, text.as_bytes()].concat());
-    }
-
-    /// Where the answer is kept.
-    pub fn answers(&self) -> PathBuf {
-        self.path.with_extension("answer")
+    /// Keeps an outline in place of the one before.
+    pub fn keep_outline(&self, ground: &Digest, outlined: &Outlined) {
+        let Ok(content) = postcard::to_allocvec(outlined) else { return };
+        let head = [*ground.as_bytes(), checksum(&content)].concat();
+        replace(&self.path.with_extension("outline"), &[&head[..], &content].concat());
     }
 
     /// Puts what this run leaves in place of what the one before left.
-    pub fn write(self) {
+    pub fn write(&self) {
         if let Some(bytes) = self.cache.renewed() {
             replace(&self.path, &bytes);
         }
     }
+}
+
+/// A graph's outline, and what it was made from.
+#[derive(Serialize, Deserialize)]
+pub struct Outlined {
+    /// What was evaluated.
+    pub footprint: Footprint,
+    /// What came of it.
+    pub outline: Outline,
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let small = fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() < LARGEST);
+    small.then(|| fs::read(path).ok())?
+}
+
+fn checksum(content: &[u8]) -> [u8; 32] {
+    *blake3::Hasher::new().update_rayon(content).finalize().as_bytes()
 }
 
 fn replace(path: &Path, bytes: &[u8]) {

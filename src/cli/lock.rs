@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::address::addressed;
 use super::arguments::{Global, Lock, Update};
 use super::cascade::Cascade;
 use super::context::{Release, cancel_on_interrupt, client, mirrors, named_one, open_store};
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
-use crate::pin::{self, Locked, Moves};
+use crate::fetch;
+use crate::pin::{self, Locked, Moves, Stale};
 use crate::spec::stdlib;
 
 /// Pins what is not pinned yet, or only says whether anything is not.
@@ -75,12 +75,8 @@ fn check(release: &Release, output: &Output) -> CommandResult {
         output.text("release.lock is as it should be\n");
         return Ok(document);
     }
-    let mut failure = Failure::new(Kind::Result, "stale-lock", "release.lock is stale");
-    for line in &lines {
-        failure = failure.because(line);
-    }
-    let hint = "`perestroika lock` pins what is missing and drops the rest";
-    Err((document, failure.hint(addressed(hint, &release.folder))))
+    let told = stale.iter().map(Stale::diagnostic).collect();
+    Err((document, Failure { kind: Kind::Result, ..Failure::in_release(&release.folder, told) }))
 }
 
 fn make(
@@ -89,7 +85,9 @@ fn make(
     global: &Global,
     output: &Output,
 ) -> Result<Locked, Failure> {
-    output.note("asking the archives…");
+    if !global.offline {
+        output.note("asking the archives…");
+    }
     let store = open_store(global)?;
     let texts: BTreeMap<String, String> = stdlib::MODULES
         .iter()
@@ -131,10 +129,11 @@ fn failed(folder: &HostPath, error: pin::Error) -> Failure {
                 | pin::Error::Unreliable { .. }
                 | pin::Error::Index { .. }
                 | pin::Error::Encoding { .. } => (Kind::Result, "archive"),
-                pin::Error::Unreachable(_)
-                | pin::Error::System { .. }
-                | pin::Error::Fetch(_)
-                | pin::Error::Store(_) => (Kind::Machine, "fetch"),
+                pin::Error::Store(_) | pin::Error::Fetch(fetch::Error::Store(_)) => {
+                    (Kind::Machine, "store")
+                }
+                pin::Error::System { .. } => (Kind::Machine, "system"),
+                pin::Error::Unreachable(_) | pin::Error::Fetch(_) => (Kind::Machine, "fetch"),
             };
             Failure::error(kind, code, &error)
         }
@@ -148,8 +147,12 @@ fn tell(locked: &Locked, cascade: Option<&Cascade>, output: &Output, nothing: &s
     }
     let mut changes = Vec::new();
     for change in &locked.changes {
-        let mut document =
-            json!({ "pin": change.pin.to_string(), "old": change.old, "new": change.new });
+        let mut document = json!({
+            "pin": change.pin.to_string(),
+            "old": change.old,
+            "new": change.new,
+            "note": change.note,
+        });
         output.summary(&format!("{change}\n"));
         if let Some(cascade) = cascade {
             let effect = cascade.of(&change.pin);

@@ -113,6 +113,7 @@ impl Output {
                         },
                         &shown_folder(folder),
                         if self.colour { render::Color::Always } else { render::Color::Never },
+                        columns(),
                     );
                     writeln!(err, "{}\n", text.trim_end())
                 }
@@ -151,6 +152,12 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(Kind::Input.code())
+}
+
+/// How wide the terminal is that errors are shown on.
+fn columns() -> usize {
+    let size = console::Term::stderr().size_checked();
+    size.map_or(render::COLUMNS, |(_, columns)| usize::from(columns))
 }
 
 /// How a folder is written before the paths of its files: relative to the working folder where

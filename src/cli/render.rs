@@ -16,21 +16,30 @@ pub enum Color {
     Never,
 }
 
+/// The columns of what is no terminal.
+pub const COLUMNS: usize = 140;
+
+/// The fewest columns an excerpt is cut to: with less, nothing of it could be read.
+const NARROWEST: usize = 40;
+
 /// The text of `diagnostics`, one after another with an empty line between.
 ///
 /// `read` gives the content of a file, for excerpts; where it gives none, the place alone is
 /// shown. `folder` is put before each path, so that it can be opened from where the user stands.
-/// Control characters of messages and files are made harmless.
+/// Control characters of messages and files are made harmless. Lines of files that are longer than
+/// `columns` are cut around what is shown of them.
 pub fn diagnostics(
     diagnostics: &[Diagnostic],
     read: &dyn Fn(&ReleasePath) -> Option<String>,
     folder: &Path,
     color: Color,
+    columns: usize,
 ) -> String {
     let renderer = match color {
         Color::Always => Renderer::styled(),
         Color::Never => Renderer::plain(),
     };
+    let renderer = renderer.term_width(columns.max(NARROWEST));
     let mut out = String::new();
     for (index, diagnostic) in diagnostics.iter().enumerate() {
         if index > 0 {
@@ -151,7 +160,8 @@ mod tests {
     #[track_caller]
     fn check(diagnostic: Diagnostic, expected: &str) {
         let read = |path: &ReleasePath| (path.as_str() == "greet.rhai").then(|| TEXT.to_owned());
-        let text = diagnostics(&[diagnostic], &read, Path::new("specs/demo"), Color::Never);
+        let text =
+            diagnostics(&[diagnostic], &read, Path::new("specs/demo"), Color::Never, COLUMNS);
         assert_eq!(text, expected, "\n{text}");
     }
 
@@ -194,6 +204,20 @@ error: two\u{fffd}[31m places
     }
 
     #[test]
+    fn long_lines_are_cut_around_the_caret() {
+        let text =
+            format!("let a = \"{}\"; let b = cma; // {}\n", "x".repeat(300), "y".repeat(300));
+        for columns in [40, 80, 140] {
+            let read = |_: &ReleasePath| Some(text.clone());
+            let diagnostic = Diagnostic::new("x", "wrong").at(span("a.rhai", 1, 322, 3), "here");
+            let text = diagnostics(&[diagnostic], &read, Path::new(""), Color::Never, columns);
+            assert!(text.contains("let b = cma;") && text.contains("^^^ here"), "{text}");
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= columns), "{text}");
+        }
+    }
+
+    #[test]
     fn a_place_beyond_the_text_does_no_harm() {
         for place in [
             span("greet.rhai", 99, 1, 5),
@@ -202,7 +226,7 @@ error: two\u{fffd}[31m places
         ] {
             let read = |_: &ReleasePath| Some(TEXT.to_owned());
             let diagnostic = Diagnostic::new("x", "beyond").at(place, "");
-            let text = diagnostics(&[diagnostic], &read, Path::new(""), Color::Always);
+            let text = diagnostics(&[diagnostic], &read, Path::new(""), Color::Always, 0);
             assert!(text.contains("beyond"));
         }
     }

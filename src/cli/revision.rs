@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use super::failure::{Failure, Kind};
 use crate::base::{HostPath, ReleasePath};
+use crate::fetch::git;
 
 /// How many bytes of files a state may have.
 const MAX_BYTES: u64 = 4 << 30;
@@ -99,31 +100,9 @@ struct Entry {
 }
 
 impl Git<'_> {
-    /// The program with an environment in which no configuration of the user or the repository
-    /// can make it run anything, write anything, or fetch anything.
     fn command(&self, folder: &HostPath, words: &[&str]) -> Command {
-        let mut command = Command::new("git");
-        let ours = std::env::vars_os().map(|(name, _)| name);
-        for name in ours.filter(|name| name.to_string_lossy().starts_with("GIT_")) {
-            command.env_remove(name);
-        }
-        command
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_OPTIONAL_LOCKS", "0")
-            .env("GIT_NO_REPLACE_OBJECTS", "1")
-            .env("GIT_NO_LAZY_FETCH", "1")
-            .env("LC_ALL", "C.UTF-8")
-            // Reading objects runs nothing of the repository, whoever it belongs to.
-            .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false"])
-            .args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never"])
-            .arg("-C")
-            .arg(folder.as_path())
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = git::reading(folder);
+        command.args(words);
         command
     }
 

@@ -15,6 +15,9 @@ use crate::graph::Derivation;
 use crate::realise::driver::{self, Surveyed};
 use crate::store::Verdict;
 
+/// How many attempts are looked through for one that succeeded.
+const LOOKED_AT: u32 = 100;
+
 /// Prints the standing of every release that was named.
 pub fn run(arguments: &Status, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
@@ -78,8 +81,10 @@ fn one(
         else {
             continue;
         };
+        // The newest first.
         let attempts =
-            world.store.attempts(Some(&package.name), 1).map_err(|error| broken(&error))?;
+            world.store.attempts(Some(&package.name), LOOKED_AT).map_err(|error| broken(&error))?;
+        let was_built = attempts.iter().any(|attempt| attempt.verdict == Verdict::Built);
         let failed = attempts.first().filter(|attempt| {
             attempt.derivation == *id && matches!(attempt.verdict, Verdict::Failed | Verdict::Fault)
         });
@@ -92,7 +97,8 @@ fn one(
                 ("built", format!("in {}", duration(took)))
             }
             (None, Some(attempt)) => ("failed", attempt.summary.clone()),
-            (None, None) => ("stale", String::new()),
+            (None, None) if was_built => ("stale", String::new()),
+            (None, None) => ("unbuilt", "never built".to_owned()),
         };
         let _ = writeln!(
             text,

@@ -21,6 +21,15 @@ pub struct Expected {
     pub size: Option<u64>,
 }
 
+/// A file that is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its object.
+    pub object: Object,
+    /// Which place it came from just now; none if it was there before.
+    pub from: Option<Url>,
+}
+
 /// A file, from the store if it is known by its digest and there, or else from the first of
 /// `urls` that has it as it is expected.
 ///
@@ -32,11 +41,11 @@ pub fn file(
     urls: &[Url],
     expected: Expected,
     cancel: &AtomicBool,
-) -> Result<Object> {
+) -> Result<Fetched> {
     if let Some(sha256) = &expected.sha256
         && let Some(object) = store.find(sha256)?
     {
-        return Ok(object);
+        return Ok(Fetched { object, from: None });
     }
     let first = urls.first().map(ToString::to_string).unwrap_or_default();
     if client.network() == Network::Offline {
@@ -45,7 +54,7 @@ pub fn file(
     let mut failure = None;
     for url in urls {
         match one(store, client, url, expected, cancel) {
-            Ok(object) => return Ok(object),
+            Ok(object) => return Ok(Fetched { object, from: Some(url.clone()) }),
             Err(error @ (Error::Cancelled | Error::Store(_))) => return Err(error),
             Err(Error::Missing { urls, .. }) => {
                 let what = first.clone();

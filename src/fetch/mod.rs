@@ -2,8 +2,9 @@
 //!
 //! A [`Client`] talks to one URL; [`Mirrors`] are the places an archive's files can come from,
 //! found when the first file is needed; [`in_release`], [`index`], [`pool`] and [`pool_many`]
-//! bring in what an archive has; [`file`] brings in one file, [`git`] a commit. What is asked for by digest is looked up in the store first, so
-//! nothing here touches the network when it is all there.
+//! bring in what an archive has; [`file`] brings in one file, [`git`] a commit. What is asked for by
+//! digest is looked up in the store first, so nothing here touches the network when it is all
+//! there.
 
 mod addresses;
 mod archive;
@@ -18,5 +19,5 @@ pub use archive::{
 };
 pub use client::{Client, Network, Patience};
 pub use error::{Error, Moved, Result};
-pub use file::{Expected, file};
+pub use file::{Expected, Fetched, file};
 pub use mirrors::{Mirrors, Places, Search, Url};

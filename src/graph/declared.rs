@@ -15,7 +15,9 @@ use crate::archive::deb::version::Version;
 use crate::base::{Architecture, Diagnostic, PackageName, Span};
 use crate::spec::Spec;
 use crate::spec::lock::{LockedPackaging, LockedSource};
-use crate::spec::model::{Binary, Changes, Package, Packaging, PackagingText, Portability, Source};
+use crate::spec::model::{
+    Binary, Changes, Package, Packaging, PackagingText, Portability, Source, all_of,
+};
 
 /// A binary package that a source builds, and the virtual ones it stands for.
 #[derive(Debug, Clone)]
@@ -151,12 +153,13 @@ pub fn generated_packaging(
     spec: &Spec,
     files: &mut BTreeMap<String, String>,
 ) -> Result<Declared, Diagnostic> {
-    let missing = |field: &str, example: &str| {
-        Diagnostic::new("missing-field", format!("`{}` needs `{field}`", package.name))
-            .at(package.span.clone(), "its packaging is generated from the fields")
-            .hint(format!("add `{field}: {example}`"))
+    let (Some(version), Some(summary), Some(license), false) =
+        (&package.version, &package.summary, &package.license, package.is_undated())
+    else {
+        return Err(lacking(package));
     };
-    let mut version = package.version.clone().ok_or_else(|| missing("version", "\"1.0\""))?;
+    let date = date(package)?;
+    let mut version = version.clone();
     if let Some(revision) = &package.revision {
         version = format!("{version}-{revision}");
     }
@@ -176,51 +179,33 @@ pub fn generated_packaging(
         author: author(package, spec),
         distribution: &spec.release.name,
         version: &version,
-        summary: package.summary.as_deref().ok_or_else(|| missing("summary", "\"…\""))?,
-        license: package.license.as_deref().ok_or_else(|| missing("license", "\"MIT\""))?,
+        summary,
+        license,
         changes: &changes,
-        date: date(package)?,
+        date,
         build_depends: &build_depends,
     };
     for (path, text) in packaging::generate(package, &facts) {
         files.entry(path).or_insert(text);
     }
     let offered = |binary: &Binary| {
-        check_relations(package, binary)?;
-        let provides = binary.relations.get("provides").map(|items| items.join(", "));
-        let provides = provided(&provides.unwrap_or_default()).unwrap_or_default();
+        let provides = binary.relations.get("provides").into_iter().flatten();
+        let provides = provides.flat_map(|item| provided(&item.value).unwrap_or_default());
         let portability = binary.architecture.unwrap_or(package.build.architecture);
         let all = portability == Portability::All;
-        Ok(Offered { name: binary.name.clone(), provides, all })
+        Offered { name: binary.name.clone(), provides: provides.collect(), all }
     };
-    let binaries = packaging::binaries(package).iter().map(offered).collect::<Result<_, _>>()?;
+    let binaries = packaging::binaries(package).iter().map(offered).collect();
     Ok(Declared { version: parsed, relations: BTreeMap::new(), binaries })
 }
 
-/// Relations of a binary package must be in the distribution's syntax; substitution variables are
-/// the build's to fill in.
-fn check_relations(package: &Package, binary: &Binary) -> Result<(), Diagnostic> {
-    for (key, text) in
-        binary.relations.iter().flat_map(|(key, list)| list.iter().map(move |text| (key, text)))
-    {
-        if text.starts_with("${") && text.ends_with('}') && !text.contains(' ') {
-            continue;
-        }
-        let mut filled = String::new();
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once("${") {
-            filled.push_str(before);
-            filled.push('1');
-            rest = after.split_once('}').map_or("", |(_, after)| after);
-        }
-        filled.push_str(rest);
-        filled.parse::<Dependencies>().map_err(|error| {
-            let message = format!("`{key}` of `{}`: {error}", binary.name);
-            let place = package.fields.get("binaries").unwrap_or(&package.span).clone();
-            Diagnostic::new("dependency-syntax", message).at(place, "in these binary packages")
-        })?;
-    }
-    Ok(())
+/// The fields that generated packaging cannot do without and that `package` lacks, all at once.
+fn lacking(package: &Package) -> Diagnostic {
+    let lacking = package.lacking();
+    let names = all_of(lacking.iter().map(|(name, _)| *name));
+    let error = Diagnostic::new("missing-field", format!("`{}` needs {names}", package.name))
+        .at(package.span.clone(), "its packaging is generated from the fields");
+    lacking.iter().fold(error, |error, (_, example)| error.hint(format!("add {example}")))
 }
 
 /// The version that a package with its own packaging, or another source's, gets, and the text put

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Architecture, DerivationId, Digest, Format, Json, PackageName, Sha256};
+use crate::base::{Architecture, DerivationId, Digest, Format, Json, Members, PackageName, Sha256};
 
 const FORMAT: &str = "perestroika/derivation/1";
 
@@ -73,6 +73,9 @@ pub struct Root {
     pub indexes: Vec<RootIndex>,
     /// Packages beside the essential ones, sorted.
     pub packages: Vec<PackageName>,
+    /// Sets of dependencies that are layers of their own, in their order; part of the document
+    /// only if there are any.
+    pub strata: Vec<Vec<String>>,
 }
 
 /// A pinned index of a root.
@@ -177,14 +180,24 @@ impl Derivation {
         match self {
             Self::Source(source) => source.to_json(),
             Self::Root(root) => root.to_json(),
-            Self::Package(package) => package.to_json(),
+            Self::Package(package) => {
+                Json::read_canonical(&package.encode()).expect("what is written can be read")
+            }
             Self::Release(release) => release.to_json(),
+        }
+    }
+
+    /// The bytes of the document.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Package(package) => package.encode(),
+            Self::Source(_) | Self::Root(_) | Self::Release(_) => self.to_json().encode(),
         }
     }
 
     /// The id: BLAKE3 of the document's bytes.
     pub fn id(&self) -> DerivationId {
-        DerivationId::of(&self.to_json().encode())
+        DerivationId::of(&self.encode())
     }
 }
 
@@ -237,7 +250,7 @@ impl SourceFile {
 
 impl Root {
     fn to_json(&self) -> Json {
-        let Self { architecture, indexes, packages } = self;
+        let Self { architecture, indexes, packages, strata } = self;
         let index = |RootIndex { suite, path, sha256 }: &RootIndex| {
             Json::object([
                 ("suite", suite.into()),
@@ -245,18 +258,24 @@ impl Root {
                 ("sha256", Json::text(sha256)),
             ])
         };
-        Json::object([
+        let mut document = vec![
             ("format", FORMAT.into()),
             ("kind", "root".into()),
             ("architecture", Json::text(architecture)),
             ("indexes", Json::Array(indexes.iter().map(index).collect())),
             ("packages", texts(packages)),
-        ])
+        ];
+        // Left out where there is none, as it was before there could be any.
+        if !strata.is_empty() {
+            let strata = strata.iter().map(|stratum| texts(stratum)).collect();
+            document.push(("strata", Json::Array(strata)));
+        }
+        Json::object(document)
     }
 }
 
 impl Package {
-    fn to_json(&self) -> Json {
+    fn encode(&self) -> Vec<u8> {
         let Self {
             name,
             version,
@@ -278,36 +297,38 @@ impl Package {
             outputs,
             from_seed,
         } = self;
-        let mut document = vec![
-            ("format", FORMAT.into()),
-            ("kind", "package".into()),
-            ("name", Json::text(name)),
-            ("version", version.into()),
-            ("architecture", Json::text(architecture)),
-            ("source", Json::text(source)),
-            ("root", Json::text(root)),
-            ("dependencies", texts(dependencies)),
-            ("build_depends", texts(build_depends)),
-            ("build_conflicts", texts(build_conflicts)),
-            ("binaries", texts(binaries)),
-            ("files", map(files)),
-            ("changelog", changelog.into()),
-            ("script", script.into()),
-            ("environment", map(environment)),
-            ("profiles", texts(profiles)),
-            ("outputs", texts(outputs)),
-            ("from_seed", texts(from_seed)),
-        ];
+        let room = files.values().map(|text| text.len() + text.len() / 16).sum::<usize>();
+        let mut members = Members::new(room + script.len() + changelog.len() + 2048);
+        members.text("architecture", architecture.as_str());
+        members.texts("binaries", binaries);
+        members.texts("build_conflicts", build_conflicts);
+        members.texts("build_depends", build_depends);
+        members.text("changelog", changelog);
+        members.texts("dependencies", dependencies.iter().map(DerivationId::to_string));
+        members.map("environment", environment);
         // Left out where there is none, as it was before there could be any.
-        document.extend(packaging.iter().map(|packaging| ("packaging", Json::text(packaging))));
-        if !patches.is_empty() {
-            document.push(("patches", Json::Array(patches.iter().map(Patch::to_json).collect())));
-        }
         if !extra.is_empty() {
-            let extra = extra.iter().map(|(path, id)| (path.clone(), Json::text(id))).collect();
-            document.push(("extra", Json::Object(extra)));
+            let extra = extra.iter().map(|(path, id)| (path.clone(), id.to_string())).collect();
+            members.map("extra", &extra);
         }
-        Json::object(document)
+        members.map("files", files);
+        members.text("format", FORMAT);
+        members.texts("from_seed", from_seed);
+        members.text("kind", "package");
+        members.text("name", name.as_str());
+        members.texts("outputs", outputs);
+        if let Some(packaging) = packaging {
+            members.text("packaging", &packaging.to_string());
+        }
+        if !patches.is_empty() {
+            members.value("patches", &Json::Array(patches.iter().map(Patch::to_json).collect()));
+        }
+        members.texts("profiles", profiles);
+        members.text("root", &root.to_string());
+        members.text("script", script);
+        members.text("source", &source.to_string());
+        members.text("version", version);
+        members.end()
     }
 }
 
@@ -343,8 +364,4 @@ fn size(bytes: u64) -> Json {
 
 fn texts<T: std::fmt::Display>(items: &[T]) -> Json {
     Json::Array(items.iter().map(Json::text).collect())
-}
-
-fn map(members: &BTreeMap<String, String>) -> Json {
-    Json::Object(members.iter().map(|(key, value)| (key.clone(), value.into())).collect())
 }

@@ -38,6 +38,8 @@ pub struct Draft<'a> {
     pub extra: BTreeMap<String, Lowered>,
     pub profiles: BTreeSet<String>,
     pub depends: Vec<Wanted>,
+    /// Whether a build dependency of the spec is not among them, because it is none.
+    pub leaves_out: bool,
     pub conflicts: Dependencies,
     pub binaries: Vec<Offered>,
     pub files: BTreeMap<String, String>,
@@ -121,7 +123,7 @@ impl<'a> Draft<'a> {
             declared.relations.retain(|field, _| !field.ends_with("-Indep"));
         }
         declared.binaries.sort_by(|a, b| a.name.cmp(&b.name));
-        let depends = wanted(package, &declared, architecture, &profiles)?;
+        let (depends, leaves_out) = wanted(package, &declared, architecture, &profiles)?;
         let conflicts = CONFLICTS
             .iter()
             .filter_map(|field| declared.relations.get(*field))
@@ -141,6 +143,7 @@ impl<'a> Draft<'a> {
             extra,
             profiles,
             depends,
+            leaves_out,
             conflicts: Dependencies(conflicts),
             binaries: declared.binaries,
             files,
@@ -257,27 +260,37 @@ fn own(source: &Source) -> Option<Own<'_>> {
     }
 }
 
+/// The build dependencies, and whether some of the spec are left out that are none.
 fn wanted(
     package: &Package,
     declared: &Declared,
     architecture: &Architecture,
     profiles: &BTreeSet<String>,
-) -> Result<Vec<Wanted>, Diagnostic> {
-    let own = DEPENDS.iter().filter_map(|field| {
-        Some((declared.relations.get(*field)?.clone(), control_field(package, field)))
-    });
-    let needs = package.build.needs.iter().map(|text| (text.clone(), None));
-    let fields = package.build_depends.iter().map(|item| (item.value.clone(), item.span.clone()));
-    own.chain(needs)
-        .chain(fields)
-        .map(|(text, span)| {
-            let depends: Dependencies = text.parse().map_err(|error| {
-                Diagnostic::new("dependency-syntax", format!("{error}"))
-                    .at(span.clone().or_else(|| Some(package.span.clone())), "in this list")
-            })?;
-            Ok(Wanted { depends: depends.reduce(architecture, profiles), text, span })
-        })
-        .collect()
+) -> Result<(Vec<Wanted>, bool), Diagnostic> {
+    let mut found = Vec::new();
+    let mut want = |depends: Dependencies, text: &str, span| {
+        let (depends, text) = (depends.reduce(architecture, profiles), text.to_owned());
+        found.push(Wanted { depends, text, span });
+    };
+    for field in DEPENDS {
+        let Some(text) = declared.relations.get(field) else { continue };
+        let span = control_field(package, field);
+        let depends = text.parse().map_err(|error| {
+            Diagnostic::new("dependency-syntax", format!("`{field}`: {error}"))
+                .at(span.clone().unwrap_or_else(|| package.span.clone()), "in this list")
+        })?;
+        want(depends, text, span);
+    }
+    let mut leaves_out = false;
+    let needs = package.build.needs.iter().map(|text| (text, None));
+    let fields = package.build_depends.iter().map(|item| (&item.value, item.span.clone()));
+    for (text, span) in needs.chain(fields) {
+        match text.parse() {
+            Ok(depends) => want(depends, text, span),
+            Err(_) => leaves_out = true,
+        }
+    }
+    Ok((found, leaves_out))
 }
 
 fn check_version(package: &Package, declared: &Version) -> Result<(), Diagnostic> {

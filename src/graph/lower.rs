@@ -1,17 +1,19 @@
 //! Spec and lock in, graph out: names become edges, packages become derivations.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
 use super::derivation::{self, Derivation, RootIndex};
 use super::draft::{Draft, Makes};
+use super::edges::{Edges, Links};
 use super::source::Lowered;
-use super::{Graph, Node, Origin, PackageOrigin, edges};
+use super::{Graph, Node, Origin, PackageOrigin, relations};
+use crate::archive::deb::dependency::Dependencies;
 use crate::base::{Architecture, DerivationId, Diagnostic};
 use crate::spec::Spec;
 use crate::spec::lock::{IndexKind, Lock};
-use crate::spec::model::{self, Extended, Package};
+use crate::spec::model::{self, Extended, Located, Package};
 use crate::spec::release::Root;
 
 /// The graph of a release: pure, offline, the same for the same folder for ever.
@@ -20,66 +22,118 @@ use crate::spec::release::Root;
 /// Everything that is wrong with the packages, all at once: missing pins, fields that packaging
 /// needs, contradictions between spec and packaging, cycles.
 pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
-    let architectures = &spec.release.architectures;
-    let all_roots = spec.release.roots.iter().flat_map(|(name, root)| {
-        architectures.iter().map(move |architecture| (name, root, architecture))
-    });
-    let (roots, mut errors) = partition(all_roots.map(|(name, root, architecture)| {
-        Ok(((name.as_str(), architecture), lower_root(name, root, lock, architecture)?))
-    }));
-    let roots: BTreeMap<(&str, &Architecture), Node> = roots.into_iter().collect();
-    let drafts: Vec<_> = spec
-        .packages
-        .par_iter()
-        .map(|package| builds(package, spec, lock).map_err(|error| package.told(error)))
-        .collect();
-    let (drafts, wrong) = partition(drafts.into_iter());
-    let drafts: Vec<Draft<'_>> = drafts.into_iter().flatten().collect();
-    errors.extend(wrong);
-    errors.extend(spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module)).map(
-        |module| {
-            let user = spec.packages.iter().find(|package| package.build.name == **module);
-            let place = user.and_then(|package| package.fields.get("build")).cloned();
-            Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
-                .at(place, "used here")
-                .hint("`perestroika lock` pins it")
-        },
-    ));
-    errors.extend(moved(spec, lock));
-    // What was drafted already said which of its own sources is missing.
-    errors.extend(
-        spec.unpinned
-            .iter()
-            .filter(|_| errors.is_empty())
-            .map(|remote| {
-                let message = format!("{} is not pinned", remote.value);
-                Diagnostic::new("unpinned", message)
-                    .at(remote.span.clone(), "release.lock does not have what this needs")
-                    .hint("`perestroika lock` pins it")
-            })
-            .collect::<Vec<_>>(),
-    );
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let edges = edges::find(&drafts)?;
-    let lowered = lower_packages(drafts, &edges, &roots);
+    let Survey { graph, wrong, .. } = survey(spec, lock);
+    if wrong.is_empty() { Ok(graph) } else { Err(wrong) }
+}
 
-    let mut packages: Vec<_> = lowered.iter().map(|(_, package)| package.id).collect();
+/// As much of a graph as can be made of a release.
+#[derive(Debug)]
+pub struct Survey {
+    /// The graph of the packages with which nothing is wrong, without the edges of loops: to look
+    /// at, not to build.
+    pub graph: Graph,
+    /// How much of the release that is.
+    pub extent: Extent,
+    /// What is wrong, as [`lower`] tells it.
+    pub wrong: Vec<Diagnostic>,
+}
+
+/// How much of a release a graph has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// All packages and edges.
+    Whole,
+    /// All packages: what each makes and asks for is known, not all of what leads where.
+    Packages,
+    /// Some packages: others may make what these ask for.
+    Part,
+}
+
+/// As much of the graph of a release as can be made, whatever is wrong with the rest.
+pub fn survey(spec: &Spec, lock: &Lock) -> Survey {
+    let (ground, mut wrong) = Ground::with_errors(spec, lock);
+    let roots_are_whole = wrong.is_empty();
+    let mut extent = if roots_are_whole { Extent::Whole } else { Extent::Part };
+    let mut drafts: Vec<Draft<'_>> = Vec::new();
+    for (package, (drafted, errors)) in spec.packages.iter().zip(ground.all_drafts(spec)) {
+        if !errors.is_empty() {
+            extent = extent.max(if drafted.is_empty() { Extent::Part } else { Extent::Packages });
+        }
+        drafts.extend(drafted);
+        wrong.extend(errors.into_iter().map(|error| package.told(error)));
+    }
+    if !roots_are_whole {
+        drafts.retain(|draft| ground.has(draft));
+    }
+    wrong.extend(unpinned_modules(spec, lock));
+    wrong.extend(moved(spec, lock));
+    if !spec.unpinned.is_empty() {
+        extent = Extent::Part;
+    }
+    // What was drafted already said which of its own sources is missing.
+    if wrong.is_empty() {
+        wrong.extend(spec.unpinned.iter().map(|remote| {
+            Diagnostic::new("unpinned", format!("{} is not pinned", remote.value))
+                .at(remote.span.clone(), "release.lock does not have what this needs")
+                .hint("`perestroika lock` pins it")
+        }));
+    }
+    let links = Links::new(&drafts);
+    let (edges, knots) = links.edges();
+    if !knots.are_none() {
+        extent = extent.max(Extent::Packages);
+        wrong.extend(knots.told(&links, &drafts));
+    }
+    Survey { graph: assemble(spec, drafts, links, &edges, &ground.roots), extent, wrong }
+}
+
+/// The graph of `drafts`.
+fn assemble(
+    spec: &Spec,
+    drafts: Vec<Draft<'_>>,
+    links: Links,
+    edges: &Edges,
+    roots: &Roots,
+) -> Graph {
+    let lowered = lower_packages(drafts, edges, roots);
+    let mut builds: Vec<(usize, DerivationId)> =
+        lowered.iter().map(|(at, _, package)| (*at, package.id)).collect();
+    builds.sort_unstable();
+    let builds: Vec<DerivationId> = builds.into_iter().map(|(_, id)| id).collect();
+    let mut packages = builds.clone();
     packages.sort_unstable();
+    let folders: HashMap<DerivationId, Origin> = lowered
+        .iter()
+        .flat_map(|(_, sources, _)| sources)
+        .filter(|source| matches!(source.origin, Origin::Dir { .. }))
+        .map(|source| (source.id, source.origin.clone()))
+        .collect();
     let mut known = HashSet::new();
     let mut ordered = Vec::with_capacity(2 * lowered.len() + roots.len() + 1);
-    for (sources, package) in lowered {
+    for (_, sources, package) in lowered {
         if let Some(root) = package.derivation.package().and_then(|package| {
-            roots.values().find(|root| root.id == package.root && known.insert(root.id))
+            let mut roots = roots.values();
+            roots.find(|root| root.id == package.root && known.insert(root.id))
         }) {
             ordered.push(root.clone());
         }
-        ordered.extend(sources.into_iter().filter(|source| known.insert(source.id)));
+        for mut source in sources.into_iter().filter(|source| known.insert(source.id)) {
+            // What is in the folder of the release is not fetched for being elsewhere too.
+            if let Some(folder) = folders.get(&source.id) {
+                source.origin = folder.clone();
+            }
+            ordered.push(source);
+        }
         known.insert(package.id);
         ordered.push(package);
     }
-    ordered.push(node(
+    ordered.push(release(spec, packages));
+    Graph::new(ordered, links, builds)
+}
+
+/// The node of the release, of packages sorted by id.
+pub fn release(spec: &Spec, packages: Vec<DerivationId>) -> Node {
+    node(
         Derivation::Release(derivation::Release {
             name: spec.release.name.clone(),
             version: spec.release.version.clone(),
@@ -87,17 +141,85 @@ pub fn lower(spec: &Spec, lock: &Lock) -> Result<Graph, Vec<Diagnostic>> {
             packages,
         }),
         Origin::Release,
-    ));
-    Ok(Graph::new(ordered))
+    )
+}
+
+/// The roots of a release, by their name and architecture.
+type Roots = BTreeMap<(String, Architecture), Node>;
+
+/// What packages are lowered on.
+pub struct Ground<'a> {
+    lock: &'a Lock,
+    /// The roots.
+    pub roots: Roots,
+}
+
+impl<'a> Ground<'a> {
+    /// What the packages of `spec` are lowered on, unless something is wrong with it.
+    pub fn new(spec: &Spec, lock: &'a Lock) -> Option<Self> {
+        let (ground, errors) = Self::with_errors(spec, lock);
+        let pinned = spec.stdlib.iter().all(|module| lock.stdlib.contains_key(module));
+        (errors.is_empty() && pinned && spec.unpinned.is_empty()).then_some(ground)
+    }
+
+    fn with_errors(spec: &Spec, lock: &'a Lock) -> (Self, Vec<Diagnostic>) {
+        let architectures = &spec.release.architectures;
+        let all = spec.release.roots.iter().flat_map(|(name, root)| {
+            architectures.iter().map(move |architecture| (name, root, architecture))
+        });
+        let (mut roots, mut errors) = (Roots::new(), Vec::new());
+        for (name, root, architecture) in all {
+            match lower_root(name, root, lock, architecture) {
+                Ok(node) => {
+                    roots.insert((name.clone(), architecture.clone()), node);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        (Self { lock, roots }, errors)
+    }
+
+    /// The builds of the packages of `spec`, unless something is wrong with one.
+    pub fn drafts<'b>(&self, spec: &'b Spec) -> Option<Vec<Draft<'b>>> {
+        let mut drafts = Vec::new();
+        for (drafted, errors) in self.all_drafts(spec) {
+            if !errors.is_empty() {
+                return None;
+            }
+            drafts.extend(drafted);
+        }
+        Some(drafts)
+    }
+
+    fn all_drafts<'b>(&self, spec: &'b Spec) -> Vec<(Vec<Draft<'b>>, Vec<Diagnostic>)> {
+        spec.packages.par_iter().map(|package| builds(package, spec, self.lock)).collect()
+    }
+
+    /// Whether the root of a draft is there.
+    fn has(&self, draft: &Draft<'_>) -> bool {
+        self.roots.contains_key(&(draft.root.to_owned(), draft.architecture.clone()))
+    }
+}
+
+/// The stdlib modules that are used and not pinned.
+fn unpinned_modules(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
+    let missing = spec.stdlib.iter().filter(|module| !lock.stdlib.contains_key(*module));
+    missing
+        .map(|module| {
+            Diagnostic::new("unpinned", format!("stdlib module `{module}` is not pinned"))
+                .at(spec.user_of(module), "used here")
+                .hint("`perestroika lock` pins it")
+        })
+        .collect()
 }
 
 /// The packages, each with the nodes of its sources, in an order in which each comes after
 /// those it needs. Packages that wait for the same others are named side by side.
 fn lower_packages(
     drafts: Vec<Draft<'_>>,
-    edges: &edges::Edges,
-    roots: &BTreeMap<(&str, &Architecture), Node>,
-) -> Vec<(Vec<Node>, Node)> {
+    edges: &Edges,
+    roots: &Roots,
+) -> Vec<(usize, Vec<Node>, Node)> {
     let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
     let mut ids: Vec<Option<DerivationId>> = vec![None; drafts.len()];
     let mut done = Vec::with_capacity(drafts.len());
@@ -113,9 +235,9 @@ fn lower_packages(
                 (at, lower_package(draft, roots, dependencies))
             })
             .collect();
-        for (at, lowered) in lowered {
-            ids[at] = Some(lowered.1.id);
-            done.push(lowered);
+        for (at, (sources, package)) in lowered {
+            ids[at] = Some(package.id);
+            done.push((at, sources, package));
         }
     }
     done
@@ -137,37 +259,46 @@ fn moved(spec: &Spec, lock: &Lock) -> Vec<Diagnostic> {
     spec.extends.iter().filter_map(wrong).collect()
 }
 
-fn partition<T>(results: impl Iterator<Item = Result<T, Diagnostic>>) -> (Vec<T>, Vec<Diagnostic>) {
-    let mut good = Vec::new();
-    let mut bad = Vec::new();
-    for result in results {
-        match result {
-            Ok(value) => good.push(value),
-            Err(error) => bad.push(error),
-        }
-    }
-    (good, bad)
-}
-
 fn node(derivation: Derivation, origin: Origin) -> Node {
     Node { id: derivation.id(), derivation, origin }
 }
 
 /// The builds of a package: one for each of its architectures that it makes anything for. The
-/// first also makes the packages of no architecture.
+/// first also makes the packages of no architecture. And what is wrong with them: a relation that
+/// is none is left out of a build, anything else leaves none of them.
 fn builds<'a>(
     package: &'a Package,
     spec: &'a Spec,
     lock: &Lock,
-) -> Result<Vec<Draft<'a>>, Diagnostic> {
+) -> (Vec<Draft<'a>>, Vec<Diagnostic>) {
     let wanted = |architecture: &&Architecture| {
         package.architectures.is_empty() || package.architectures.contains(architecture)
     };
     let mut drafts = Vec::new();
+    let mut wrong: Vec<Diagnostic> = Vec::new();
+    let mut sound = true;
     for architecture in spec.release.architectures.iter().filter(wanted) {
         let makes = if drafts.is_empty() { Makes::Everything } else { Makes::OfArchitecture };
         let package = package.for_architecture(architecture);
-        drafts.push(Draft::new(package, spec, lock, architecture, makes)?);
+        let mut errors = relations::wrong_of_binaries(package);
+        match Draft::new(package, spec, lock, architecture, makes) {
+            Ok(draft) if draft.leaves_out => {
+                errors.extend(relations::wrong_of_build(package));
+                drafts.push(draft);
+            }
+            Ok(draft) => drafts.push(draft),
+            Err(error) => {
+                errors.extend(relations::wrong_of_build(package));
+                errors.push(error);
+                sound = false;
+            }
+        }
+        // Most of what is wrong for one architecture is so for the next one.
+        errors.retain(|error| !wrong.contains(error));
+        wrong.extend(errors);
+    }
+    if !sound {
+        return (Vec::new(), wrong);
     }
     // A build that makes nothing is one only where it is all there is: then it says so.
     if drafts.iter().any(|draft| !draft.binaries.is_empty()) {
@@ -175,7 +306,7 @@ fn builds<'a>(
     } else {
         drafts.truncate(1);
     }
-    Ok(drafts)
+    (drafts, wrong)
 }
 
 fn lower_root(
@@ -211,18 +342,39 @@ fn lower_root(
     let mut packages: Vec<_> = root.packages.iter().map(|package| package.value.clone()).collect();
     packages.sort();
     packages.dedup();
+    let strata = root.strata.iter().map(|stratum| lower_stratum(stratum, architecture));
     let derivation = Derivation::Root(derivation::Root {
         architecture: architecture.clone(),
         indexes,
         packages,
+        strata: strata.collect::<Result<_, _>>()?,
     });
     Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
 }
 
+/// The dependencies of a stratum, as they hold for an architecture.
+fn lower_stratum(
+    stratum: &[Located<String>],
+    architecture: &Architecture,
+) -> Result<Vec<String>, Diagnostic> {
+    let mut found = Vec::new();
+    for Located { value, span } in stratum {
+        let depends: Dependencies = value.parse().map_err(|error| {
+            Diagnostic::new("dependency-syntax", format!("{error}"))
+                .at(span.clone(), "in this stratum")
+        })?;
+        let depends = depends.reduce(architecture, &BTreeSet::new());
+        found.extend(depends.0.iter().map(ToString::to_string));
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
 /// A package and the nodes of its sources.
-fn lower_package(
+pub fn lower_package(
     draft: Draft<'_>,
-    roots: &BTreeMap<(&str, &Architecture), Node>,
+    roots: &Roots,
     dependencies: Vec<DerivationId>,
 ) -> (Vec<Node>, Node) {
     let package = draft.package;
@@ -244,7 +396,7 @@ fn lower_package(
         packaging: draft.packaging.map(&mut source),
         patches: package.patches.iter().map(|patch| lower_patch(&patch.value)).collect(),
         extra: draft.extra.into_iter().map(|(path, one)| (path, source(one))).collect(),
-        root: roots[&(draft.root, draft.architecture)].id,
+        root: roots[&(draft.root.to_owned(), draft.architecture.clone())].id,
         dependencies,
         build_depends: draft
             .depends

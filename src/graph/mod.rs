@@ -8,8 +8,10 @@ mod edges;
 pub mod fields;
 mod lower;
 pub mod names;
+mod outline;
 mod packaging;
 pub mod query;
+mod relations;
 mod source;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +20,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 
 pub use derivation::Derivation;
-pub use lower::lower;
+pub use lower::{Extent, Survey, lower, survey};
+pub use outline::{Entry, Outline};
 
 use crate::archive::deb::dependency::Dependencies;
 use crate::base::{DerivationId, PackageName, ReleasePath, Span, Tree};
@@ -30,6 +33,9 @@ pub struct Graph {
     release: DerivationId,
     nodes: DiGraph<Node, ()>,
     index: HashMap<DerivationId, NodeIndex>,
+    /// What its edges follow from, and the ids of its builds.
+    links: edges::Links,
+    builds: Vec<DerivationId>,
 }
 
 /// A derivation and what is known of it beside its identity.
@@ -126,7 +132,7 @@ impl Graph {
     ///
     /// # Panics
     /// If a node needs one that does not come before it.
-    fn new(ordered: Vec<Node>) -> Self {
+    fn new(ordered: Vec<Node>, links: edges::Links, builds: Vec<DerivationId>) -> Self {
         let mut nodes = DiGraph::new();
         let mut index = HashMap::with_capacity(ordered.len());
         let mut release = None;
@@ -140,7 +146,8 @@ impl Graph {
             }
             release = Some(id);
         }
-        Self { release: release.expect("a release has a node of its own"), nodes, index }
+        let release = release.expect("a release has a node of its own");
+        Self { release, nodes, index, links, builds }
     }
 
     /// The release id.

@@ -3,16 +3,46 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::{Graph, Origin, Wanted};
+use super::{Extent, Graph, Origin, Wanted};
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{DerivationId, Diagnostic, PackageName, Span, nearest};
+use crate::spec::Spec;
+
+/// The packages of each root's archive.
+pub type Indexes<'a> = BTreeMap<DerivationId, &'a [Vec<Arc<BinaryPackage>>]>;
+
+/// The packages that a `[root.NAME]` names and its pinned archive does not have. Roots of which
+/// `indexes` has no packages are left unchecked.
+pub fn unknown_in_roots(spec: &Spec, graph: &Graph, indexes: &Indexes<'_>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (id, indexes) in indexes {
+        let Some(Origin::Root { name, archive }) = graph.node(*id).map(|node| &node.origin) else {
+            continue;
+        };
+        let Some(root) = spec.release.roots.get(name) else { continue };
+        let known: HashSet<&str> =
+            indexes.iter().flatten().map(|package| package.name.as_str()).collect();
+        for package in root.packages.iter().filter(|one| !known.contains(one.value.as_str())) {
+            let message = format!("root `{name}` asks for an unknown package `{}`", package.value);
+            let error = Diagnostic::new("unknown-package", message)
+                .at(package.span.clone(), format!("archive `{archive}` does not have it"));
+            let error = match nearest(package.value.as_str(), known.iter().copied()) {
+                Some(near) => error.hint(format!("archive `{archive}` has `{near}`")),
+                None => error,
+            };
+            // Roots of several architectures say it once.
+            if !found.contains(&error) {
+                found.push(error);
+            }
+        }
+    }
+    found
+}
 
 /// Everything that is asked for and that neither the release nor the pinned archive has, with
-/// its place in the spec. Roots of which `indexes` has no packages are left unchecked.
-pub fn unknown(
-    graph: &Graph,
-    indexes: &BTreeMap<DerivationId, &[Vec<Arc<BinaryPackage>>]>,
-) -> Vec<Diagnostic> {
+/// its place in the spec. Roots of which `indexes` has no packages are left unchecked. Of a graph
+/// that has only a part of the release, it says so: the rest may have what is asked for.
+pub fn unknown(graph: &Graph, indexes: &Indexes<'_>, extent: Extent) -> Vec<Diagnostic> {
     let mut own: BTreeMap<&str, &Span> = BTreeMap::new();
     for (node, package) in graph.packages() {
         if let Origin::Package(origin) = &node.origin {
@@ -56,7 +86,15 @@ pub fn unknown(
                 Diagnostic::new("unknown-dependency", format!("unknown build dependency `{name}`"))
                     .at(
                         narrowed(span, wanted, name),
-                        format!("neither this release nor archive `{archive_name}` has it"),
+                        match extent {
+                            Extent::Whole | Extent::Packages => {
+                                format!("neither this release nor archive `{archive_name}` has it")
+                            }
+                            Extent::Part => format!(
+                                "archive `{archive_name}` does not have it, nor has what of this \
+                                 release could be read"
+                            ),
+                        },
                     );
             let near_own = nearest(name.as_str(), own.keys().copied());
             let near_archive = nearest(name.as_str(), archive.iter().copied());

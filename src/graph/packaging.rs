@@ -156,12 +156,14 @@ fn paragraph(text: &mut String, package: &Package, binary: &Binary, summary: &st
         },
     );
     field("Multi-Arch", binary.multi_arch.as_deref().unwrap_or_default());
-    let said = |key: &str| binary.relations.get(key).map(Vec::as_slice).unwrap_or_default();
+    let said = |key: &str| -> Vec<&str> {
+        binary.relations.get(key).into_iter().flatten().map(|item| item.value.as_str()).collect()
+    };
     let mut depends: Vec<&str> = match architecture {
         Portability::Any => vec!["${shlibs:Depends}", "${misc:Depends}"],
         Portability::All => vec!["${misc:Depends}"],
     };
-    depends.extend(package.build.depends.iter().chain(said("depends")).map(String::as_str));
+    depends.extend(package.build.depends.iter().map(String::as_str).chain(said("depends")));
     field("Pre-Depends", &said("pre_depends").join(", "));
     field("Depends", &depends.join(", "));
     for (name, key) in [

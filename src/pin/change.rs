@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::remote::Notes;
 use crate::base::{PackageName, ReleaseFolder};
 use crate::spec::lock::Lock;
 
@@ -51,24 +52,18 @@ pub struct Change {
     pub note: Option<&'static str>,
 }
 
-/// All that is different, sorted by pin.
-pub(super) fn between(old: &Lock, new: &Lock, trusted: &BTreeSet<String>) -> Vec<Change> {
+/// All that is different, sorted by pin, with what is to be told of some of it.
+pub(super) fn between(old: &Lock, new: &Lock, notes: &Notes) -> Vec<Change> {
     let (old, new) = (pins(old), pins(new));
     let all: BTreeSet<&Pin> = old.keys().chain(new.keys()).collect();
     let different = all.into_iter().filter(|pin| old.get(*pin) != new.get(*pin));
     let shown = |pins: &BTreeMap<Pin, Content>, pin| pins.get(pin).map(|one| one.shown.clone());
-    let note = |pin: &Pin| match pin {
-        Pin::Download(url) if trusted.contains(url) => {
-            Some("trusted as it came: the spec gives no hash")
-        }
-        _ => None,
-    };
     different
         .map(|pin| Change {
             pin: pin.clone(),
             old: shown(&old, pin),
             new: shown(&new, pin),
-            note: note(pin),
+            note: notes.get(pin).copied(),
         })
         .collect()
 }

@@ -28,7 +28,7 @@ use crate::store::Store;
 
 pub use change::{Change, Pin};
 pub use error::{Error, Result};
-pub use stale::{Stale, check};
+pub use stale::{Kind, Stale, check};
 
 use files::Kept;
 use inherited::Inherited;
@@ -102,7 +102,7 @@ pub fn lock(request: &Request<'_>, moves: Moves<'_>) -> Result<Locked> {
     if let Moves::Names(names) = moves {
         inherited.refuse(names)?;
     }
-    let remote::Pinned { spec, git, downloads, trusted } =
+    let remote::Pinned { spec, git, downloads, notes } =
         remote::pin(request, old, &moving.remotes(request, old))?;
     let request = &Request { spec: &spec, ..*request };
     let mut lock = Lock { git, downloads, ..Lock::default() };
@@ -151,7 +151,7 @@ pub fn lock(request: &Request<'_>, moves: Moves<'_>) -> Result<Locked> {
     }
     let states = request.spec.extends.iter();
     lock.extends = states.map(|extended| (extended.folder.clone(), extended.digest)).collect();
-    Ok(Locked { changes: change::between(old, &lock, &trusted), lock, files })
+    Ok(Locked { changes: change::between(old, &lock, &notes), lock, files })
 }
 
 /// [`Moves`] whose names are known to exist.

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Request;
+use super::change::Pin;
 use super::error::{Error, Result};
 use crate::archive::deb::packaging;
 use crate::archive::tarball::{self, Kind, Limits, Listing};
 use crate::base::{Diagnostic, Digest, Format, Sha256, Span, Tree, TreeKind};
-use crate::fetch::git::{self, Revision};
-use crate::fetch::{self, Expected, Url};
+use crate::fetch::git::{self, Named, Revision};
+use crate::fetch::{self, Expected, Fetched, Url};
 use crate::spec::lock::{
     Lock, LockedBinary, LockedCommit, LockedDownload, LockedGit, LockedHistory, LockedPackaging,
 };
@@ -47,9 +48,12 @@ pub(super) struct Pinned<'a> {
     pub git: BTreeMap<(String, String), Arc<LockedGit>>,
     /// The pins of files.
     pub downloads: BTreeMap<String, Arc<LockedDownload>>,
-    /// Files that are trusted because they were what came first, by their first URL.
-    pub trusted: BTreeSet<String>,
+    /// What is to be told of pins that were made.
+    pub notes: Notes,
 }
+
+/// What is to be told of pins that were made.
+pub(super) type Notes = BTreeMap<Pin, &'static str>;
 
 /// Pins what the specs ask for and evaluates them again, until they ask for nothing more.
 pub(super) fn pin<'a>(request: &Request<'a>, old: &Lock, moving: &Moving) -> Result<Pinned<'a>> {
@@ -70,7 +74,7 @@ pub(super) fn pin<'a>(request: &Request<'a>, old: &Lock, moving: &Moving) -> Res
         pins.git.extend(base.git.clone());
         pins.downloads.extend(base.downloads.clone());
     }
-    let mut trusted = BTreeSet::new();
+    let mut notes = Notes::new();
     let mut spec = Cow::Borrowed(request.spec);
     if moves {
         spec = Cow::Owned(evaluate(request, &pins)?);
@@ -80,7 +84,7 @@ pub(super) fn pin<'a>(request: &Request<'a>, old: &Lock, moving: &Moving) -> Res
             break;
         }
         for wanted in merged(&spec.unpinned)? {
-            one(request, &wanted, &mut pins, &mut trusted)?;
+            one(request, &wanted, &mut pins, &mut notes)?;
         }
         spec = Cow::Owned(evaluate(request, &pins)?);
     }
@@ -99,7 +103,7 @@ pub(super) fn pin<'a>(request: &Request<'a>, old: &Lock, moving: &Moving) -> Res
     git.retain(|(url, rev), _| asked.contains(&Key::Git(url, rev)));
     downloads.retain(|url, _| asked.contains(&Key::Download(url)));
     drop(asked);
-    Ok(Pinned { git, downloads, trusted, spec })
+    Ok(Pinned { git, downloads, notes, spec })
 }
 
 /// What names a pin.
@@ -161,7 +165,7 @@ fn one(
     request: &Request<'_>,
     wanted: &Located<Remote>,
     pins: &mut Lock,
-    trusted: &mut BTreeSet<String>,
+    notes: &mut Notes,
 ) -> Result<()> {
     let place = Place { request, what: wanted.value.to_string(), span: wanted.span.clone() };
     match &wanted.value {
@@ -169,7 +173,16 @@ fn one(
             let key = (url.clone(), rev.clone());
             let mut pin = match pins.git.get(&key) {
                 Some(pin) => LockedGit::clone(pin),
-                None => place.commit(url, rev)?,
+                None => {
+                    let (pin, named) = place.commit(url, rev)?;
+                    let before = request.old.and_then(|old| old.git.get(&key));
+                    let moved = before.is_some_and(|before| before.commit != pin.commit);
+                    if moved && named == Named::Tag {
+                        let note = "the tag was moved upstream: a release that is another one now";
+                        notes.insert(Pin::Git { url: url.clone(), rev: rev.clone() }, note);
+                    }
+                    pin
+                }
             };
             if *facts == Facts::History && pin.history.is_none() {
                 pin.history = Some(place.history(url, rev, &pin.commit)?);
@@ -182,7 +195,8 @@ fn one(
             let known = known.filter(|_| sha256.is_none());
             let pin = place.download(urls, sha256.or(known), *unpack)?;
             if sha256.is_none() && known.is_none() {
-                trusted.insert(first.clone());
+                let note = "trusted as it came: the spec gives no hash";
+                notes.insert(Pin::Download(first.clone()), note);
             }
             pins.downloads.insert(first.clone(), Arc::new(pin));
         }
@@ -198,19 +212,20 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn commit(&self, url: &str, rev: &str) -> Result<LockedGit> {
+    fn commit(&self, url: &str, rev: &str) -> Result<(LockedGit, Named)> {
         let Request { store, client, cancel, .. } = *self.request;
         let revision = Revision { url, rev, commit: None };
         let snapshot =
             git::snapshot(store, client, &revision, cancel).map_err(|error| self.failed(error))?;
         let packaging = self.tree_packaging(&snapshot.tree)?;
-        Ok(LockedGit {
+        let pin = LockedGit {
             commit: snapshot.commit,
             date: self.date(snapshot.date)?,
             tree: snapshot.tree.digest(),
             history: None,
             packaging,
-        })
+        };
+        Ok((pin, snapshot.named))
     }
 
     fn history(&self, url: &str, rev: &str, commit: &str) -> Result<LockedHistory> {
@@ -238,8 +253,11 @@ impl Place<'_> {
             .map(|url| url.parse().map_err(|error| self.failed(error)))
             .collect::<Result<_>>()?;
         let expected = Expected { sha256, size: None };
-        let object = fetch::file(store, client, &parsed, expected, cancel)
+        let Fetched { object, from } = fetch::file(store, client, &parsed, expected, cancel)
             .map_err(|error| self.failed(error))?;
+        // What is wrong with it is wrong at the place that had it.
+        let what = from.map_or_else(|| self.what.clone(), |url| format!("`{url}`"));
+        let place = Place { request: self.request, what, span: self.span.clone() };
         let mut pin = LockedDownload {
             size: object.size,
             sha256: object.sha256,
@@ -252,12 +270,12 @@ impl Place<'_> {
             open()?
                 .take(1024)
                 .read_to_end(&mut head)
-                .map_err(|error| self.unfit("unfit-source", error.to_string()))?;
+                .map_err(|error| place.unfit("unfit-source", error.to_string()))?;
             let format =
-                tarball::detect(&head).ok_or_else(|| self.refused(tarball::Error::Unknown))?;
+                tarball::detect(&head).ok_or_else(|| place.refused(tarball::Error::Unknown))?;
             let listing = Listing::read(format, open()?, Limits::default())
-                .map_err(|error| self.refused(error))?;
-            pin.packaging = self.tarball_packaging(&listing, open()?)?;
+                .map_err(|error| place.refused(error))?;
+            pin.packaging = place.tarball_packaging(&listing, open()?)?;
             pin.format = Some(format);
         }
         Ok(pin)
@@ -350,7 +368,8 @@ impl Place<'_> {
     }
 
     fn diagnostic(&self, code: &'static str, why: String) -> Diagnostic {
-        Diagnostic::new(code, format!("{}: {why}", self.what)).at(self.span.clone(), "")
+        let message = format!("{}: {why}", self.what);
+        Diagnostic::new(code, message).at(self.span.clone(), "asked for here")
     }
 
     fn failed(&self, error: fetch::Error) -> Error {
@@ -371,6 +390,14 @@ impl Place<'_> {
                 format!("is not the file that the spec names\n  expected {expected}\n  actual   {actual}"),
             ),
             Fetch::Url(_) => self.unfit("bad-value", why),
+            Fetch::Missing { urls, .. } => {
+                let urls: Vec<String> = urls.iter().map(|url| format!("`{url}`")).collect();
+                let message = format!("there is no file at {}", urls.join(", "));
+                let diagnostic = Diagnostic::new("missing-file", message)
+                    .at(self.span.clone(), "asked for here")
+                    .hint("a `{version}` in a URL is the package's `version`");
+                Error::Input(vec![diagnostic])
+            }
             // Most of them name the place themselves.
             _ => Error::Unreachable(Box::new(
                 Diagnostic::new("fetch", why).at(self.span.clone(), "asked for here"),

@@ -6,6 +6,7 @@
 //! stays the same, and nothing is built again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{ActionId, Json};
@@ -38,7 +39,7 @@ impl Action {
         package: &Package,
         sources: &Sources<'_>,
         script: &str,
-        layers: &[&[&BinaryPackage]],
+        layers: &[&[Arc<BinaryPackage>]],
     ) -> Self {
         let Package {
             name,

@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::event::Failure;
 use super::inputs::{self, at};
 use super::machine::Allowance;
-use super::package::{self, Job, Laid};
+use super::package::{self, Job, Laid, Purpose};
 use super::record::Record;
 use super::request::INPUTS;
 use super::verdict::failure;
@@ -153,7 +153,7 @@ fn fresh(job: &Job<'_>) -> Result<Entry> {
 
 fn installed(job: &Job<'_>, record: &Record) -> Result<Entry> {
     let lists = universe::with_installed(job, record)?;
-    let root = package::build_root(job, &lists, Some(record))?;
+    let root = package::build_root(job, &lists, Purpose::Installed(record))?;
     let scratch = job.world.store.scratch()?;
     let disk = scratch.path().join("disk");
     fs::create_dir(&disk).map_err(at("create", &disk))?;

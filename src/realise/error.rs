@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::buildroot;
 use super::event::Fault;
-use crate::base::{ActionId, Digest, Sha256};
+use crate::archive::patch::{Mismatch, Why};
+use crate::base::{ActionId, Digest, ReleasePath, Sha256};
 use crate::{fetch, sandbox, store};
 
 /// The result of a step of a build.
@@ -17,6 +18,14 @@ pub enum Error {
     #[error("no build root satisfies its build dependencies")]
     Unsolvable {
         /// The chain of reasons.
+        because: Vec<String>,
+    },
+    /// A stratum of release.toml that leads nowhere.
+    #[error("no choice of packages satisfies the stratum `[{stratum}]` of its root")]
+    Stratum {
+        /// Its dependencies.
+        stratum: String,
+        /// Why.
         because: Vec<String>,
     },
     /// A pinned index that is not one.
@@ -97,6 +106,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A patch that does not apply.
+    #[error("patch `{path}` does not apply to `{}`", mismatch.file)]
+    Patch {
+        /// Where it lies in the release.
+        path: ReleasePath,
+        /// Where it does not.
+        mismatch: Box<Mismatch>,
+    },
     /// A tarball that cannot be unpacked.
     #[error("its tarball cannot be unpacked")]
     Tarball(#[from] crate::archive::tarball::Error),
@@ -152,10 +169,12 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Unsolvable { .. }
+            | Self::Stratum { .. }
             | Self::Unpinned { .. }
             | Self::Evidence { .. }
             | Self::SourceMoved { .. }
             | Self::OtherTree { .. }
+            | Self::Patch { .. }
             | Self::Tarball(_)
             | Self::SourceGone { .. } => Fault::Input,
             Self::Output { .. }
@@ -192,6 +211,8 @@ impl Error {
             Self::Snapshot(error) => error.may_pass(),
             Self::File { source, .. } => is_full(source),
             Self::Unsolvable { .. }
+            | Self::Stratum { .. }
+            | Self::Patch { .. }
             | Self::Index { .. }
             | Self::Output { .. }
             | Self::OtherOutputs { .. }
@@ -211,7 +232,7 @@ impl Error {
     /// Reasons beside those of its sources.
     pub fn reasons(&self) -> Vec<String> {
         match self {
-            Self::Unsolvable { because } => because.clone(),
+            Self::Unsolvable { because } | Self::Stratum { because, .. } => because.clone(),
             Self::OtherOutputs { missing, unexpected } => {
                 let list = |what: &str, names: &[String]| {
                     (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
@@ -221,6 +242,7 @@ impl Error {
                     .flatten()
                     .collect()
             }
+            Self::Patch { path, mismatch } => vec![refusal(path, mismatch)],
             Self::Root(error) => error.reasons(),
             Self::Snapshot(error) => error.reasons(),
             _ => Vec::new(),
@@ -236,6 +258,13 @@ impl Error {
             Self::Root(buildroot::Error::Ids(_)) => {
                 Some("build without that package, or with one whose scripts do not look at owners")
             }
+            Self::Stratum { .. } => Some("`strata` of its `[root.NAME]` in release.toml has it"),
+            Self::Patch { mismatch, .. } if mismatch.why == Why::Applied => {
+                Some("leave it out if the source has it by now")
+            }
+            Self::Patch { .. } => {
+                Some("patches are applied in their order, with one folder stripped and no fuzz")
+            }
             Self::Snapshot(error) => error.hint(),
             _ => None,
         }
@@ -246,4 +275,25 @@ impl Error {
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Why a patch does not apply, with the first lines of the hunk.
+fn refusal(path: &ReleasePath, mismatch: &Mismatch) -> String {
+    const SHOWN: usize = 16;
+    let Mismatch { file, line, why, hunk } = mismatch;
+    let why = match why {
+        Why::NoFile => format!("`{file}` is not there"),
+        Why::There => format!("`{file}` is there already"),
+        Why::NotFound => format!("`{file}` does not have the lines that it changes"),
+        Why::Applied => format!("`{file}` has the lines already that it would make"),
+    };
+    let mut text = format!("{path}:{line}: {why}");
+    for line in hunk.iter().take(SHOWN) {
+        text.push_str("\n    ");
+        text.extend(line.chars().filter(|letter| *letter == '\t' || !letter.is_control()));
+    }
+    if hunk.len() > SHOWN {
+        text.push_str(&format!("\n    … and {} more lines", hunk.len() - SHOWN));
+    }
+    text
 }

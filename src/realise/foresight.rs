@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{Error, Result};
 use super::record::Record;
 use super::universe::{Snapshot, choose, dependencies, is_kept_out};
-use crate::archive::deb::dependency::Relation;
+use crate::archive::deb::dependency::{Alternatives, Relation};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver::Universe;
 use crate::base::{Architecture, DerivationId, PackageName, Sha256};
@@ -20,8 +20,19 @@ pub enum Foresight {
     Fine(usize),
     /// A build dependency has a name that nobody has: whoever checks names tells of it.
     UnknownName(PackageName),
+    /// Build dependencies whose names are known, in no version that would do.
+    Unmet(Vec<Unmet>),
     /// No choice of packages will do; each line is a fact that follows from those before.
     Unsolvable(Vec<String>),
+}
+
+/// A build dependency of which there is no version that would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// What is asked for.
+    pub asked: Alternatives,
+    /// What there is by these names, each with its version.
+    pub there: Vec<String>,
 }
 
 /// Chooses the packages of the build root of `package`, from the pinned archive and from what its
@@ -53,16 +64,36 @@ pub fn foresee(
     }
     let offered: Vec<Arc<BinaryPackage>> = offered.into_iter().map(Arc::new).collect();
     let universe = snapshot.universe().replace(offered.clone());
-    let unknown = |relation: &Relation| {
+    let named = |relation: &Relation| {
         let any = Relation { version: None, qualifier: None, ..relation.clone() };
-        universe.satisfying(&any, &root.architecture).is_empty()
+        universe.satisfying(&any, &root.architecture)
     };
-    for alternatives in dependencies(&recipe.build_depends).0 {
-        if let Some(first) = alternatives.0.first()
-            && alternatives.0.iter().all(unknown)
-        {
-            return Ok(Foresight::UnknownName(first.name.clone()));
+    let met = |relation: &Relation| {
+        let any = Relation { qualifier: None, ..relation.clone() };
+        !universe.satisfying(&any, &root.architecture).is_empty()
+    };
+    let (mut unknown, mut unmet) = (None, Vec::new());
+    for asked in dependencies(&recipe.build_depends).0 {
+        if asked.0.iter().any(met) {
+            continue;
         }
+        let mut there: Vec<String> = Vec::new();
+        for package in asked.0.iter().flat_map(named) {
+            let package = format!("`{}` {}", package.name, package.version);
+            if !there.contains(&package) {
+                there.push(package);
+            }
+        }
+        match there.is_empty() {
+            true => unknown = unknown.or_else(|| Some(asked.0.first()?.name.clone())),
+            false => unmet.push(Unmet { asked, there }),
+        }
+    }
+    if !unmet.is_empty() {
+        return Ok(Foresight::Unmet(unmet));
+    }
+    if let Some(name) = unknown {
+        return Ok(Foresight::UnknownName(name));
     }
     match choose(snapshot, root, recipe, offered) {
         Ok(chosen) => Ok(Foresight::Fine(chosen.len())),

@@ -19,6 +19,7 @@ pub mod machine;
 pub mod manifest;
 mod outputs;
 mod package;
+mod patches;
 pub mod record;
 mod request;
 pub mod retry;

@@ -15,7 +15,7 @@ use super::universe::{self, RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
 use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
-use super::{capsule, inputs, log, machine, outputs, retry, script, sources};
+use super::{capsule, inputs, log, machine, outputs, patches, retry, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
@@ -130,8 +130,7 @@ pub fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
     let sources = job.sources();
     let script = script::script(job.package, &sources);
-    let layers = lists.layers();
-    let layers: Vec<&[_]> = layers.iter().map(Vec::as_slice).collect();
+    let layers: Vec<&[_]> = lists.layers.iter().map(Vec::as_slice).collect();
     let action = Action::new(job.package, &sources, &script, &layers);
     store.put_json(action.document())?;
     let ids = [job.node.id, job.package.root, job.package.source];
@@ -262,11 +261,6 @@ pub struct Laid {
 /// Puts everything in its place that a build needs.
 pub fn lay_out(job: &Job<'_>, resolved: &Resolved) -> Result<Laid> {
     let world = job.world;
-    let root = build_root(job, &resolved.lists, None)?;
-    let scratch = world.store.scratch()?;
-    let keep =
-        capsule::place(&scratch, &world.capsules).map_err(inputs::at("create", scratch.path()))?;
-    let folders = make_folders(&scratch, root.layers.clone(), keep)?;
     let inputs = inputs::Inputs {
         package: job.package,
         source: job.source(),
@@ -275,6 +269,11 @@ pub fn lay_out(job: &Job<'_>, resolved: &Resolved) -> Result<Laid> {
         patches: job.patches(),
         script: &resolved.script,
     };
+    let root = build_root(job, &resolved.lists, Purpose::Build(&inputs))?;
+    let scratch = world.store.scratch()?;
+    let keep =
+        capsule::place(&scratch, &world.capsules).map_err(inputs::at("create", scratch.path()))?;
+    let folders = make_folders(&scratch, root.layers.clone(), keep)?;
     inputs::prepare(world, &inputs, &folders.inputs)?;
     let request = request::request(
         job.package,
@@ -287,17 +286,27 @@ pub fn lay_out(job: &Job<'_>, resolved: &Resolved) -> Result<Laid> {
     Ok(Laid { root, scratch, folders, request })
 }
 
-/// Fetches the packages of the build root, and with them the source, whose failings are so known
-/// before any work is done; then puts the root together.
-///
-/// `own` is the package's own record, where its packages are to be in the root.
+/// What a root is put together for.
+#[derive(Clone, Copy)]
+pub enum Purpose<'a> {
+    /// To build with these inputs.
+    Build(&'a inputs::Inputs<'a>),
+    /// To hold the package's own packages, of this record.
+    Installed(&'a Record),
+}
+
+/// Fetches the packages of the build root, and with them the source, whose failings and those of
+/// its patches are so known before any work is done; then puts the root together.
 pub fn build_root(
     job: &Job<'_>,
     lists: &RootLists,
-    own: Option<&Record>,
+    purpose: Purpose<'_>,
 ) -> Result<buildroot::BuildRoot> {
     let world = job.world;
-    let lists = [&lists.base, &lists.rest];
+    let own = match purpose {
+        Purpose::Installed(record) => Some(record),
+        Purpose::Build(_) => None,
+    };
     let mut ours: BTreeMap<_, _> = BTreeMap::new();
     let records = job.closure.iter().map(AsRef::as_ref).chain(own);
     for output in records.flat_map(|record| &record.outputs) {
@@ -312,8 +321,7 @@ pub fn build_root(
         sources::fetch(world, node, source)?;
     }
     let packages: Vec<PoolFile> = lists
-        .iter()
-        .flat_map(|list| list.iter())
+        .packages()
         .filter(|package| !ours.contains_key(&package.sha256))
         .map(|package| PoolFile {
             path: package.filename.clone(),
@@ -329,6 +337,9 @@ pub fn build_root(
     let files = sources.iter().flat_map(|(node, source)| inputs::wanted(node, source));
     let wanted: Vec<PoolFile> = packages.into_iter().chain(files).collect();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
+    if let Purpose::Build(inputs) = purpose {
+        patches::check(world, inputs)?;
+    }
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
     let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {
         list.iter()
@@ -338,18 +349,12 @@ pub fn build_root(
             })
             .collect()
     };
+    let layers: Vec<Vec<RootPackage>> = lists.layers.iter().map(|list| packages(list)).collect();
     let progress = |progress: buildroot::Progress| {
         let buildroot::Progress { step, done, total } = progress;
         job.phase(Phase::Root { step, done, total });
     };
-    Ok(buildroot::provide(
-        world.store,
-        world.executor,
-        &packages(lists[0]),
-        &packages(lists[1]),
-        world.cancel,
-        &progress,
-    )?)
+    Ok(buildroot::provide(world.store, world.executor, &layers, world.cancel, &progress)?)
 }
 
 /// The files of the archive's own source package, where that is what was built: they are part of

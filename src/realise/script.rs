@@ -114,7 +114,7 @@ fn prepare(text: &mut String, package: &Package, sources: &Sources<'_>) {
             text.push_str(TOUCH);
             upstream_tarball(text, package);
         }
-        make_source_package(text, package);
+        make_source_package(text, package, sources);
     }
     // What the graph says of the package and what its source says must be one thing.
     let expected = quote(&format!("{} {}", package.name, package.version));
@@ -160,9 +160,12 @@ const TOUCH: &str = "find . -exec touch -h -d \"@$SOURCE_DATE_EPOCH\" {} +\n";
 
 /// In the source folder: applies the patches, makes a source package beside it, and goes on in
 /// what that unpacks to.
-fn make_source_package(text: &mut String, package: &Package) {
+fn make_source_package(text: &mut String, package: &Package, sources: &Sources<'_>) {
     let folder = quote(&folder(package));
     if !package.patches.is_empty() {
+        if !sources.extra.is_empty() {
+            text.push_str(COMMIT_EXTRA);
+        }
         text.push_str(APPLY);
         for patch in &package.patches {
             let to = match patch.to {
@@ -225,6 +228,17 @@ fn upstream_tarball(text: &mut String, package: &Package) {
         folder = quote(&folder),
     ));
 }
+
+/// Makes what was put in beside a pristine tarball a patch of its own, before those that may change
+/// it: dpkg-source applies them all to the tarball alone.
+const COMMIT_EXTRA: &str = "\
+case \"$(cat debian/source/format 2>/dev/null)\" in
+'3.0 (quilt)'*)
+	echo 'Description: What the release puts into the source' > debian/source/local-patch-header
+	EDITOR=true VISUAL=true dpkg-source --include-binaries --commit . release-extra
+	;;
+esac
+";
 
 /// Applies a patch as dpkg-source does, without fuzz. In the format that keeps patches apart, one
 /// of the source is kept so.

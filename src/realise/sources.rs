@@ -75,7 +75,7 @@ pub fn place_pristine(world: &World<'_>, source: &Source, folder: &HostPath) -> 
 }
 
 /// The tree that a commit is pinned to: from the store, or else fetched and compared.
-fn pinned_tree(world: &World<'_>, node: &Node, digest: &Digest) -> Result<Tree> {
+pub(super) fn pinned_tree(world: &World<'_>, node: &Node, digest: &Digest) -> Result<Tree> {
     if let Some(document) = world.store.json(digest)? {
         let tree = Tree::from_json(&document)
             .map_err(|error| Error::Tree { digest: *digest, why: error.to_string() })?;

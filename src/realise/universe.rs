@@ -23,6 +23,9 @@ pub struct Snapshots {
 
 type Shared = Result<Arc<Snapshot>, Arc<Error>>;
 
+/// Packages, sorted by name.
+type List = Vec<Arc<BinaryPackage>>;
+
 /// A root's pinned packages, and those its base consists of.
 pub struct Snapshot {
     /// The archive's name in release.toml: where its files are fetched from.
@@ -31,6 +34,7 @@ pub struct Snapshot {
     pub indexes: Vec<Vec<Arc<BinaryPackage>>>,
     universe: OnceLock<Universe>,
     base: OnceLock<Result<Vec<Arc<BinaryPackage>>, Arc<Error>>>,
+    strata: OnceLock<Result<Vec<List>, Arc<Error>>>,
 }
 
 impl Snapshots {
@@ -70,6 +74,39 @@ impl Snapshot {
             .as_deref()
             .map_err(|error| Error::Snapshot(Arc::clone(error)))
     }
+
+    /// What each stratum leads to beside the base, sorted by name.
+    pub fn strata(&self, root: &Root) -> Result<&[List]> {
+        let lead = |stratum: &Vec<String>| {
+            self.closure(root, stratum).map_err(|error| match error {
+                Error::Unsolvable { because } => {
+                    Error::Stratum { stratum: stratum.join(", "), because }
+                }
+                other => other,
+            })
+        };
+        self.strata
+            .get_or_init(|| root.strata.iter().map(lead).collect::<Result<_>>().map_err(Arc::new))
+            .as_deref()
+            .map_err(|error| Error::Snapshot(Arc::clone(error)))
+    }
+
+    /// What these dependencies lead to beside the base, in the pinned index alone; sorted by name.
+    pub fn closure(&self, root: &Root, depends: &[String]) -> Result<Vec<Arc<BinaryPackage>>> {
+        let request = solver::Request { depends: dependencies(depends), ..base_request(root) };
+        let base = self.base(root)?;
+        let mut all = solver::solve(self.universe(), &request)
+            .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
+        all.retain(|package| !contains(base, package));
+        Ok(all)
+    }
+}
+
+/// Whether a list that is sorted by name has exactly this package.
+fn contains(list: &[Arc<BinaryPackage>], package: &BinaryPackage) -> bool {
+    let start = list.partition_point(|other| other.name < package.name);
+    let named = list[start..].iter().take_while(|other| other.name == package.name);
+    named.into_iter().any(|other| other.sha256 == package.sha256)
 }
 
 fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> {
@@ -90,8 +127,8 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
             .map_err(|error| damaged(format!("cannot be read: {error}")))?;
         indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
-    let (universe, base) = (OnceLock::new(), OnceLock::new());
-    Ok(Snapshot { archive: archive.clone(), indexes, universe, base })
+    let (universe, base, strata) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+    Ok(Snapshot { archive: archive.clone(), indexes, universe, base, strata })
 }
 
 fn base_request(root: &Root) -> solver::Request {
@@ -104,23 +141,37 @@ fn base_request(root: &Root) -> solver::Request {
     }
 }
 
-/// A build root as lists of packages: the snapshot's base, and what this package needs beside it.
-/// If something of the base is replaced, everything is in one list.
+/// A build root as lists of packages: the snapshot's base, the strata that it has whole, and what
+/// else this package needs. If something of the base is replaced, everything is in one list.
+#[derive(Debug, Clone)]
 pub struct RootLists {
-    /// The lowest layer, in canonical order.
-    pub base: Vec<Arc<BinaryPackage>>,
-    /// The layer above it, in canonical order; empty for none.
-    pub rest: Vec<Arc<BinaryPackage>>,
+    /// What each layer holds, the lowest first, each in canonical order; none of them is empty.
+    pub layers: Vec<Vec<Arc<BinaryPackage>>>,
 }
 
 impl RootLists {
-    /// The layers that are not empty, lowest first.
-    pub fn layers(&self) -> Vec<Vec<&BinaryPackage>> {
-        [&self.base, &self.rest]
-            .into_iter()
-            .filter(|list| !list.is_empty())
-            .map(|list| list.iter().map(AsRef::as_ref).collect())
-            .collect()
+    /// All packages, layer after layer.
+    pub fn packages(&self) -> impl Iterator<Item = &Arc<BinaryPackage>> {
+        self.layers.iter().flatten()
+    }
+
+    fn new(mut all: Vec<Arc<BinaryPackage>>, base: &[Arc<BinaryPackage>], strata: &[List]) -> Self {
+        if !base.iter().all(|package| contains(&all, package)) {
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+            return Self { layers: vec![all] };
+        }
+        let whole = strata.iter().filter(|it| it.iter().all(|package| contains(&all, package)));
+        let lists: Vec<&[Arc<BinaryPackage>]> =
+            [base].into_iter().chain(whole.map(Vec::as_slice)).collect();
+        let mut layers = Vec::new();
+        for list in lists {
+            let (here, rest) = all.into_iter().partition(|package| contains(list, package));
+            layers.push(here);
+            all = rest;
+        }
+        layers.push(all);
+        layers.retain(|layer| !layer.is_empty());
+        Self { layers }
     }
 }
 
@@ -133,25 +184,7 @@ pub fn solve(
     closure: &[Arc<Record>],
 ) -> Result<RootLists> {
     let all = choose(snapshot, root, package, offered(package, closure)?)?;
-    layered(snapshot, root, all)
-}
-
-/// The packages of a root, told apart by layer.
-fn layered(snapshot: &Snapshot, root: &Root, all: Vec<Arc<BinaryPackage>>) -> Result<RootLists> {
-    let snapshot_base = snapshot.base(root)?;
-    let in_base = |package: &BinaryPackage| {
-        snapshot_base
-            .binary_search_by(|other| other.name.cmp(&package.name))
-            .is_ok_and(|at| snapshot_base[at].sha256 == package.sha256)
-    };
-    let (base, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|package| in_base(package));
-    if base.len() == snapshot_base.len() {
-        Ok(RootLists { base, rest })
-    } else {
-        let mut whole = [base, rest].concat();
-        whole.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(RootLists { base: whole, rest: Vec::new() })
-    }
+    Ok(RootLists::new(all, snapshot.base(root)?, snapshot.strata(root)?))
 }
 
 /// A clean root with the package's own binary packages, as its record has them, and what they need.
@@ -168,7 +201,7 @@ pub fn with_installed(job: &Job<'_>, record: &Record) -> Result<RootLists> {
     let request = solver::Request { depends, ..base_request(root) };
     let all = solver::solve(&snapshot.universe().replace(offered), &request)
         .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
-    layered(&snapshot, root, all)
+    Ok(RootLists::new(all, snapshot.base(root)?, snapshot.strata(root)?))
 }
 
 /// All packages of a build root to which the release offers `offered`, sorted by name.

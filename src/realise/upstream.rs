@@ -103,7 +103,7 @@ impl Upstream {
     ) -> Result<Digest> {
         let urls: Vec<Url> = urls.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
         let expected = Expected { sha256: Some(sha256), size: Some(size) };
-        Ok(fetch::file(store, &self.client, &urls, expected, cancel)?.digest)
+        Ok(fetch::file(store, &self.client, &urls, expected, cancel)?.object.digest)
     }
 
     /// The files of a commit.

@@ -119,6 +119,7 @@ pub fn failure(job: &Job<'_>, error: &Error) -> Box<Failure> {
     let cancelled = job.world.cancel.load(Ordering::Relaxed);
     let fault = if cancelled { Fault::Cancelled } else { error.fault() };
     let kind = match fault {
+        _ if matches!(error, Error::Patch { .. }) => Kind::Patch,
         Fault::Package => Kind::Packaging,
         Fault::Input => Kind::Input,
         Fault::Machine | Fault::Cancelled => Kind::Machine,

@@ -10,50 +10,68 @@
 //! that the file could have been written again without the times showing it: then its content is
 //! compared.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod footprint;
+mod inputs;
+mod record;
 
-use rayon::prelude::*;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
 use serde::{Deserialize, Serialize};
 
 use super::api::World;
 use super::engine::Evaluated;
-use super::loader::{Dir, Error, Kind, Loader, State};
+use super::loader::{Kind, Loader};
 use super::lock::Lock;
-use crate::base::{Digest, ReleaseFolder, ReleasePath};
+use crate::base::{Digest, PackageName, ReleasePath};
+use footprint::{Places, Step};
+use inputs::{Input, Inputs};
+
+pub use footprint::Footprint;
+pub(super) use record::{Record, Recorder};
 
 /// What earlier runs left, and what the next run shall find.
-#[derive(Debug)]
 pub struct Cache {
-    bytes: Vec<u8>,
+    read: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    bytes: OnceLock<Vec<u8>>,
     program: Vec<u8>,
     now: i64,
     renewed: Mutex<Option<Vec<u8>>>,
 }
 
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
 /// Said first, and part of what names a result.
 const FORMAT: &[u8] = b"perestroika/eval/1\n";
 
-/// How old times must be to tell versions of a file apart, in nanoseconds: file systems count in
-/// steps of up to two seconds.
-const YOUNG: i64 = 3_000_000_000;
-
-/// The largest file that a spec may take as a source.
-const MAX_SOURCE: u64 = 64 << 20;
-
 impl Cache {
-    /// A cache of the bytes that an earlier run left. Bytes that are none of ours, of another
-    /// version or damaged are an empty cache.
+    /// A cache of the bytes that an earlier run left, which are read when they are needed. Bytes
+    /// that are none of ours, of another version or damaged are an empty cache.
     ///
     /// `program` names the program that evaluates: results of another one do not count. `now`
     /// is the time in nanoseconds since 1970, asked for before anything of the release is read.
-    pub fn new(bytes: Vec<u8>, program: &[u8], now: i64) -> Self {
-        Self { bytes, program: program.to_owned(), now, renewed: Mutex::new(None) }
+    pub fn new(
+        read: impl Fn() -> Vec<u8> + Send + Sync + 'static,
+        program: &[u8],
+        now: i64,
+    ) -> Self {
+        Self {
+            read: Box::new(read),
+            bytes: OnceLock::new(),
+            program: program.to_owned(),
+            now,
+            renewed: Mutex::new(None),
+        }
     }
 
     /// The bytes for the next run, where they are others than before.
-    pub fn renewed(self) -> Option<Vec<u8>> {
-        self.renewed.into_inner().unwrap_or_else(PoisonError::into_inner)
+    pub fn renewed(&self) -> Option<Vec<u8>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The name of what is the same for all files of a release.
@@ -87,42 +105,23 @@ impl Cache {
         let kept = self.kept().filter(|kept| kept.key == key);
         let Kept { inputs, files, .. } =
             kept.unwrap_or_else(|| Kept { key, inputs: Vec::new(), files: Vec::new() });
-        let same = inputs.iter().map(|_| OnceLock::new()).collect();
         let by_path = files.iter().enumerate().filter_map(|(index, file)| {
             let own = *file.inputs.first()? as usize;
             Some((inputs.get(own)?.path.clone(), index))
         });
         let by_path = by_path.collect();
-        Opened { cache: self, key, loader, inputs, same, files, by_path }
+        let inputs = Inputs::new(inputs, loader, self.now);
+        Opened { cache: self, key, inputs, files, by_path }
     }
 
-    /// What names all that the spec files `files` come to under `key`, if it is kept of each of
-    /// them and nothing that they came from has changed.
-    pub(super) fn seal(
-        &self,
-        key: Digest,
-        loader: &dyn Loader,
-        files: &[ReleasePath],
-    ) -> Option<Digest> {
-        let opened = self.open(key, loader);
-        let known = opened.files.len() == files.len()
-            && files.iter().all(|file| opened.by_path.contains_key(file));
-        if !known || !(0..opened.inputs.len()).into_par_iter().all(|index| opened.is_same(index)) {
-            return None;
-        }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(key.as_bytes());
-        for Input { path, kind, content, state: _, seen: _ } in &opened.inputs {
-            hasher.update(&(path.as_str().len() as u64).to_le_bytes());
-            hasher.update(path.as_str().as_bytes());
-            hasher.update(&[(*kind == Kind::Folder) as u8]);
-            hasher.update(content.as_bytes());
-        }
-        Some(Digest::from_bytes(*hasher.finalize().as_bytes()))
+    /// When what is read now was asked for, in nanoseconds since 1970.
+    pub(super) fn now(&self) -> i64 {
+        self.now
     }
 
     fn kept(&self) -> Option<Kept<'_>> {
-        let rest = self.bytes.strip_prefix(FORMAT)?;
+        let bytes = self.bytes.get_or_init(|| (self.read)());
+        let rest = bytes.strip_prefix(FORMAT)?;
         let (expected, content) = rest.split_first_chunk::<32>()?;
         (checksum(content) == *expected).then(|| postcard::from_bytes(content).ok())?
     }
@@ -147,25 +146,6 @@ struct Kept<'a> {
     files: Vec<File<'a>>,
 }
 
-/// Something that was read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Input {
-    path: ReleasePath,
-    kind: Kind,
-    content: Digest,
-    /// What the file system kept of it before it was read.
-    state: Option<State>,
-    /// When that was.
-    seen: i64,
-}
-
-impl Input {
-    /// Whether a change since would show in the state.
-    fn shows_changes(&self) -> bool {
-        self.state.is_some_and(|state| state.newest.saturating_add(YOUNG) < self.seen)
-    }
-}
-
 /// A spec file.
 #[derive(Serialize, Deserialize)]
 struct File<'a> {
@@ -179,10 +159,7 @@ struct File<'a> {
 pub(super) struct Opened<'a> {
     cache: &'a Cache,
     key: Digest,
-    loader: &'a dyn Loader,
-    inputs: Vec<Input>,
-    /// Those of the inputs that were looked at: as they are now, or nothing if they have changed.
-    same: Vec<OnceLock<Option<Input>>>,
+    inputs: Inputs<'a>,
     files: Vec<File<'a>>,
     by_path: HashMap<ReleasePath, usize>,
 }
@@ -204,180 +181,79 @@ impl Opened<'_> {
     pub(super) fn get(&self, path: &ReleasePath) -> Option<(Evaluated, Fate)> {
         let index = *self.by_path.get(path)?;
         let file = &self.files[index];
-        let same = file.inputs.iter().all(|input| self.is_same(*input as usize));
+        let same = file.inputs.iter().all(|input| self.inputs.same(*input).is_some());
         let result = same.then(|| postcard::from_bytes(file.result).ok())??;
         Some((result, Fate::Same(index)))
     }
 
-    fn is_same(&self, index: usize) -> bool {
-        let (Some(input), Some(same)) = (self.inputs.get(index), self.same.get(index)) else {
-            return false;
-        };
-        same.get_or_init(|| self.renewed(input)).is_some()
+    /// The footprint of files, each of which comes with the names of its packages; nothing if one
+    /// of them cannot be compared later.
+    pub(super) fn footprint(
+        &self,
+        files: Vec<(Fate, Vec<PackageName>)>,
+        record: &Record,
+    ) -> Option<Footprint> {
+        let mut places = Places::default();
+        let files = files.into_iter().map(|(fate, packages)| {
+            let inputs = self.inputs_of(&fate, record)?;
+            let inputs = inputs.iter().map(|input| places.place(input)).collect();
+            Some(Step { inputs, packages })
+        });
+        let files = files.collect::<Option<_>>()?;
+        Some(Footprint { key: self.key, inputs: places.inputs, files })
     }
 
-    /// The input as it is now, if its content is the same.
-    fn renewed(&self, input: &Input) -> Option<Input> {
-        let state = self.loader.state(&input.path, input.kind);
-        if state.is_some() && state == input.state && input.shows_changes() {
-            return Some(input.clone());
-        }
-        let content = match input.kind {
-            Kind::File => Digest::of(&self.loader.read(&input.path, MAX_SOURCE).ok()?),
-            Kind::Folder => content_of(&self.loader.dir(&input.path).ok()?),
-        };
-        if content != input.content {
-            return None;
-        }
-        let now = Input { state, seen: self.cache.now, ..input.clone() };
-        // What tells no more than before is not worth keeping anew.
-        Some(if now.shows_changes() { now } else { input.clone() })
-    }
-
-    /// Keeps what the files came to for the next run.
-    pub(super) fn close(self, fates: Vec<Fate>, record: &Record) {
-        let as_before = |fate: &Fate| match fate {
-            Fate::Same(index) => self.files[*index].inputs.iter().all(|input| {
-                let input = *input as usize;
-                let now = self.same[input].get().and_then(Option::as_ref);
-                now.is_some_and(|now| now.seen == self.inputs[input].seen)
-            }),
+    /// Keeps what the files came to for the next run, and gives their footprint.
+    pub(super) fn close(
+        self,
+        files: Vec<(Fate, Vec<PackageName>)>,
+        record: &Record,
+    ) -> Option<Footprint> {
+        let as_before = |(fate, _): &(Fate, _)| match fate {
+            Fate::Same(index) => {
+                self.files[*index].inputs.iter().all(|input| self.inputs.is_as_before(*input))
+            }
             Fate::New(..) | Fate::Forgotten => false,
         };
-        if fates.len() == self.files.len() && fates.iter().all(as_before) {
-            return;
+        if files.len() != self.files.len() || !files.iter().all(as_before) {
+            self.keep(&files, record);
         }
-        let recorded = record.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = Kept { key: self.key, inputs: Vec::new(), files: Vec::new() };
-        let mut places: HashMap<(Kind, ReleasePath), u32> = HashMap::new();
-        let mut place = |input: &Input, inputs: &mut Vec<Input>| {
-            *places.entry((input.kind, input.path.clone())).or_insert_with(|| {
-                inputs.push(input.clone());
-                inputs.len() as u32 - 1
-            })
-        };
-        for fate in &fates {
-            let (found, result): (Option<Vec<&Input>>, &[u8]) = match fate {
-                Fate::Same(index) => {
-                    let File { inputs, result } = &self.files[*index];
-                    let now = |input: &u32| self.same[*input as usize].get()?.as_ref();
-                    (inputs.iter().map(now).collect(), result)
-                }
-                Fate::New(reads, result) => {
-                    let now = |read: &(Kind, ReleasePath)| {
-                        recorded.get(read).and_then(|input| input.as_ref())
-                    };
-                    (reads.iter().map(now).collect(), result)
-                }
-                Fate::Forgotten => continue,
+        self.footprint(files, record)
+    }
+
+    fn keep(&self, files: &[(Fate, Vec<PackageName>)], record: &Record) {
+        let mut places = Places::default();
+        let files = files.iter().filter_map(|(fate, _)| {
+            let inputs = self.inputs_of(fate, record)?;
+            let result = match fate {
+                Fate::Same(index) => self.files[*index].result,
+                Fate::New(_, result) => result,
+                Fate::Forgotten => return None,
             };
-            let Some(found) = found else { continue };
-            let inputs = found.into_iter().map(|input| place(input, &mut kept.inputs)).collect();
-            kept.files.push(File { inputs, result });
-        }
-        let content = encoded(&kept);
+            Some(File { inputs: inputs.iter().map(|input| places.place(input)).collect(), result })
+        });
+        let files = files.collect();
+        let content = encoded(&Kept { key: self.key, inputs: places.inputs, files });
         let bytes = [FORMAT, &checksum(&content), &content].concat();
         *self.cache.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes);
     }
 
+    /// What a file was read from, as it is now; nothing if that cannot be compared later.
+    fn inputs_of(&self, fate: &Fate, record: &Record) -> Option<Vec<Input>> {
+        match fate {
+            Fate::Same(index) => {
+                let inputs = self.files[*index].inputs.iter();
+                inputs.map(|input| self.inputs.same(*input).cloned()).collect()
+            }
+            Fate::New(reads, _) => {
+                reads.iter().map(|(kind, path)| record.read(*kind, path)).collect()
+            }
+            Fate::Forgotten => None,
+        }
+    }
+
     /// What evaluation reads through from now on.
     pub(super) fn record(&self) -> Record {
-        Record { now: self.cache.now, inputs: Mutex::default() }
+        Record::new(self.cache.now)
     }
-}
-
-/// Everything that evaluation read; nothing for what was different when it was read again.
-pub(super) struct Record {
-    now: i64,
-    inputs: Mutex<BTreeMap<(Kind, ReleasePath), Option<Input>>>,
-}
-
-impl Record {
-    fn note(&self, path: &ReleasePath, kind: Kind, state: Option<State>, content: Digest) {
-        let input = Input { path: path.clone(), kind, content, state, seen: self.now };
-        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = inputs.entry((kind, path.clone())).or_insert_with(|| Some(input));
-        if known.as_ref().is_some_and(|known| known.content != content) {
-            *known = None;
-        }
-    }
-}
-
-/// A loader that remembers what one thread reads for a file.
-pub(super) struct Recorder {
-    loader: Arc<dyn Loader>,
-    record: Arc<Record>,
-    /// Nothing once something was read that cannot be compared.
-    reads: Mutex<Option<Vec<(Kind, ReleasePath)>>>,
-}
-
-impl Recorder {
-    pub(super) fn new(loader: Arc<dyn Loader>, record: Arc<Record>) -> Self {
-        Self { loader, record, reads: Mutex::new(Some(Vec::new())) }
-    }
-
-    /// What came of a file that was evaluated last.
-    pub(super) fn fate(&self, path: &ReleasePath, result: &Evaluated) -> Fate {
-        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut reads) = reads.replace(Vec::new()) else { return Fate::Forgotten };
-        if !result.errors.is_empty() {
-            return Fate::Forgotten;
-        }
-        reads.extend(result.folders.iter().map(|path| (Kind::Folder, path.clone())));
-        reads.sort();
-        reads.dedup();
-        // Itself first.
-        reads.sort_by_key(|(kind, read)| (*kind != Kind::File || read != path) as u8);
-        Fate::New(reads, encoded(result))
-    }
-
-    fn push(&self, read: Option<(Kind, &ReleasePath)>) {
-        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        match (read, &mut *reads) {
-            (Some((kind, path)), Some(reads)) => reads.push((kind, path.clone())),
-            _ => *reads = None,
-        }
-    }
-}
-
-impl Loader for Recorder {
-    fn specs(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
-        self.push(None);
-        self.loader.specs(folder)
-    }
-
-    fn modules(&self, folder: &ReleaseFolder) -> Result<Vec<ReleasePath>, Error> {
-        self.push(None);
-        self.loader.modules(folder)
-    }
-
-    fn read(&self, path: &ReleasePath, limit: u64) -> Result<Vec<u8>, Error> {
-        let state = self.loader.state(path, Kind::File);
-        let bytes = self.loader.read(path, limit).inspect_err(|_| self.push(None))?;
-        self.record.note(path, Kind::File, state, Digest::of(&bytes));
-        self.push(Some((Kind::File, path)));
-        Ok(bytes)
-    }
-
-    fn state(&self, path: &ReleasePath, kind: Kind) -> Option<State> {
-        self.push(None);
-        self.loader.state(path, kind)
-    }
-
-    fn dir(&self, path: &ReleasePath) -> Result<Dir, Error> {
-        let state = self.loader.state(path, Kind::Folder);
-        let dir = self.loader.dir(path).inspect_err(|_| self.push(None))?;
-        self.record.note(path, Kind::Folder, state, content_of(&dir));
-        self.push(Some((Kind::Folder, path)));
-        Ok(dir)
-    }
-}
-
-/// The name of all that [`Loader::dir`] gives.
-fn content_of(dir: &Dir) -> Digest {
-    let Dir { tree, packaging } = dir;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(tree.digest().as_bytes());
-    hasher.update(&encoded(packaging));
-    Digest::from_bytes(*hasher.finalize().as_bytes())
 }

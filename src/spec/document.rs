@@ -125,9 +125,15 @@ impl<'i> Reader<'i> {
 
     /// The strings of list `key`; none if it is absent.
     pub fn strings(&mut self, table: &mut Table<'i>, key: &'static str) -> Vec<Located<String>> {
-        let Some(value) = table.take(key) else { return Vec::new() };
+        match table.take(key) {
+            Some(value) => self.strings_of(value, &format!("`{key}`")),
+            None => Vec::new(),
+        }
+    }
+
+    fn strings_of(&mut self, value: Spanned<DeValue<'i>>, name: &str) -> Vec<Located<String>> {
         let DeValue::Array(_) = value.get_ref() else {
-            self.wrong_type(&format!("`{key}`"), "a list of strings", &value);
+            self.wrong_type(name, "a list of strings", &value);
             return Vec::new();
         };
         let DeValue::Array(items) = value.into_inner() else { return Vec::new() };
@@ -137,10 +143,29 @@ impl<'i> Reader<'i> {
                 DeValue::String(text) => {
                     strings.push(self.located(text.clone().into_owned(), item.span()));
                 }
-                _ => self.wrong_type(&format!("each of `{key}`"), "a string", &item),
+                _ => self.wrong_type(&format!("each of {name}"), "a string", &item),
             }
         }
         strings
+    }
+
+    /// The lists of strings of list `key`, none of which may be empty; none if it is absent.
+    pub fn lists(&mut self, table: &mut Table<'i>, key: &'static str) -> Vec<Vec<Located<String>>> {
+        let Some(value) = table.take(key) else { return Vec::new() };
+        let DeValue::Array(_) = value.get_ref() else {
+            self.wrong_type(&format!("`{key}`"), "a list of lists of strings", &value);
+            return Vec::new();
+        };
+        let DeValue::Array(items) = value.into_inner() else { return Vec::new() };
+        let name = format!("each of `{key}`");
+        let mut lists = Vec::new();
+        for item in items {
+            if matches!(item.get_ref(), DeValue::Array(items) if items.is_empty()) {
+                self.wrong_type(&name, "a list that is not empty", &item);
+            }
+            lists.push(self.strings_of(item, &name));
+        }
+        lists
     }
 
     /// The tables of list `key`, named `name`; none if it is absent.

@@ -18,11 +18,12 @@ pub struct Link {
     pub release: Release,
 }
 
-/// The release of `loader` and all that it extends, itself last.
+/// The release of `loader` and all that it extends, itself last; and what is wrong with their
+/// release.toml that does not keep their specs from being evaluated.
 ///
 /// # Errors
-/// A release.toml that cannot be read or is wrong, and releases that extend one another.
-pub fn chain(loader: &dyn Loader) -> Result<Vec<Link>, Vec<Diagnostic>> {
+/// A release.toml that cannot be read or makes no release, and releases that extend one another.
+pub fn chain(loader: &dyn Loader) -> Result<(Vec<Link>, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut texts: Vec<(ReleaseFolder, String)> = Vec::new();
     let mut steps: Vec<Located<ReleaseFolder>> = Vec::new();
     let mut folder = ReleaseFolder::default();
@@ -38,12 +39,15 @@ pub fn chain(loader: &dyn Loader) -> Result<Vec<Link>, Vec<Diagnostic>> {
         }
     }
     let mut links: Vec<Link> = Vec::new();
+    let mut wrong = Vec::new();
     for (folder, text) in texts.into_iter().rev() {
         let below = links.last().map(|link| &link.release);
-        let release = release::parse_over(&folder, &text, below)?;
+        let (release, errors) = release::read_over(&folder, &text, below);
+        wrong.extend(errors);
+        let Some(release) = release else { return Err(wrong) };
         links.push(Link { folder, release });
     }
-    Ok(links)
+    Ok((links, wrong))
 }
 
 fn text(
@@ -109,8 +113,13 @@ fn digest(loader: &dyn Loader, link: &Link, lock: Option<&[u8]>) -> Result<Diges
     let mut files: Vec<ReleasePath> = vec![folder.path(&top_file(release::FILE))];
     files.extend(loader.specs(folder)?);
     files.extend(loader.modules(folder)?);
-    // Those of the releases below are in the state of these.
-    files.extend(release.overlays.iter().map(|overlay| overlay.value.clone()));
+    // Those of the releases below are in the state of these. One that is missing is told where it
+    // is evaluated.
+    let there = |path: &ReleasePath| {
+        !matches!(loader.read(path, loader::MAX_TEXT), Err(loader::Error::Missing(_)))
+    };
+    let overlays = release.overlays.iter().map(|overlay| &overlay.value);
+    files.extend(overlays.filter(|path| there(path)).cloned());
     files.sort();
     files.dedup();
     let mut entries = Vec::new();

@@ -5,17 +5,17 @@ use std::thread;
 
 use super::api::layer::Below;
 use super::api::{Dirs, World};
-use super::cache::{Cache, Fate, Opened, Record, Recorder};
+use super::cache::{Cache, Fate, Footprint, Opened, Record, Recorder};
 use super::engine::{Evaluated, STACK, Session};
 use super::extends::{self, Link};
 use super::loader::{self, Folder, Loader};
 use super::lock::Lock;
 use super::model::{Extended, Located, Package, Remote, Spec};
+use super::parameters;
 use super::release::Release;
 use super::stdlib;
 use crate::base::{
-    Architecture, Diagnostic, Digest, HostPath, PackageName, ReleaseFolder, ReleasePath, Sha256,
-    nearest,
+    Architecture, Diagnostic, HostPath, PackageName, ReleaseFolder, ReleasePath, Sha256, nearest,
 };
 
 /// Reads the release in `folder`: release.toml, and every spec file, layer above layer; those of
@@ -39,30 +39,93 @@ pub fn load_with(
     lock: Option<&Lock>,
     cache: Option<&Cache>,
 ) -> Result<Spec, Vec<Diagnostic>> {
-    let (stack, extends) = evaluated(loader, lock, Specs::All, Top::Last, cache)?;
-    let Stack { release, packages, pins, used, remotes, mut errors, .. } = stack;
-    if errors.is_empty() {
-        let packages = packages.into_values().collect();
-        let unpinned = unpinned(&remotes, &pins);
-        let release = Release::clone(&release);
-        return Ok(Spec { release, packages, stdlib: used, remotes, unpinned, extends });
+    match survey(loader, lock, cache) {
+        Survey { spec: Some(spec), wrong, .. } if wrong.is_empty() => Ok(spec),
+        Survey { wrong, .. } => Err(wrong),
     }
+}
+
+/// As much of a release as can be read.
+#[derive(Debug)]
+pub struct Survey {
+    /// Its release.toml and the packages with which nothing is wrong; nothing if its release.toml
+    /// does not hold.
+    pub spec: Option<Spec>,
+    /// Whether packages are missing from it that a spec has or may have.
+    pub lacks: bool,
+    /// Everything wrong with all files together, sorted by place.
+    pub wrong: Vec<Diagnostic>,
+}
+
+/// As much of a release as can be read, whatever is wrong with the rest.
+pub fn survey(loader: Arc<dyn Loader>, lock: Option<&Lock>, cache: Option<&Cache>) -> Survey {
+    let (stack, extends) = match evaluated(loader, lock, Specs::All, Top::Last, cache) {
+        Ok(evaluated) => evaluated,
+        Err(wrong) => return Survey { spec: None, lacks: true, wrong },
+    };
+    let Stack { release, packages, pins, used, remotes, mut errors, footprint, .. } = stack;
     errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
     // A mistake in a module of `lib/` shows in every file that imports it.
     errors.dedup();
-    Err(errors)
+    let packages = packages.into_values().map(|package| *package).collect();
+    let unpinned = unpinned(&remotes, &pins);
+    let release = Release::clone(&release);
+    let spec = Spec { release, packages, stdlib: used, remotes, unpinned, extends, footprint };
+    let holds = stack.holds;
+    Survey { spec: holds.then_some(spec), lacks: stack.lacks, wrong: errors }
 }
 
-/// What names all that a release comes to by its specs, its release.toml, the stdlib and what
-/// `lock` pins of sources from elsewhere, if nothing of that has changed since an earlier run left
-/// `cache`; nothing as well for releases of several layers.
-pub fn sealed(loader: Arc<dyn Loader>, lock: Option<&Lock>, cache: &Cache) -> Option<Digest> {
-    let (stack, extends) = evaluated(loader, lock, Specs::None, Top::Last, Some(cache)).ok()?;
-    if !extends.is_empty() {
+/// What changed of a release since its footprint was taken.
+pub struct Since<'a> {
+    stack: Stack<'a>,
+    /// What the spec files that are new, or not what they were, came to.
+    pub changed: Spec,
+    /// The footprint of what is there now.
+    pub footprint: Footprint,
+    /// The packages of the spec files that are as they were.
+    pub kept: BTreeSet<PackageName>,
+    /// Whether nothing at all is new.
+    pub as_before: bool,
+}
+
+/// How many spec files may have changed for [`since`] to be quicker than [`load_with`].
+const FEW: usize = 200;
+
+/// Compares a release with its footprint, and evaluates what changed alone. Nothing if that is
+/// not all, or too much: if release.toml, the stdlib or a pin is another one, for releases of
+/// several layers, and where something is wrong with a spec.
+pub fn since<'a>(
+    loader: Arc<dyn Loader>,
+    lock: Option<&Lock>,
+    cache: &'a Cache,
+    footprint: &Footprint,
+) -> Option<Since<'a>> {
+    let (mut stack, extends) = evaluated(loader, lock, Specs::None, Top::Last, Some(cache)).ok()?;
+    let key = stack.cache?.key(&stack.world(false), &stack.modules);
+    if !extends.is_empty() || !stack.errors.is_empty() || !footprint.is_of(key) {
         return None;
     }
-    let key = stack.cache?.key(&stack.world(false), &stack.modules);
-    cache.seal(key, &*stack.loader, &stack.files)
+    let compared = footprint.compare(&stack.files, &*stack.loader, cache.now());
+    if compared.stale.len() > FEW {
+        return None;
+    }
+    let kept: BTreeSet<PackageName> = compared.kept.packages().cloned().collect();
+    let (changed, new) = stack.only(&compared.stale, None)?;
+    let twice = changed.packages.iter().any(|package| kept.contains(&package.name));
+    if twice {
+        return None;
+    }
+    let as_before = compared.as_before;
+    Some(Since { stack, changed, footprint: compared.kept.and(new), kept, as_before })
+}
+
+impl Since<'_> {
+    /// What the spec files of these packages came to; nothing if that cannot be had.
+    pub fn packages(&mut self, wanted: impl Fn(&PackageName) -> bool) -> Option<Spec> {
+        let files: Vec<ReleasePath> = self.footprint.files_of(wanted).cloned().collect();
+        let cache = self.stack.cache;
+        Some(self.stack.only(&files, cache)?.0)
+    }
 }
 
 /// What an expression is evaluated in: the layer above all of a release, and the stdlib. Its specs
@@ -110,17 +173,20 @@ fn evaluated<'a>(
     cache: Option<&'a Cache>,
 ) -> Result<(Stack<'a>, Vec<Extended>), Vec<Diagnostic>> {
     // Bad specs are reported beside a bad release.toml only if that is good enough to go on.
-    let links = extends::chain(&*loader)?;
-    let extends = extends::extended(&*loader, &links)?;
-    let modules = modules(&*loader, lock, &extends)?;
+    let (links, mut wrong) = extends::chain(&*loader)?;
+    let together = |wrong: &[Diagnostic], more: Vec<Diagnostic>| [wrong, &more].concat();
+    let extends = extends::extended(&*loader, &links).map_err(|errors| together(&wrong, errors))?;
+    let modules = modules(&*loader, lock, &extends).map_err(|errors| together(&wrong, errors))?;
     let mut layers = Vec::new();
     for Link { folder, release } in &links {
         let specs = loader.specs(folder);
-        let specs =
-            specs.map_err(|error| vec![Diagnostic::new("unreadable", error.to_string())])?;
+        let specs = specs.map_err(|error| {
+            together(&wrong, vec![Diagnostic::new("unreadable", error.to_string())])
+        })?;
         if specs.is_empty() && release.extends.is_none() {
             let message = "the release has no spec: no `*.rhai` at its top or below `packages/`";
-            return Err(vec![Diagnostic::new("no-specs", message)]);
+            let hint = "`rebuild(\"hello\")` is one, in a file such as `packages/hello.rhai`";
+            return Err(together(&wrong, vec![Diagnostic::new("no-specs", message).hint(hint)]));
         }
         layers.push(Layer::Specs(specs));
         layers.extend(release.overlays.iter().map(Layer::Overlay));
@@ -142,10 +208,15 @@ fn evaluated<'a>(
         below: None,
         used: BTreeSet::new(),
         remotes: Vec::new(),
+        holds: wrong.is_empty(),
+        lacks: false,
         errors: Vec::new(),
         files: Vec::new(),
+        footprint: None,
     };
+    stack.errors.append(&mut wrong);
     stack.files = layers.iter().flat_map(Layer::files).cloned().collect();
+    stack.errors.extend(parameters::misspelt(&*stack.loader, &links, &stack.files));
     let last = layers.iter().rposition(|layer| !layer.is_empty());
     if wanted == Specs::All {
         for (index, layer) in layers.iter().enumerate() {
@@ -194,14 +265,21 @@ struct Stack<'a> {
     architectures: Arc<BTreeSet<Architecture>>,
     pins: Arc<Lock>,
     dirs: Arc<Dirs>,
-    packages: BTreeMap<PackageName, Package>,
+    /// In boxes: an ordered map moves what it holds about.
+    packages: BTreeMap<PackageName, Box<Package>>,
     /// The same for `prev`; nothing before the first layer.
     below: Option<Arc<Below>>,
     used: BTreeSet<String>,
     remotes: Vec<Located<Remote>>,
+    /// Whether nothing is wrong with any release.toml.
+    holds: bool,
+    /// Whether a spec came to less than it says.
+    lacks: bool,
     errors: Vec<Diagnostic>,
     /// The spec files of all layers.
     files: Vec<ReleasePath>,
+    /// That of the specs, where results are kept.
+    footprint: Option<Footprint>,
 }
 
 impl Stack<'_> {
@@ -215,8 +293,13 @@ impl Stack<'_> {
                 match self.loader.read(&at.value, loader::MAX_TEXT) {
                     Ok(_) => self.evaluate(std::slice::from_ref(&at.value), above)?,
                     Err(error) => {
-                        let error = Diagnostic::new("unreadable", error.to_string());
+                        let message = match error {
+                            loader::Error::Missing(_) => format!("there is no `{}`", at.value),
+                            error => error.to_string(),
+                        };
+                        let error = Diagnostic::new("unreadable", message);
                         self.errors.push(error.at(at.span.clone(), "an overlay"));
+                        self.lacks = true;
                     }
                 }
             }
@@ -239,7 +322,7 @@ impl Stack<'_> {
 
     fn evaluate(&mut self, files: &[ReleasePath], above: bool) -> Result<(), Vec<Diagnostic>> {
         let world = Arc::new(self.world(above));
-        let mut packages: BTreeMap<PackageName, Package> = BTreeMap::new();
+        let mut packages: BTreeMap<PackageName, Box<Package>> = BTreeMap::new();
         let (mut drafts, mut missing) = (Vec::new(), false);
         let files = match self.cache {
             None => evaluate(&world, &self.modules, files, None)?,
@@ -248,12 +331,13 @@ impl Stack<'_> {
                 let opened = cache.open(key, &*self.loader);
                 let record = Arc::new(opened.record());
                 let mut found = evaluate(&world, &self.modules, files, Some((&opened, &record)))?;
-                let fates = found.iter_mut().map(|file| std::mem::take(&mut file.fate)).collect();
-                opened.close(fates, &record);
+                let fates = found.iter_mut().map(File::fate).collect();
+                self.footprint = opened.close(fates, &record);
                 found
             }
         };
         for File { result: mut file, .. } in files {
+            self.lacks |= !file.errors.is_empty();
             self.errors.append(&mut file.errors);
             self.used.append(&mut file.stdlib);
             missing |= file.remotes.iter().any(|remote| !remote.value.is_pinned(&self.pins));
@@ -263,15 +347,19 @@ impl Stack<'_> {
                 match packages.get(&package.name) {
                     Some(first) => self.errors.push(twice(first, &package)),
                     None => {
-                        packages.insert(package.name.clone(), package);
+                        packages.insert(package.name.clone(), Box::new(package));
                     }
                 }
             }
         }
         drop(world);
-        self.packages.append(&mut packages);
+        if self.packages.is_empty() {
+            self.packages = packages;
+        } else {
+            self.packages.append(&mut packages);
+        }
         let mut below = self.take_below();
-        below.broken |= missing || !self.errors.is_empty();
+        below.broken |= missing || self.lacks;
         below.packages.extend(drafts.into_iter().filter_map(|draft| Some((draft.name()?, draft))));
         self.below = Some(Arc::new(below));
         Ok(())
@@ -293,6 +381,46 @@ impl Stack<'_> {
             });
         }
         self.below = Some(Arc::new(below));
+    }
+
+    /// What some of the spec files come to, kept or evaluated, and their footprint; nothing if
+    /// something is wrong with them.
+    fn only(&mut self, files: &[ReleasePath], cache: Option<&Cache>) -> Option<(Spec, Footprint)> {
+        // What was read for others is read again, to be noted for these.
+        let world = Arc::new(World { dirs: Arc::default(), ..self.world(false) });
+        let own = self.cache?;
+        let key = own.key(&world, &self.modules);
+        let none = Cache::new(Vec::new, &[], own.now());
+        let opened = cache.unwrap_or(&none).open(key, &*self.loader);
+        let record = Arc::new(opened.record());
+        let mut found = match files {
+            [] => Vec::new(),
+            files => evaluate(&world, &self.modules, files, Some((&opened, &record))).ok()?,
+        };
+        let fates = found.iter_mut().map(File::fate).collect();
+        let footprint = opened.footprint(fates, &record)?;
+        let mut packages = BTreeMap::new();
+        let (mut stdlib, mut remotes) = (BTreeSet::new(), Vec::new());
+        for File { result: mut file, .. } in found {
+            stdlib.append(&mut file.stdlib);
+            remotes.append(&mut file.remotes);
+            for package in file.packages {
+                if !file.errors.is_empty() || packages.contains_key(&package.name) {
+                    return None;
+                }
+                packages.insert(package.name.clone(), package);
+            }
+        }
+        let spec = Spec {
+            release: Release::clone(&self.release),
+            packages: packages.into_values().collect(),
+            stdlib,
+            unpinned: unpinned(&remotes, &self.pins),
+            remotes,
+            extends: Vec::new(),
+            footprint: None,
+        };
+        Some((spec, footprint))
     }
 
     /// What is below the next layer, to be changed: no thread has it any more.
@@ -451,6 +579,14 @@ fn evaluate(
 struct File {
     result: Evaluated,
     fate: Fate,
+}
+
+impl File {
+    /// What is kept of it, and the names of its packages.
+    fn fate(&mut self) -> (Fate, Vec<PackageName>) {
+        let names = self.result.packages.iter().map(|package| package.name.clone()).collect();
+        (std::mem::take(&mut self.fate), names)
+    }
 }
 
 /// What evaluates on one thread.

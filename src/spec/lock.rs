@@ -502,7 +502,7 @@ fn write_string(out: &mut String, key: &str, value: &str) {
 }
 
 /// A key as TOML writes it: bare where it can be.
-fn key(name: &str) -> String {
+pub fn key(name: &str) -> String {
     let bare = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
     if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { string(name) }
 }

@@ -12,11 +12,12 @@ mod load;
 pub mod loader;
 pub mod lock;
 pub mod model;
+mod parameters;
 pub mod release;
 pub mod stdlib;
 pub mod syntax;
 mod text;
 
-pub use cache::Cache;
-pub use load::{load, load_from, load_with, sealed};
+pub use cache::{Cache, Footprint};
+pub use load::{Since, Survey, load, load_from, load_with, since, survey};
 pub use model::Spec;

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use source::{Download, Facts, Remote, Source, Unpack};
+pub use source::{Download, Facts, Remote, Source, Unfilled, Unpack, check_late};
 
+use super::cache::Footprint;
 use super::lock::Lock;
 use super::release::Release;
 use crate::base::{
@@ -31,6 +32,8 @@ pub struct Spec {
     pub unpinned: Vec<Located<Remote>>,
     /// The releases that it extends, nearest first.
     pub extends: Vec<Extended>,
+    /// What it was evaluated from, where that can be compared later.
+    pub footprint: Option<Footprint>,
 }
 
 /// A release that another one extends.
@@ -120,10 +123,42 @@ pub struct Package {
     pub resources: Resources,
 }
 
+impl Spec {
+    /// Where a stdlib module is used first: what says how a package is built. A module that only
+    /// others use is so where packaging is generated, which is what they are for.
+    pub fn user_of(&self, module: &str) -> Option<Span> {
+        let uses = |package: &&Package| package.build.name == module;
+        let generates = |package: &&Package| package.build.packaging == Packaging::Generated;
+        let packages = || self.packages.iter();
+        let user = packages().find(uses).or_else(|| packages().find(generates))?;
+        user.fields.get("build").cloned()
+    }
+}
+
 impl Package {
     /// What it is for a build for `architecture`.
     pub fn for_architecture(&self, architecture: &Architecture) -> &Self {
         self.on.get(architecture).unwrap_or(self)
+    }
+
+    /// The fields that generated packaging needs and that it does not have: each with an example.
+    pub fn lacking(&self) -> Vec<(&'static str, &'static str)> {
+        const DATES: &str =
+            "`date: \"2026-11-22\"`, or `changes: #{ date: \"2026-11-22\", text: \"…\" }`";
+        let fields = [
+            ("version", "`version: \"1.0\"`", self.version.is_none()),
+            ("summary", "`summary: \"…\"`", self.summary.is_none()),
+            ("license", "`license: \"MIT\"`", self.license.is_none()),
+            ("date", DATES, self.is_undated()),
+        ];
+        let lacking = fields.into_iter().filter(|(_, _, lacking)| *lacking);
+        lacking.map(|(name, example, _)| (name, example)).collect()
+    }
+
+    /// Whether nothing says of when it is; a commit does.
+    pub fn is_undated(&self) -> bool {
+        let commit = matches!(self.source.value, Source::Git { .. });
+        self.changes.is_none() && self.date.is_none() && !commit
     }
 
     /// An error about it, with the places of the layers that it went through: where the error
@@ -135,6 +170,15 @@ impl Package {
     /// Its own source and all others that it is made from.
     pub fn sources(&self) -> impl Iterator<Item = &Located<Source>> {
         [&self.source].into_iter().chain(self.extra.values())
+    }
+}
+
+/// Names as a sentence has them: `` `a`, `b` and `c` ``.
+pub fn all_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    match &*names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.concat(),
     }
 }
 
@@ -257,7 +301,7 @@ pub struct Binary {
     pub architecture: Option<Portability>,
     /// Relations to other packages, by the key in the spec: `depends`, `provides`, …; beside the
     /// dependencies that the distribution's tools find.
-    pub relations: BTreeMap<String, Vec<String>>,
+    pub relations: BTreeMap<String, Vec<Located<String>>>,
     /// Archive section; the package's by default.
     pub section: Option<String>,
     /// `same`, `foreign` or `allowed`.

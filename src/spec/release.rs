@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::document::{Reader, Table, list, top_file};
 use super::model::Located;
 use super::text::Text;
-use crate::base::{Architecture, Diagnostic, PackageName, ReleaseFolder, ReleasePath, nearest};
+use crate::base::{
+    Architecture, Diagnostic, PackageName, ReleaseFolder, ReleasePath, Span, nearest,
+};
 
 /// The content of release.toml, over that of the release which it extends.
 #[derive(Debug, Clone)]
@@ -35,11 +37,15 @@ pub struct Release {
     pub roots: BTreeMap<String, Root>,
     /// `[parameters]`: strings, integers, booleans.
     pub parameters: BTreeMap<String, toml::Value>,
+    /// Those of them that the release which it extends does not have; none where it extends none.
+    pub new_parameters: Vec<Located<String>>,
 }
 
 /// An upstream archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
+    /// Its table in release.toml.
+    pub span: Span,
     /// Its format.
     pub format: Format,
     /// Suites, in order of preference at equal versions.
@@ -73,6 +79,9 @@ pub struct Root {
     pub archive: Located<String>,
     /// Packages beside the essential ones.
     pub packages: Vec<Located<PackageName>>,
+    /// Sets of dependencies, in the distribution's own syntax, each worth a layer of its own
+    /// between the base and the rest of every build root that has all of what it leads to.
+    pub strata: Vec<Vec<Located<String>>>,
 }
 
 /// The file that holds it.
@@ -84,34 +93,33 @@ pub const FILE: &str = "release.toml";
 /// Everything that is wrong with it, each with its place: unknown keys, wrong types, names that
 /// lead nowhere, keys of features that this version does not have.
 pub fn parse(text: &str) -> Result<Release, Vec<Diagnostic>> {
-    parse_over(&ReleaseFolder::default(), text, None)
-}
-
-/// Reads the text of the release.toml in `folder`, over the release that it extends.
-///
-/// # Errors
-/// As those of [`parse`].
-pub fn parse_over(
-    folder: &ReleaseFolder,
-    text: &str,
-    base: Option<&Release>,
-) -> Result<Release, Vec<Diagnostic>> {
-    let text = Text::new(folder.path(&top_file(FILE)), text.to_owned());
-    let (mut reader, mut root) = Reader::parse(&text)?;
-    let release = read(&mut reader, &mut root, folder, base);
-    reader.finish(root, &["closure", "publish", "trust"]);
-    match release {
-        Some(release) if reader.errors.is_empty() => Ok(release),
-        _ => {
-            let by_place = |error: &Diagnostic| error.places.first().map(|at| at.span.clone());
-            reader.errors.sort_by_key(by_place);
-            Err(reader.errors)
-        }
+    match read_over(&ReleaseFolder::default(), text, None) {
+        (Some(release), errors) if errors.is_empty() => Ok(release),
+        (_, errors) => Err(errors),
     }
 }
 
+/// What the text of the release.toml in `folder` says over the release that it extends, as far as
+/// it can be read, and everything that is wrong with it: with a release, specs
+/// can be evaluated, so that what is wrong with them is known as well.
+pub(super) fn read_over(
+    folder: &ReleaseFolder,
+    text: &str,
+    base: Option<&Release>,
+) -> (Option<Release>, Vec<Diagnostic>) {
+    let text = Text::new(folder.path(&top_file(FILE)), text.to_owned());
+    let (mut reader, mut root) = match Reader::parse(&text) {
+        Ok(parsed) => parsed,
+        Err(errors) => return (None, errors),
+    };
+    let release = read(&mut reader, &mut root, folder, base);
+    reader.finish(root, &["closure", "publish", "trust"]);
+    reader.errors.sort_by_key(|error| error.places.first().map(|at| at.span.clone()));
+    (release, reader.errors)
+}
+
 /// The release that the release.toml in `folder` extends; none also if it cannot be read, which
-/// [`parse_over`] tells.
+/// [`read_over`] tells.
 pub(super) fn extended(folder: &ReleaseFolder, text: &str) -> Option<Located<ReleaseFolder>> {
     let text = Text::new(folder.path(&top_file(FILE)), text.to_owned());
     let (mut reader, mut root) = Reader::parse(&text).ok()?;
@@ -149,10 +157,11 @@ fn read<'i>(
         return None;
     };
     let name = reader.required(&mut table, "name");
+    let has_base = table.has("extends");
     let extends = extends(reader, &mut table, folder);
     let own = |reader: &mut Reader<'i>, table: &mut Table<'i>, key| match base {
-        Some(_) => reader.string(table, key),
-        None => reader.required(table, key),
+        None if !has_base => reader.required(table, key),
+        _ => reader.string(table, key),
     };
     let version = own(reader, &mut table, "version");
     let customer = reader.string(&mut table, "customer");
@@ -174,6 +183,7 @@ fn read<'i>(
     }
     let architectures = match base {
         Some(base) if !table.has("architectures") => base.architectures.clone(),
+        None if has_base && !table.has("architectures") => Vec::new(),
         _ => architectures(reader, &mut table),
     };
     let overlays = overlays(reader, &mut table, folder);
@@ -189,10 +199,18 @@ fn read<'i>(
     let mut roots = base.map(|base| base.roots.clone()).unwrap_or_default();
     roots.extend(own_roots.into_iter().filter_map(|(name, it)| Some((name, it?))));
     let mut all_parameters = base.map(|base| base.parameters.clone()).unwrap_or_default();
-    all_parameters.extend(parameters(reader, root));
+    let own_parameters = parameters(reader, root);
+    let is_new = |name: &String| base.is_some_and(|base| !base.parameters.contains_key(name));
+    let new_parameters =
+        own_parameters.iter().map(|(name, _)| name).filter(|name| is_new(&name.value));
+    let new_parameters = new_parameters.cloned().collect();
+    all_parameters.extend(own_parameters.into_iter().map(|(name, value)| (name.value, value)));
     let text = |own: Option<Located<String>>, inherited: fn(&Release) -> &String| {
         own.map(|at| at.value).or_else(|| base.map(inherited).cloned())
     };
+    if has_base && extends.is_none() {
+        return None;
+    }
     Some(Release {
         extends,
         overlays,
@@ -205,6 +223,7 @@ fn read<'i>(
         archives,
         roots,
         parameters: all_parameters,
+        new_parameters,
     })
 }
 
@@ -230,7 +249,7 @@ fn named<'i, T>(
             continue;
         };
         let item = read(reader, &mut table);
-        let later: &[&str] = if kind == "root" { &["strata", "seed"] } else { &[] };
+        let later: &[&str] = if kind == "root" { &["seed"] } else { &[] };
         reader.finish(table, later);
         found.push((name, item));
     }
@@ -352,7 +371,8 @@ fn archive<'i>(
             reader.errors.push(Diagnostic::new("bad-value", message).at(span, ""));
         }
     }
-    Some(Archive { format: format?, suites, components, keyring: keyring?, mirrors })
+    let span = table.span.clone();
+    Some(Archive { span, format: format?, suites, components, keyring: keyring?, mirrors })
 }
 
 fn chroot<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>, archives: &[&str]) -> Option<Root> {
@@ -370,7 +390,8 @@ fn chroot<'i>(reader: &mut Reader<'i>, table: &mut Table<'i>, archives: &[&str])
         reader.errors.push(error);
     }
     let packages = package_names(reader, table, "packages");
-    Some(Root { archive: archive?, packages })
+    let strata = reader.lists(table, "strata");
+    Some(Root { archive: archive?, packages, strata })
 }
 
 fn package_names<'i>(
@@ -395,9 +416,12 @@ fn package_names<'i>(
     packages
 }
 
-fn parameters<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> BTreeMap<String, toml::Value> {
-    let Some(table) = reader.table(root, "parameters") else { return BTreeMap::new() };
-    let mut found = BTreeMap::new();
+fn parameters<'i>(
+    reader: &mut Reader<'i>,
+    root: &mut Table<'i>,
+) -> Vec<(Located<String>, toml::Value)> {
+    let Some(table) = reader.table(root, "parameters") else { return Vec::new() };
+    let mut found = Vec::new();
     for (Located { value: key, span }, value) in reader.entries(table) {
         let problem = if matches!(key.as_str(), "name" | "version") {
             format!("`release.{key}` is the release's own {key}: call the parameter otherwise")
@@ -408,7 +432,7 @@ fn parameters<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> BTreeMap<Str
             )
         } else {
             if let Some(value) = reader.scalar(&format!("parameter `{key}`"), &value) {
-                found.insert(key, value);
+                found.push((Located { value: key, span }, value));
             }
             continue;
         };

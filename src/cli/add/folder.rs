@@ -4,17 +4,17 @@ use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use super::catalog::{Catalog, Resolved};
 use super::draft::{self, Draft, quoted};
 use super::project::{Build, Files, Project};
-use super::{LARGEST, MOST, notes, parsed_name, today};
+use super::{LARGEST, MOST, Note, notes, parsed_name, today};
 use crate::base::{HostPath, ReleasePath, Tree, TreeKind};
 use crate::cli::address::shown;
 use crate::cli::arguments::Add;
 use crate::cli::context::Release;
 use crate::cli::failure::{Failure, Kind};
+use crate::fetch::git;
 use crate::spec::loader::{Folder, Loader as _};
 
 /// A folder that is copied into the release.
@@ -33,7 +33,7 @@ pub fn plan(
     release: &Release,
     catalog: Option<&Catalog>,
     arguments: &Add,
-) -> Result<(Draft, Option<Copy>, Vec<String>), Failure> {
+) -> Result<(Draft, Option<Copy>, Vec<Note>), Failure> {
     let folder = fs::canonicalize(word).map_err(|error| {
         Failure::input("no-folder", format!("cannot use `{word}`: {error}"))
             .hint("a package of the archive is named without a `/`")
@@ -125,12 +125,8 @@ fn remote(folder: &Path) -> Option<String> {
     if !folder.join(".git").exists() {
         return None;
     }
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(folder)
+    let output = git::reading(&HostPath::new(folder))
         .args(["config", "--get", "remote.origin.url"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .output()
         .ok()?;
     let url = String::from_utf8(output.stdout).ok()?.trim().to_owned();

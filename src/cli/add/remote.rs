@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use super::catalog::{Catalog, Resolved};
-use super::draft::{self, Draft, quoted};
+use super::draft::{self, Draft, Finding, quoted};
 use super::project::{Build, Files, Found, Project, Sure};
-use super::{LARGEST, MOST, Reach, notes, parsed_name, today};
+use super::{LARGEST, MOST, Note, Reach, notes, parsed_name, today};
 use crate::archive::tarball::{self, Kind, Limits, Listing};
 use crate::base::{Digest, Tree, TreeKind};
 use crate::cli::arguments::Add;
 use crate::cli::failure::{Failure, Kind as Fault};
-use crate::fetch::git::{self, Revision};
+use crate::fetch::git::{self, Named, Revision};
 use crate::fetch::{self, Expected, Url};
 use crate::store::Store;
 
@@ -25,7 +25,7 @@ pub fn plan(
     reach: &Reach,
     catalog: Option<&Catalog>,
     arguments: &Add,
-) -> Result<(Draft, Vec<String>), Failure> {
+) -> Result<(Draft, Vec<Note>), Failure> {
     let wanted = parsed_name(arguments)?;
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let file = path.rsplit('/').next().unwrap_or(path);
@@ -41,20 +41,30 @@ pub fn plan(
         Some(catalog) if !own => catalog.resolve(&seen.project.needs),
         _ => Resolved::default(),
     };
-    let source = match (&seen.rev, &version) {
-        (Some(rev), _) => format!("git({}, {})", quoted(url), quoted(rev)),
-        // So that another version is another file, too.
-        (None, Some(version)) if url.matches(version.as_str()).count() > 0 => {
-            format!("tarball({})", quoted(&url.replace(version.as_str(), "{version}")))
-        }
-        (None, _) => format!("tarball({})", quoted(url)),
-    };
-    let draft = draft::of(&seen.project, wanted.as_ref(), &source, Some(&seen.date), &needs)
+    let source = source(url, &seen, version.as_deref());
+    let mut draft = draft::of(&seen.project, wanted.as_ref(), &source, Some(&seen.date), &needs)
         .map_err(|why| {
             Failure::input("not-recognised", format!("cannot write a spec for `{url}`: {why}"))
                 .hint("`build: script(…)` builds anything: see the example of `perestroika init`")
         })?;
+    draft.findings.extend(seen.chosen);
     Ok((draft, notes(&needs, catalog, &seen.project)))
+}
+
+/// The source as a spec says it; where the version is a part of it, another one is another source
+/// too.
+fn source(url: &str, seen: &Seen, version: Option<&str>) -> String {
+    let late = |text: &str| match version {
+        Some(version) if text.contains(version) => text.replace(version, "{version}"),
+        _ => text.to_owned(),
+    };
+    match &seen.rev {
+        Some(rev) if seen.named == Named::Tag => {
+            format!("git({}, {})", quoted(url), quoted(&late(rev)))
+        }
+        Some(rev) => format!("git({}, {})", quoted(url), quoted(rev)),
+        None => format!("tarball({})", quoted(&late(url))),
+    }
 }
 
 /// What a URL leads to.
@@ -62,6 +72,10 @@ struct Seen {
     project: Project,
     /// The revision, of a repository.
     rev: Option<String>,
+    /// What kind of name that is.
+    named: Named,
+    /// Why that revision, where nobody named one.
+    chosen: Option<Finding>,
     /// The day of its changelog entry.
     date: String,
 }
@@ -69,11 +83,12 @@ struct Seen {
 /// The files of a commit.
 fn cloned(url: &str, called: &str, reach: &Reach, arguments: &Add) -> Result<Seen, Failure> {
     let Reach { store, client, cancel } = reach;
-    let failed = |error: fetch::Error| Failure::error(Fault::Machine, "fetch", &error);
-    let rev = match &arguments.rev {
-        Some(rev) => rev.clone(),
-        // What the branch that everybody gets has now.
-        None => git::resolve(store, client, url, "HEAD", cancel).map_err(failed)?,
+    let (rev, chosen) = match &arguments.rev {
+        Some(rev) => (rev.clone(), None),
+        None => {
+            let found = chosen(url, called, reach)?;
+            (found.value.clone(), Some(found))
+        }
     };
     let revision = Revision { url, rev: &rev, commit: None };
     let snapshot = git::snapshot(store, client, &revision, cancel).map_err(failed)?;
@@ -82,13 +97,50 @@ fn cloned(url: &str, called: &str, reach: &Reach, arguments: &Add) -> Result<See
     let mut project = project(paths, &texts, called);
     // A tag is a version.
     let tagged = draft::version(rev.trim_start_matches(|c: char| !c.is_ascii_digit()));
-    if arguments.rev.is_some() && project.version.is_none() {
+    if snapshot.named == Named::Tag && project.version.is_none() {
         let found = |value| Found { value, from: format!("tag `{rev}`"), sure: Sure::Guessed };
         project.version = tagged.map(found);
     }
     let date = jiff::Timestamp::from_second(snapshot.date)
         .map_or_else(|_| today(), |at| at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string());
-    Ok(Seen { project, rev: Some(rev), date })
+    Ok(Seen { project, rev: Some(rev), named: snapshot.named, chosen, date })
+}
+
+/// The revision to begin with: a spec says a name, and the lock says which commit that is.
+fn chosen(url: &str, called: &str, reach: &Reach) -> Result<Finding, Failure> {
+    let Reach { store, client, cancel } = reach;
+    let names = git::names(store, client, url, cancel).map_err(failed)?;
+    let finding = |value: &str, why: &str| Finding {
+        field: "source",
+        value: value.to_owned(),
+        why: format!("{why}; `--rev` names another"),
+        sure: Sure::Guessed,
+    };
+    if let Some(tag) = names.newest_release(called) {
+        return Ok(finding(tag, "the tag of the newest release"));
+    }
+    let first = names.default.as_ref().or(names.branches.first());
+    match first.or(names.tags.last()) {
+        Some(name) => Ok(finding(name, "no tag looks like a release: the default branch")),
+        None => Err(Failure::input("empty", format!("`{url}` has no branch and no tag"))),
+    }
+}
+
+/// What was named on the command line is there or not, and it is as it is: only the way to it is
+/// the machine's.
+fn failed(error: fetch::Error) -> Failure {
+    use fetch::Error as Fetch;
+    match &error {
+        Fetch::Unfit { .. } => Failure::error(Fault::Input, "unfit-source", &error),
+        Fetch::Url(_) => Failure::error(Fault::Input, "bad-url", &error),
+        Fetch::Missing { urls, .. } => {
+            let urls: Vec<String> = urls.iter().map(|url| format!("`{url}`")).collect();
+            Failure::input("missing-file", format!("there is no file at {}", urls.join(", ")))
+                .hint("a repository is told from a file by how its URL ends: `.tar.gz`, `.zip` …")
+        }
+        Fetch::Store(_) => Failure::error(Fault::Machine, "store", &error),
+        _ => Failure::error(Fault::Machine, "fetch", &error),
+    }
 }
 
 /// The texts of a tree whose contents are in the store.
@@ -113,14 +165,22 @@ fn texts_of_tree(store: &Store, tree: &Tree) -> BTreeMap<String, String> {
 /// The files of a tarball.
 fn packed(url: &str, called: &str, reach: &Reach) -> Result<Seen, Failure> {
     let Reach { store, client, cancel } = reach;
-    let failed = |error: &dyn std::error::Error| Failure::error(Fault::Machine, "fetch", error);
-    let unfit = |error: &dyn std::error::Error| Failure::error(Fault::Input, "unfit-source", error);
-    let parsed: Url = url.parse().map_err(|error| unfit(&error))?;
-    let object = fetch::file(store, client, &[parsed], Expected::default(), cancel)
-        .map_err(|error| failed(&error))?;
-    let open = || store.open_object(&object.digest).map_err(|error| failed(&error));
+    let broken = |error: &dyn std::error::Error| Failure::error(Fault::Machine, "store", error);
+    let unfit = |error: &tarball::Error| {
+        let message = format!("`{url}` cannot be a source");
+        let failure = Failure::input("unfit-source", message).because(error.to_string());
+        match std::error::Error::source(error) {
+            Some(cause) => failure.because(cause.to_string()),
+            None => failure,
+        }
+    };
+    let parsed: Url = url.parse().map_err(failed)?;
+    let found =
+        fetch::file(store, client, &[parsed], Expected::default(), cancel).map_err(failed)?;
+    let object = found.object;
+    let open = || store.open_object(&object.digest).map_err(|error| broken(&error));
     let mut head = Vec::new();
-    open()?.take(1024).read_to_end(&mut head).map_err(|error| failed(&error))?;
+    open()?.take(1024).read_to_end(&mut head).map_err(|error| broken(&error))?;
     let format = tarball::detect(&head).ok_or_else(|| unfit(&tarball::Error::Unknown))?;
     let listing =
         Listing::read(format, open()?, Limits::default()).map_err(|error| unfit(&error))?;
@@ -142,7 +202,8 @@ fn packed(url: &str, called: &str, reach: &Reach) -> Result<Seen, Failure> {
     });
     read.map_err(|error| unfit(&error))?;
     let paths = listing.entries().map(|entry| entry.path.clone()).collect();
-    Ok(Seen { project: project(paths, &texts, called), rev: None, date: today() })
+    let project = project(paths, &texts, called);
+    Ok(Seen { project, rev: None, named: Named::Commit, chosen: None, date: today() })
 }
 
 fn project(mut paths: Vec<String>, texts: &BTreeMap<String, String>, called: &str) -> Project {

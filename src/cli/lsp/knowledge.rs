@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::archive::{self, Archive};
 use crate::base::{DerivationId, Diagnostic, HostPath, ReleasePath, Sha256};
-use crate::graph::{Graph, Origin, lower, names};
+use crate::graph::{self, Extent, Graph, Origin, names};
 use crate::spec::language::{self, Function};
 use crate::spec::loader::{Loader as _, MAX_TEXT, Overlay};
 use crate::spec::lock::{self, Lock};
@@ -86,13 +86,19 @@ impl Knowledge {
         self.archives.retain(|name, archive| {
             self.pins.get(name).is_some_and(|digests| digests == archive.digests())
         });
-        let spec = spec::load_from(loader.clone(), lock.as_ref())?;
-        let graph = lower(&spec, &known);
-        self.spec = Some(Arc::new(spec));
-        let graph = graph?;
-        let unknown = self.unknown(&graph);
-        self.graph = Some(Arc::new(graph));
-        Ok(unknown)
+        let spec::Survey { spec, lacks, wrong } = spec::survey(loader.clone(), lock.as_ref(), None);
+        let Some(spec) = spec else { return Err(wrong) };
+        let survey = graph::survey(&spec, &known);
+        let extent = if lacks { Extent::Part } else { survey.extent };
+        let unknown = self.unknown(&survey.graph, extent);
+        // Of what is being written, the last whole state knows more than what is left of it now.
+        if wrong.is_empty() {
+            self.spec = Some(Arc::new(spec));
+            if survey.wrong.is_empty() {
+                self.graph = Some(Arc::new(survey.graph));
+            }
+        }
+        Ok([wrong, survey.wrong, unknown].concat())
     }
 
     /// Whether there are pinned archives of which nothing is known.
@@ -123,10 +129,10 @@ impl Knowledge {
     }
 
     /// Build dependencies that neither the release nor its archives have.
-    fn unknown(&self, graph: &Graph) -> Vec<Diagnostic> {
+    fn unknown(&self, graph: &Graph, extent: Extent) -> Vec<Diagnostic> {
         let mut indexes: BTreeMap<DerivationId, &[Vec<_>]> = BTreeMap::new();
         for node in graph.nodes() {
-            if let (Origin::Root { archive, .. }, crate::graph::Derivation::Root(root)) =
+            if let (Origin::Root { archive, .. }, graph::Derivation::Root(root)) =
                 (&node.origin, &node.derivation)
                 && let Some(known) = self.archives.get(archive)
                 && root.indexes.iter().map(|index| &index.sha256).eq(known.digests())
@@ -134,7 +140,7 @@ impl Knowledge {
                 indexes.insert(node.id, &known.indexes);
             }
         }
-        names::unknown(graph, &indexes)
+        names::unknown(graph, &indexes, extent)
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Asked, Found, broken};
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::BinaryPackage;
-use crate::base::{DerivationId, PackageName};
+use crate::base::{DerivationId, PackageName, nearest};
 use crate::cli::build;
 use crate::cli::failure::Failure;
 use crate::graph::derivation::Derivation;
@@ -17,7 +17,7 @@ use crate::graph::query::{self, Paths};
 use crate::graph::{Origin, fields};
 use crate::realise::driver;
 use crate::realise::record::Record;
-use crate::realise::universe::{self, Snapshots};
+use crate::realise::universe::{self, Snapshot, Snapshots};
 
 /// How many ways are told.
 const MOST: usize = 10;
@@ -65,14 +65,12 @@ pub fn answer(
         notes.push(format!("`{needed}` is what `{name}` itself is"));
     } else if found.paths.is_empty() {
         let roots = Roots::new(asked, node.id)?;
+        let is_known = roots.names.is_empty() || roots.names.contains(needed);
+        if of_release.is_empty() && roots.unknown.is_empty() && !is_known {
+            return Err(unknown(asked, &roots, needed));
+        }
         notes.extend(roots.notes());
         found = query::paths(&start, &Step::Goal, |step| roots.below(asked, step, needed), MOST);
-        if found.paths.is_empty() && of_release.is_empty() && roots.is_whole() {
-            let known = roots.names.contains(needed);
-            if !known {
-                notes.push(format!("neither this release nor its archives have `{needed}`"));
-            }
-        }
     }
     output.text(&text(asked, &found, &package.name, needed));
     for note in &notes {
@@ -89,6 +87,20 @@ pub fn answer(
         "cut": found.cut,
         "notes": notes,
     }))
+}
+
+/// A name that nothing has is a mistake, and not something that is not needed.
+fn unknown(asked: &Asked<'_>, roots: &Roots, needed: &str) -> Failure {
+    let message = format!("neither this release nor its archives have `{needed}`");
+    let failure = Failure::input("unknown-package", message);
+    let of_release = asked.graph.packages().flat_map(|(_, package)| {
+        let binaries = package.binaries.iter().map(PackageName::as_str);
+        binaries.chain([package.name.as_str()])
+    });
+    match nearest(needed, of_release.chain(roots.names.iter().map(String::as_str))) {
+        Some(near) => failure.hint(format!("there is `{near}`")),
+        None => failure.hint("a build root has binary packages: `libxml2-dev`, not `libxml2.h`"),
+    }
 }
 
 fn packages_below(asked: &Asked<'_>, id: DerivationId) -> Vec<Step> {
@@ -108,7 +120,7 @@ struct Roots {
     unknown: Vec<(String, String)>,
     /// How many packages were too far away to be looked at.
     beyond: usize,
-    /// All names that the archives have.
+    /// All names that the archives have or provide; none where their indexes are not at hand.
     names: BTreeSet<String>,
 }
 
@@ -137,6 +149,7 @@ impl Roots {
             names: BTreeSet::new(),
         };
         let snapshots = Snapshots::default();
+        let mut read = BTreeSet::new();
         let near = nearest_first(asked, start);
         found.beyond = near.len().saturating_sub(ROOTS);
         for id in near.into_iter().take(ROOTS) {
@@ -145,6 +158,16 @@ impl Roots {
                 continue;
             };
             let name = package.name.to_string();
+            let snapshot = match snapshots.get(&world, graph, package.root) {
+                Ok(snapshot) => snapshot,
+                Err(error) => {
+                    found.unknown.push((name, error.to_string()));
+                    continue;
+                }
+            };
+            if read.insert(package.root) {
+                found.names.extend(names(&snapshot));
+            }
             let closure: Vec<DerivationId> = graph
                 .closure(id)
                 .into_iter()
@@ -158,17 +181,6 @@ impl Roots {
                 continue;
             }
             let closure: Vec<_> = closure.iter().map(|id| Arc::clone(&records[id])).collect();
-            let snapshot = match snapshots.get(&world, graph, package.root) {
-                Ok(snapshot) => snapshot,
-                Err(error) => {
-                    found.unknown.push((name, error.to_string()));
-                    continue;
-                }
-            };
-            if found.names.is_empty() {
-                let all = snapshot.indexes.iter().flatten();
-                found.names = all.map(|package| package.name.to_string()).collect();
-            }
             let Some(Derivation::Root(root)) =
                 graph.node(package.root).map(|node| &node.derivation)
             else {
@@ -176,7 +188,7 @@ impl Roots {
             };
             match universe::solve(&snapshot, root, package, &closure) {
                 Ok(lists) => {
-                    let all: Vec<Arc<BinaryPackage>> = [lists.base, lists.rest].concat();
+                    let all: Vec<Arc<BinaryPackage>> = lists.layers.concat();
                     let wanted: Dependencies =
                         package.build_depends.join(", ").parse().unwrap_or_default();
                     let base = all
@@ -192,10 +204,6 @@ impl Roots {
             }
         }
         Ok(found)
-    }
-
-    fn is_whole(&self) -> bool {
-        self.unbuilt.is_empty() && self.unknown.is_empty() && self.beyond == 0
     }
 
     fn notes(&self) -> Vec<String> {
@@ -240,6 +248,17 @@ impl Roots {
             Step::Goal => Vec::new(),
         }
     }
+}
+
+/// The names of all packages of a snapshot, and of what they provide.
+fn names(snapshot: &Snapshot) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for package in snapshot.indexes.iter().flatten() {
+        names.insert(package.name.to_string());
+        let provided = package.provides.get().into_iter().flat_map(|provided| &provided.0);
+        names.extend(provided.flat_map(|one| &one.0).map(|one| one.name.to_string()));
+    }
+    names
 }
 
 /// A package and all that it needs of the release, the nearest first.

@@ -49,7 +49,7 @@ pub fn history(
         return Err(Error::Offline(format!("{url} {rev}")));
     }
     let program = Program::new(store, client, url, cancel)?;
-    let commit = program.fetch(rev, commit, Depth::Commits)?;
+    let (commit, _) = program.fetch(rev, commit, Depth::Commits)?;
     let tag = newest_tag(&program, &commit)?;
     let range = match &tag {
         Some(tag) => format!("refs/tags/{tag}..{commit}"),

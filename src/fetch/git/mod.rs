@@ -5,7 +5,9 @@
 //! checkout writes depends on attributes, filters and the program's version. The program computes
 //! the name of every object that it receives, so that a commit is what its name says.
 
+mod environment;
 mod history;
+mod names;
 mod program;
 mod submodule;
 mod tree;
@@ -17,9 +19,9 @@ use super::error::{Error, Result};
 use crate::base::Tree;
 use crate::store::Store;
 
+pub use environment::reading;
 pub use history::{Commit, History, history};
-
-use program::Program;
+pub use names::{Named, Names, names};
 
 /// A revision of a repository.
 #[derive(Debug, Clone, Copy)]
@@ -37,31 +39,12 @@ pub struct Revision<'a> {
 pub struct Snapshot {
     /// The commit's name.
     pub commit: String,
+    /// What kind of name led there.
+    pub named: Named,
     /// When it was committed, in seconds since 1970.
     pub date: i64,
     /// Its files, with those of submodules.
     pub tree: Tree,
-}
-
-/// The commit that `url` has under this name now: a tag before a branch, as git itself decides.
-///
-/// # Errors
-/// [`Error::Unfit`] for a name that is not there, with one that is near.
-pub fn resolve(
-    store: &Store,
-    client: &Client,
-    url: &str,
-    rev: &str,
-    cancel: &AtomicBool,
-) -> Result<String> {
-    if client.network() == Network::Offline {
-        return Err(Error::Offline(format!("{url} {rev}")));
-    }
-    if is_commit(rev) {
-        return Ok(rev.to_owned());
-    }
-    let program = Program::new(store, client, url, cancel)?;
-    Ok(program.resolve(rev)?.commit)
 }
 
 /// The files of a commit, fetched without what came before it where the server allows that.
@@ -83,7 +66,8 @@ pub fn snapshot(
     let mut entries = Vec::new();
     let place = submodule::Place { prefix: "", depth: 0 };
     let walk = submodule::Walk { store, client, batch: &batch, cancel };
-    let (commit, date) = walk.collect(revision, &place, &mut budget, &mut entries)?;
+    let submodule::Collected { commit, named, date } =
+        walk.collect(revision, &place, &mut budget, &mut entries)?;
     let tree = Tree::new(entries).map_err(|error| Error::Unfit {
         url: revision.url.to_owned(),
         what: format!("commit {commit}"),
@@ -91,7 +75,7 @@ pub fn snapshot(
     })?;
     batch.put_json(&tree.to_json())?;
     batch.commit()?;
-    Ok(Snapshot { commit, date, tree })
+    Ok(Snapshot { commit, named, date, tree })
 }
 
 /// Whether a text is the full name of a commit.

@@ -10,7 +10,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::is_commit;
+use super::names::{self, Named};
+use super::{environment, is_commit};
 use crate::fetch::client::Client;
 use crate::fetch::error::{Error, Result};
 use crate::store::{Scratch, Store};
@@ -27,65 +28,12 @@ const TICK: Duration = Duration::from_millis(100);
 /// Where what is fetched is kept: a tag could not be kept as a branch.
 const PIN: &str = "refs/perestroika/pin";
 
-/// What the environment may say: how to reach the network, and who the user is to `ssh`.
-const PASSED: [&str; 13] = [
-    "PATH",
-    "http_proxy",
-    "https_proxy",
-    "HTTPS_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-    "no_proxy",
-    "NO_PROXY",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO",
-    "GIT_SSL_CAPATH",
-    "SSH_AUTH_SOCK",
-];
-
-/// Settings that hold whatever a repository or the host would like.
-const SETTINGS: [&str; 22] = [
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "core.alternateRefsCommand=false",
-    "core.askPass=false",
-    "credential.helper=",
-    "gc.auto=0",
-    "maintenance.auto=false",
-    "protocol.version=2",
-    "http.followRedirects=initial",
-    "submodule.recurse=false",
-    "fetch.recurseSubmodules=false",
-    "fetch.writeCommitGraph=false",
-    "fetch.showForcedUpdates=false",
-    "log.showSignature=false",
-    "log.mailmap=false",
-    "i18n.logOutputEncoding=UTF-8",
-    "advice.detachedHead=false",
-    // Every object is checked as it comes in, but for three sins of old programs that harm
-    // nobody and that well-known histories are full of.
-    "transfer.fsckObjects=true",
-    "fetch.fsck.zeroPaddedFilemode=ignore",
-    "fetch.fsck.missingSpaceBeforeDate=ignore",
-    "fetch.fsck.badTimezone=ignore",
-    "transfer.bundleURI=false",
-];
-
 /// The program with a bare repository of its own, which goes with it.
 pub(super) struct Program<'a> {
     url: &'a str,
     scratch: Scratch,
     stall: Duration,
     cancel: &'a AtomicBool,
-}
-
-/// What a revision is at its repository.
-pub(super) struct Resolved {
-    /// The commit.
-    pub commit: String,
-    /// The full name of what leads there.
-    pub reference: String,
 }
 
 /// How much of a repository is fetched.
@@ -113,44 +61,24 @@ impl<'a> Program<'a> {
         Ok(this)
     }
 
-    /// What the repository has under this name.
-    pub fn resolve(&self, rev: &str) -> Result<Resolved> {
-        let answer = self.run(&["ls-remote", "--", self.url], None)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let all: Vec<(&str, &str)> =
-            answer.lines().filter_map(|line| line.split_once('\t')).collect();
-        let named = |name: &str| {
-            let peeled = format!("{name}^{{}}");
-            let of = |name: &str| all.iter().find(|(_, known)| *known == name);
-            of(&peeled).or_else(|| of(name)).filter(|(commit, _)| is_commit(commit))
-        };
-        let names = [format!("refs/tags/{rev}"), format!("refs/heads/{rev}"), rev.to_owned()];
-        for name in names {
-            if let Some((commit, _)) = named(&name) {
-                return Ok(Resolved { commit: (*commit).to_owned(), reference: name });
-            }
-        }
-        let short = all.iter().filter_map(|(_, name)| {
-            let name = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
-            name.filter(|name| !name.ends_with("^{}"))
-        });
-        let near = crate::base::nearest(rev, short);
-        let near = near.map(|near| format!("; it has `{near}`")).unwrap_or_default();
-        Err(self.error(format!("`{rev}`"), format!("there is no such branch or tag{near}")))
+    /// The repository.
+    pub fn url(&self) -> &str {
+        self.url
     }
 
-    /// Fetches a commit, which is `reference` where nothing else is said; gives its name.
-    pub fn fetch(&self, rev: &str, commit: Option<&str>, depth: Depth) -> Result<String> {
-        let commit = match commit {
-            Some(commit) => commit.to_owned(),
-            None if is_commit(rev) => rev.to_owned(),
+    /// Fetches a commit, which is what has the name `rev` where nothing else is said; gives its
+    /// name and what kind of name `rev` is.
+    pub fn fetch(&self, rev: &str, commit: Option<&str>, depth: Depth) -> Result<(String, Named)> {
+        let wanted = match commit {
+            Some(commit) => commit,
+            None if is_commit(rev) => rev,
             None => {
-                let Resolved { reference, .. } = self.resolve(rev)?;
+                let (reference, named) = names::resolve(self, rev)?;
                 self.get(&format!("+{reference}:{PIN}"), depth)?;
-                return self.pinned(PIN);
+                return Ok((self.pinned(PIN)?, named));
             }
         };
-        match self.get(&format!("+{commit}:{PIN}"), depth) {
+        match self.get(&format!("+{wanted}:{PIN}"), depth) {
             Ok(()) => {}
             Err(error @ Error::Cancelled) => return Err(error),
             // Some servers give commits only by name of a branch: then it is below one of them.
@@ -158,18 +86,25 @@ impl<'a> Program<'a> {
                 let all = ["+refs/heads/*:refs/remotes/r/*", "+refs/tags/*:refs/tags/*"];
                 let depth = if depth == Depth::One { Depth::All } else { depth };
                 let got = all.iter().try_for_each(|refs| self.get(refs, depth));
-                let there = self.run(&["cat-file", "-e", &format!("{commit}^{{commit}}")], None);
-                if got.is_err() || there.is_err() {
-                    return Err(self.lost(rev, &commit, error));
+                let there = self.run(&["cat-file", "-e", &format!("{wanted}^{{commit}}")], None);
+                match (got, there) {
+                    (Ok(()), Ok(_)) => {}
+                    (_, _) if commit.is_some() => return Err(self.lost(rev, wanted, error)),
+                    (Err(error), _) => return Err(error),
+                    (Ok(()), Err(_)) => {
+                        let why = "there is no such commit below its branches and tags";
+                        return Err(self.error(format!("`{rev}`"), why.to_owned()));
+                    }
                 }
             }
         }
-        self.pinned(&commit)
+        Ok((self.pinned(wanted)?, Named::Commit))
     }
 
+    /// What was pinned was there: that it is gone is nobody's mistake here.
     fn lost(&self, rev: &str, commit: &str, error: Error) -> Error {
         match error {
-            Error::Git { url, why, .. } => Error::Git {
+            Error::Git { url, why, .. } | Error::Unfit { url, why, .. } => Error::Git {
                 url,
                 what: format!("commit {commit} (`{rev}`)"),
                 why: format!(
@@ -300,41 +235,15 @@ impl<'a> Program<'a> {
     }
 
     fn command(&self, arguments: &[&str], reads: bool) -> Command {
-        let here = self.scratch.path();
-        let stall = self.stall.as_secs().max(1);
-        let mut command = Command::new("git");
-        command.current_dir(here).process_group(0).env_clear();
-        for name in PASSED {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        let mut command = environment::fetching(self.scratch.path(), self.stall);
+        command.process_group(0).args(arguments);
+        if reads {
+            command.stdin(Stdio::piped());
         }
-        command
-            .env("HOME", here.as_path())
-            .env("LC_ALL", "C")
-            .env("GIT_DIR", here.as_path())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_SYSTEM", "/dev/null")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_ATTR_NOSYSTEM", "1")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ASKPASS", "false")
-            .env("SSH_ASKPASS", "false")
-            .env("GIT_SSH_COMMAND", format!("ssh -oBatchMode=yes -oConnectTimeout={stall}"))
-            .env("GIT_ALLOW_PROTOCOL", "https:http:git:ssh:file")
-            .env("GIT_NO_REPLACE_OBJECTS", "1")
-            .env("GIT_NO_LAZY_FETCH", "1")
-            .env("GIT_OPTIONAL_LOCKS", "0");
-        for setting in SETTINGS {
-            command.args(["-c", setting]);
-        }
-        command.args(["-c", "http.lowSpeedLimit=1024", "-c"]);
-        command.arg(format!("http.lowSpeedTime={stall}"));
-        command.args(arguments);
-        command.stdin(if reads { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    /// An error of this repository.
+    /// An error of this repository, which whoever named it can mend.
     pub fn error(&self, what: String, why: String) -> Error {
         Error::Unfit { url: shown(self.url), what, why }
     }
@@ -342,7 +251,13 @@ impl<'a> Program<'a> {
     fn failed(&self, arguments: &[&str], why: &str) -> Error {
         let action = arguments.first().copied().unwrap_or_default();
         let what = format!("`git {action}`");
-        Error::Git { url: shown(self.url), what, why: why.to_owned() }
+        let why = why.to_owned();
+        if let Some(line) = why.lines().find(|line| is_nowhere(line)) {
+            let why = line.trim_start_matches("fatal: ").trim_start_matches("remote: ").to_owned();
+            let what = "there is no repository that everybody may read".to_owned();
+            return Error::Unfit { url: shown(self.url), what, why };
+        }
+        Error::Git { url: shown(self.url), what, why }
     }
 }
 
@@ -373,6 +288,19 @@ fn last_words(err: Option<&mut impl Read>) -> String {
         0 => "it failed without a word".to_owned(),
         count => lines[count.saturating_sub(5)..].join("\n"),
     }
+}
+
+/// Whether the program, or a server through it, says so of an address where nothing is.
+fn is_nowhere(line: &str) -> bool {
+    const SAID: [&str; 5] = [
+        "does not appear to be a git repository",
+        "invalid gitfile format",
+        "repository not exported",
+        "could not read Username",
+        "Repository not found",
+    ];
+    SAID.iter().any(|words| line.contains(words))
+        || line.contains("repository '") && line.ends_with("' not found")
 }
 
 fn size_below(folder: &Path) -> u64 {

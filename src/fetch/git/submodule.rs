@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::program::{Depth, Program};
 use super::tree::{self, Budget, Gitlink};
-use super::{Revision, is_commit};
+use super::{Named, Revision, is_commit};
 use crate::base::TreeEntry;
 use crate::fetch::client::Client;
 use crate::fetch::error::{Error, Result};
@@ -30,23 +30,32 @@ pub(super) struct Place<'a> {
     pub depth: usize,
 }
 
+/// A commit whose files were collected.
+pub(super) struct Collected {
+    /// Its name.
+    pub commit: String,
+    /// What kind of name led there.
+    pub named: Named,
+    /// When it was committed, in seconds since 1970.
+    pub date: i64,
+}
+
 impl Walk<'_> {
-    /// Puts the files of a revision and of its submodules into `entries`; gives its commit and
-    /// the date of that.
+    /// Puts the files of a revision and of its submodules into `entries`.
     pub fn collect(
         &self,
         revision: &Revision<'_>,
         place: &Place<'_>,
         budget: &mut Budget,
         entries: &mut Vec<TreeEntry>,
-    ) -> Result<(String, i64)> {
+    ) -> Result<Collected> {
         let Revision { url, rev, commit } = *revision;
         let program = Program::new(self.store, self.client, url, self.cancel)?;
-        let commit = program.fetch(rev, commit, Depth::One)?;
+        let (commit, named) = program.fetch(rev, commit, Depth::One)?;
         let date = date(&program, &commit)?;
         let links = tree::collect(&program, &commit, place.prefix, self.batch, budget, entries)?;
         if links.is_empty() {
-            return Ok((commit, date));
+            return Ok(Collected { commit, named, date });
         }
         let urls = urls(&program, &commit)?;
         for Gitlink { path, commit: link } in links {
@@ -68,7 +77,7 @@ impl Walk<'_> {
             let place = Place { prefix: &prefix, depth: place.depth + 1 };
             self.collect(&revision, &place, budget, entries)?;
         }
-        Ok((commit, date))
+        Ok(Collected { commit, named, date })
     }
 }
 

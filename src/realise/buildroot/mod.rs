@@ -76,28 +76,31 @@ struct Member {
     unpacked: Unpacked,
 }
 
-/// The build root of these packages: `base` as one layer, the `rest` as another one over it, both
-/// found in the store or made. If `rest` has a package that `base` has too, all of it is one
-/// layer, in which `rest` wins. Any number of processes may ask at once.
+/// The build root of these packages, in layers, the lowest first, each found in the store or made.
+/// If a layer has a package that one below it has too, all of it is one layer, in which the upper
+/// one wins. Any number of processes may ask at once.
 pub fn provide(
     store: &Store,
     executor: &dyn Executor,
-    base: &[RootPackage],
-    rest: &[RootPackage],
+    layers: &[Vec<RootPackage>],
     cancel: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<BuildRoot, Error> {
     let maker = Maker { store, executor, cancel, progress, owner: owner() };
-    let replaced = |package: &RootPackage| rest.iter().any(|other| same_place(package, other));
+    let mut whole: Vec<RootPackage> = Vec::new();
+    let mut replaced = false;
+    for layer in layers {
+        let before = whole.len();
+        whole.retain(|package| !layer.iter().any(|other| same_place(package, other)));
+        replaced |= whole.len() < before;
+        whole.extend_from_slice(layer);
+    }
     let mut root = Stack::default();
-    if base.iter().any(replaced) {
-        let kept = base.iter().filter(|package| !replaced(package));
-        let all: Vec<RootPackage> = kept.chain(rest).cloned().collect();
-        maker.add_layer(&mut root, &all)?;
+    if replaced {
+        maker.add_layer(&mut root, &whole)?;
     } else {
-        maker.add_layer(&mut root, base)?;
-        if !rest.is_empty() {
-            maker.add_layer(&mut root, rest)?;
+        for layer in layers.iter().filter(|layer| !layer.is_empty()) {
+            maker.add_layer(&mut root, layer)?;
         }
     }
     Ok(BuildRoot { layers: root.paths, manifests: root.manifests })

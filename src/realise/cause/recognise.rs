@@ -81,7 +81,7 @@ pub fn recognise(line: &str) -> Option<Found> {
         Kind::Make => text.split_once("*** ").map_or(text, |(_, said)| said),
         Kind::Configure => text.strip_prefix("configure: error: ").unwrap_or(text),
         Kind::Patch => text.strip_prefix("error: ").unwrap_or(text).trim_end_matches(':'),
-        Kind::Rpmbuild => text.strip_prefix("error: ").unwrap_or(text),
+        Kind::Rpmbuild | Kind::Other => text.strip_prefix("error: ").unwrap_or(text),
         _ => text,
     };
     Some(Found { rank: found.rank, kind: found.kind, text: text.to_owned() })

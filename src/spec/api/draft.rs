@@ -6,7 +6,7 @@ use super::Host;
 use super::field::{Field, Value};
 use crate::base::{Architecture, Diagnostic, PackageName, Place, Span, nearest};
 use crate::spec::document::list;
-use crate::spec::model::{Builder, Located, Package, Packaging, Source, through_layers};
+use crate::spec::model::{Builder, Located, Package, Packaging, Source, Unfilled, through_layers};
 use crate::spec::release::Release;
 
 /// The fields given so far.
@@ -314,8 +314,9 @@ fn settled(
     let Located { value, span } = source;
     let value = match value.filled(name, version) {
         Ok(value) => value.pinned_by(&host.world.pins),
-        Err(problem) => {
-            errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
+        Err(Unfilled { message, hint }) => {
+            let error = Diagnostic::new("bad-value", message).at(span, "");
+            errors.push(hint.into_iter().fold(error, Diagnostic::hint));
             return None;
         }
     };
@@ -382,14 +383,25 @@ fn check_whole(package: &Package, release: &Release, errors: &mut Vec<Diagnostic
         error("bad-value", message, "binaries", "leave them out".to_owned());
     }
     if *packaging == Packaging::Generated {
-        let fields = [("version", &package.version), ("summary", &package.summary)];
-        for (field, value) in fields {
-            if value.is_none() {
-                let message = format!("`{name}` needs `{field}`: its packaging is generated");
-                error("missing-key", message, "name", format!("write `{field}: \"…\"`"));
-            }
+        // What else is lacking is told with these: whoever writes them can write it as well.
+        let lacking = match package.source.value {
+            // The mistake is the way of building, not what that would need.
+            Source::Archive { .. } => Vec::new(),
+            _ => package.lacking(),
+        };
+        if lacking.iter().any(|(field, _)| matches!(*field, "version" | "summary")) {
+            let fields = list(&lacking.iter().map(|(field, _)| *field).collect::<Vec<_>>());
+            let message = format!("`{name}` needs {fields}: its packaging is generated");
+            let wrong = Diagnostic::new("missing-key", message).at(at("name"), "");
+            let hint = |wrong: Diagnostic, (_, example): &(_, &str)| {
+                wrong.hint(format!("write {example}"))
+            };
+            errors.push(lacking.iter().fold(wrong, hint));
         }
     }
+    let mut error = |code, message: String, field: &str, hint: String| {
+        errors.push(Diagnostic::new(code, message).at(at(field), "").hint(hint));
+    };
     let roots: Vec<&str> = release.roots.keys().map(String::as_str).collect();
     match &package.root {
         Some(root) if !roots.contains(&root.value.as_str()) => {

@@ -1,6 +1,7 @@
 //! The fields of a package: which there are, and what their values may be.
 
 mod binary;
+mod policy;
 
 use std::collections::BTreeMap;
 
@@ -67,8 +68,8 @@ const FIELDS: [(&str, Kind); 24] = [
     ("summary", Kind::Text(line)),
     ("description", Kind::Text(plain)),
     ("homepage", Kind::Text(url)),
-    ("license", Kind::Text(line)),
-    ("section", Kind::Text(section)),
+    ("license", Kind::Text(policy::license)),
+    ("section", Kind::Text(policy::section)),
     ("maintainer", Kind::Text(person)),
     ("source", Kind::Source),
     ("extra", Kind::Sources),
@@ -133,7 +134,11 @@ pub(in crate::spec) fn read_all(
     for (key, value) in map {
         let known = FIELDS.iter().find(|(name, _)| *name == key.as_str());
         let Some(&(name, kind)) = known else {
-            errors.push(unknown_key(&key, shape, "a package", &names()));
+            let error = unknown_key(&key, shape, "a package", &names());
+            errors.push(match binary::RELATIONS.contains(&key.as_str()) {
+                true => Diagnostic { hints: vec![of_binaries(&key)], ..error },
+                false => error,
+            });
             continue;
         };
         let at = shape.value(name);
@@ -142,6 +147,14 @@ pub(in crate::spec) fn read_all(
         }
     }
     found
+}
+
+/// What to do about a relation that is a binary package's.
+fn of_binaries(key: &str) -> String {
+    format!(
+        "what it needs to be built is `build_depends`; its binary packages have relations of their \
+         own: `binaries: [#{{ name: \"…\", {key}: [\"…\"] }}]`"
+    )
 }
 
 fn names() -> Vec<&'static str> {
@@ -173,7 +186,16 @@ fn read(
         Kind::Builder => match value.clone().try_cast::<Builder>() {
             Some(builder) => Some(Value::Builder(builder)),
             None => {
-                let hint = "`autotools()`, `debian()` and `script(#\"…\"#)` are ways of building";
+                let named = value.read_lock::<ImmutableString>().filter(|text| {
+                    crate::spec::stdlib::MODULES.iter().any(|(name, _)| *name == text.as_str())
+                });
+                let hint = named.map_or_else(
+                    || {
+                        "`autotools()`, `debian()` and `script(#\"…\"#)` are ways of building"
+                            .to_owned()
+                    },
+                    |name| format!("write `{}()`", *name),
+                );
                 errors.push(wrong_type(name, "a way of building", &value, at).hint(hint));
                 None
             }
@@ -249,7 +271,10 @@ fn text(
         Ok(()) => Some(text.to_string()),
         Err(problem) => {
             let message = format!("`{name}`: {problem}");
-            errors.push(Diagnostic::new("bad-value", message).at(at.span.clone(), ""));
+            let error = Diagnostic::new("bad-value", message).at(at.span.clone(), "");
+            let key = name.rsplit('.').next().and_then(|key| key.split('[').next());
+            let key = key.unwrap_or(name);
+            errors.push(policy::advice(key, &text).into_iter().fold(error, Diagnostic::hint));
             None
         }
     }
@@ -366,9 +391,17 @@ impl<'a> Entries<'a> {
     }
 
     fn texts(&mut self, key: &str, rule: Rule, errors: &mut Vec<Diagnostic>) -> Vec<String> {
+        self.located(key, rule, errors).into_iter().map(|item| item.value).collect()
+    }
+
+    fn located(
+        &mut self,
+        key: &str,
+        rule: Rule,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Vec<Located<String>> {
         let Some((name, value, at)) = self.take(key) else { return Vec::new() };
-        let found = texts(&name, value, &at, rule, errors).unwrap_or_default();
-        found.into_iter().map(|item| item.value).collect()
+        texts(&name, value, &at, rule, errors).unwrap_or_default()
     }
 
     /// `any` or `all` of `architecture`.
@@ -534,14 +567,6 @@ fn url(text: &str) -> Result<(), String> {
     match scheme && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         true => Ok(()),
         false => Err(format!("`{text}` does not begin with `https://`")),
-    }
-}
-
-fn section(text: &str) -> Result<(), String> {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-/".contains(c);
-    match !text.is_empty() && text.chars().all(good) {
-        true => Ok(()),
-        false => Err(format!("`{text}` is no section")),
     }
 }
 

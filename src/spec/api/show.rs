@@ -9,7 +9,7 @@ use super::field;
 use super::kind_of;
 use crate::spec::expression::Value;
 use crate::spec::model::{
-    Binary, Builder, Changes, Download, Packaging, Portability, Resources, Source,
+    Binary, Builder, Changes, Download, Located, Packaging, Portability, Resources, Source,
 };
 
 /// What a value comes to, in all its parts.
@@ -175,7 +175,7 @@ fn of_binary(binary: &Binary) -> Value {
         ("files".to_owned(), texts(files)),
         ("optional".to_owned(), texts(optional)),
     ];
-    members.extend(relations.iter().map(|(name, list)| (name.clone(), texts(list))));
+    members.extend(relations.iter().map(|(name, list)| (name.clone(), located(list))));
     Value::Map(members.into_iter().collect())
 }
 
@@ -185,6 +185,10 @@ fn of_table(table: &BTreeMap<String, String>) -> Value {
 
 fn texts(list: &[String]) -> Value {
     Value::List(list.iter().map(text).collect())
+}
+
+fn located(list: &[Located<String>]) -> Value {
+    Value::List(list.iter().map(|item| text(&item.value)).collect())
 }
 
 fn text(value: impl std::fmt::Display) -> Value {

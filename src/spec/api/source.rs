@@ -7,7 +7,7 @@ use rhai::{Array, Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCa
 use super::{Host, kind_of, noted};
 use crate::base::{Diagnostic, PackageName, ReleasePath, Sha256, Span};
 use crate::spec::lock::{LockedCommit, LockedGit, is_commit};
-use crate::spec::model::{Download, Facts, Located, Remote, Source};
+use crate::spec::model::{Download, Facts, Located, Remote, Source, Unfilled, check_late};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -150,6 +150,8 @@ impl Host {
             self.note(Diagnostic::new("bad-value", message).at(span, "").hint(hint));
             noted()
         };
+        let url = self.check_late(url, &site.first());
+        let rev = self.check_late(rev, &span);
         address(&url, &["https", "http", "git", "ssh", "file"]).map_err(|problem| {
             wrong(problem, "such as `https://git.example.org/project`", site.first())
         })?;
@@ -213,7 +215,8 @@ impl Host {
             }
             return self.file(path, span);
         }
-        for (url, span) in &urls {
+        for (url, span) in &mut urls {
+            *url = self.check_late(std::mem::take(url), span);
             address(url, &["https", "http", "file"])
                 .map_err(|problem| wrong("bad-value", problem, span.clone()))?;
         }
@@ -229,6 +232,15 @@ impl Host {
             return Err(wrong("bad-value", message, span));
         }
         Ok(Source::Fetched(download))
+    }
+
+    /// Notes what stands in braces and is not filled in later; evaluation goes on without the
+    /// braces, so that what else is wrong with the file is known as well.
+    fn check_late(&self, text: String, span: &Span) -> String {
+        let Err(Unfilled { message, hint }) = check_late(&text) else { return text };
+        let error = Diagnostic::new("bad-value", message).at(span.clone(), "");
+        self.note(hint.into_iter().fold(error, Diagnostic::hint));
+        text.replace(['{', '}'], "")
     }
 
     /// A file of the release.

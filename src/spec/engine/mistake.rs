@@ -1,13 +1,14 @@
 //! What Rhai says, in the words of someone who writes specs.
 
 mod beginner;
+mod bracket;
 mod run;
 
 use rhai::{LexError, ParseError, ParseErrorType};
 
 pub(super) use run::of_run;
 
-use crate::base::Diagnostic;
+use crate::base::{Diagnostic, nearest};
 use crate::spec::api::NAMES;
 use crate::spec::text::Text;
 
@@ -41,11 +42,14 @@ pub(super) fn of_parse(text: &Text, error: &ParseError) -> Diagnostic {
         (None, _) => last_place(text),
     };
     let span = text.token(line, column);
-    if let Some(diagnostic) = beginner::mistake(text, error, &span) {
+    let bracket = || bracket::unclosed(text, error.err_type(), &span);
+    if let Some(diagnostic) = beginner::mistake(text, error, &span, &bracket) {
         return diagnostic;
     }
     let message = match error.err_type() {
-        ParseErrorType::VariableUndefined(name) => return beginner::unknown_word(text, name, span),
+        ParseErrorType::VariableUndefined(name) => {
+            return beginner::unknown_word(text, name, span.clone(), bracket);
+        }
         ParseErrorType::ModuleUndefined(name) => {
             return Diagnostic::new("unknown-name", format!("there is no module `{name}` here"))
                 .at(span, "")
@@ -97,6 +101,17 @@ pub(super) fn endless_comment(text: &Text) -> Diagnostic {
 fn last_place(text: &Text) -> (u32, u32) {
     let line = text.content().lines().count().max(1) as u32;
     (line, text.line(line).chars().count().max(1) as u32)
+}
+
+/// The name that `word` was most likely meant to be: one that is near, or else the shortest that
+/// begins with it.
+fn meant<'a>(word: &str, names: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let begun = || {
+        let names = names.clone().into_iter();
+        let begun = names.filter(|name| word.len() > 1 && name.starts_with(word) && *name != word);
+        begun.min_by_key(|name| name.len())
+    };
+    nearest(word, names.clone()).or_else(begun)
 }
 
 fn is_word(c: char) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::PackagingText;
-use crate::base::{PackageName, ReleasePath, Sha256, Tree};
+use crate::base::{PackageName, ReleasePath, Sha256, Tree, nearest};
 use crate::spec::lock::{Lock, LockedDownload, LockedGit};
 
 /// Where a package's source comes from.
@@ -112,7 +112,7 @@ impl Source {
     ///
     /// # Errors
     /// What cannot be filled in, and why.
-    pub fn filled(self, name: &PackageName, version: Option<&str>) -> Result<Self, String> {
+    pub fn filled(self, name: &PackageName, version: Option<&str>) -> Result<Self, Unfilled> {
         let fill = |text: String| fill(&text, name, version);
         Ok(match self {
             Self::Git { url, rev, pinned } => {
@@ -170,7 +170,7 @@ impl Source {
 }
 
 impl Download {
-    fn mapped(self, fill: impl Fn(String) -> Result<String, String>) -> Result<Self, String> {
+    fn mapped(self, fill: impl Fn(String) -> Result<String, Unfilled>) -> Result<Self, Unfilled> {
         let urls = self.urls.into_iter().map(fill).collect::<Result<_, _>>()?;
         Ok(Self { urls, ..self })
     }
@@ -214,23 +214,50 @@ impl fmt::Display for Remote {
     }
 }
 
-fn fill(text: &str, name: &PackageName, version: Option<&str>) -> Result<String, String> {
+/// Why an address cannot be completed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfilled {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Whether a text has no `{…}` but those that are filled in later.
+///
+/// # Errors
+/// The first one that will not be.
+pub fn check_late(text: &str) -> Result<(), Unfilled> {
+    let name = "name".parse().expect("a package name");
+    fill(text, &name, Some("version")).map(drop)
+}
+
+fn fill(text: &str, name: &PackageName, version: Option<&str>) -> Result<String, Unfilled> {
+    let wrong = |message: String, hint: Option<String>| Unfilled { message, hint };
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
-        let (word, after) =
-            after.split_once('}').ok_or_else(|| format!("`{text}` has a `{{` without its `}}`"))?;
+        let (word, after) = after
+            .split_once('}')
+            .ok_or_else(|| wrong(format!("`{text}` has a `{{` without its `}}`"), None))?;
         match (word, version) {
             ("name", _) => out.push_str(name.as_str()),
             ("version", Some(version)) => out.push_str(version),
             ("version", None) => {
-                return Err(format!("`{text}` needs the package's `version`, which has none"));
+                let message = format!("`{text}` needs `version`, which the package does not have");
+                return Err(wrong(message, Some("add `version: \"1.0\"`".to_owned())));
             }
             _ => {
-                return Err(format!(
+                let message = format!(
                     "`{{{word}}}` in `{text}` is unknown: `{{name}}` and `{{version}}` are filled in"
-                ));
+                );
+                let near = nearest(&word.to_ascii_lowercase(), ["name", "version"]);
+                let near = near.or_else(|| {
+                    let same = |known: &&str| known.eq_ignore_ascii_case(word);
+                    ["name", "version"].into_iter().find(same)
+                });
+                return Err(wrong(message, near.map(|near| format!("did you mean `{{{near}}}`?"))));
             }
         }
         rest = after;

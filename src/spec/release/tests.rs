@@ -73,13 +73,9 @@ fn says_what_is_wrong_and_where() {
         "`bookworm`",
     );
     check("\"fakeroot\"", "\"Fakeroot\"", "is not a package name", 16, "");
-    check(
-        "packages =",
-        "strata = [[\"x\"]]\npackages =",
-        "`strata` in `[root.bookworm]` is not",
-        16,
-        "",
-    );
+    check("packages =", "seed = \"x\"\npackages =", "`seed` in `[root.bookworm]` is not", 16, "");
+    check("packages =", "strata = [\"x\"]\npackages =", "each of `strata` must be a list", 16, "");
+    check("packages =", "strata = [[]]\npackages =", "a list that is not empty", 16, "");
     check(
         "[parameters]",
         "[trust]\nneed = 1\n[parameters]",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rhai::Dynamic;
 
-use super::{Entries, Shape, items, line, package_name, plain, section};
+use super::{Entries, Shape, items, line, package_name, plain, policy};
 use crate::base::{Diagnostic, PackageName};
 use crate::spec::model::Binary;
 
@@ -53,12 +53,12 @@ pub(super) fn binaries(
         let architecture = entries.portability(errors);
         let mut relations = BTreeMap::new();
         for key in RELATIONS {
-            let list = entries.texts(key, line, errors);
+            let list = entries.located(key, line, errors);
             if !list.is_empty() {
                 relations.insert(key.to_owned(), list);
             }
         }
-        let section = entries.text("section", section, errors);
+        let section = entries.text("section", policy::section, errors);
         let multi_arch = entries.text("multi_arch", multi_arch, errors);
         let summary = entries.text("summary", line, errors);
         let description = entries.text("description", plain, errors);

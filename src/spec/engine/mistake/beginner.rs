@@ -2,14 +2,19 @@
 
 use rhai::{LexError, ParseError, ParseErrorType};
 
-use super::is_word;
 use super::run::usage;
+use super::{is_word, meant};
 use crate::base::{Diagnostic, Span, nearest};
 use crate::spec::api::NAMES;
 use crate::spec::text::Text;
 
 /// What someone new to the language most likely meant.
-pub(super) fn mistake(text: &Text, error: &ParseError, span: &Span) -> Option<Diagnostic> {
+pub(super) fn mistake(
+    text: &Text,
+    error: &ParseError,
+    span: &Span,
+    unclosed: &dyn Fn() -> Option<Diagnostic>,
+) -> Option<Diagnostic> {
     let line: Vec<char> = text.line(span.line).chars().collect();
     let at = span.column as usize - 1;
     let here = line.get(at).copied();
@@ -27,6 +32,13 @@ pub(super) fn mistake(text: &Text, error: &ParseError, span: &Span) -> Option<Di
     if let Some(quote @ ('“' | '”' | '„' | '‘' | '’' | '«' | '»')) = here {
         let message = format!("`{quote}` is no quote of the language");
         return say(&message, span.clone(), "text is written in straight double quotes: `\"…\"`");
+    }
+    if let ParseErrorType::MissingToken(..)
+    | ParseErrorType::PropertyExpected
+    | ParseErrorType::UnexpectedEOF = error.err_type()
+        && let Some(unclosed) = unclosed()
+    {
+        return Some(unclosed);
     }
     match error.err_type() {
         ParseErrorType::BadInput(LexError::MalformedChar(_)) => {
@@ -50,6 +62,11 @@ pub(super) fn mistake(text: &Text, error: &ParseError, span: &Span) -> Option<Di
             bracket(text, span, None, "}")
         }
         ParseErrorType::PropertyExpected => version_without_quotes(&line, span, text),
+        ParseErrorType::MissingToken(token, _) if token == "{" => {
+            let hint =
+                "`if … { … } else { … }`: what is to be done stands in braces, one thing too";
+            say("a `{` is missing here", span.clone(), hint)
+        }
         ParseErrorType::MissingToken(token, _) if token == ":" => match here {
             Some('=') => {
                 let hint = "in a map, a value follows a colon: `name: \"…\"`";
@@ -238,7 +255,12 @@ fn after_previous(text: &Text, span: &Span) -> Span {
 }
 
 /// A name that stands for nothing.
-pub(super) fn unknown_word(text: &Text, name: &str, span: Span) -> Diagnostic {
+pub(super) fn unknown_word(
+    text: &Text,
+    name: &str,
+    span: Span,
+    unclosed: impl Fn() -> Option<Diagnostic>,
+) -> Diagnostic {
     let line: Vec<char> = text.line(span.line).chars().collect();
     let at = (span.column as usize - 1).min(line.len());
     let before: String = line[..at].iter().collect();
@@ -260,7 +282,11 @@ pub(super) fn unknown_word(text: &Text, name: &str, span: Span) -> Diagnostic {
             }
         };
     }
-    if before.ends_with('(') && after.starts_with(':') && !after.starts_with("::") {
+    let is_key = after.starts_with(':') && !after.starts_with("::");
+    if is_key && let Some(unclosed) = unclosed() {
+        return unclosed;
+    }
+    if before.ends_with('(') && is_key {
         return unknown(format!("there is no `{name}`"))
             .hint("fields stand in a map: `package(#{ name: \"…\", … })`");
     }
@@ -273,13 +299,20 @@ pub(super) fn unknown_word(text: &Text, name: &str, span: Span) -> Diagnostic {
         return diagnostic.hint(format!("a variable is made with `let {name} = …;`"));
     }
     let words = words(text.content());
-    match nearest(name, NAMES.into_iter().chain(words.into_iter().filter(|word| *word != name))) {
+    let known = NAMES.into_iter().chain(words.into_iter().filter(|word| *word != name));
+    let known: Vec<&str> = known.collect();
+    let part = |c: &char| is_word(*c) || matches!(c, '.' | '/' | '+' | '~' | '-');
+    let rest: String = line[at..].iter().take_while(|c| part(c)).collect();
+    let quoted = format!("text is written in double quotes: `\"{rest}\"`");
+    let near = meant(name, known.iter().copied());
+    let diagnostic = match near {
         Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
-        None => {
-            let part = |c: &char| is_word(*c) || matches!(c, '.' | '/' | '+' | '~' | '-');
-            let rest: String = line[at..].iter().take_while(|c| part(c)).collect();
-            diagnostic.hint(format!("text is written in double quotes: `\"{rest}\"`"))
-        }
+        None => diagnostic,
+    };
+    // What only begins like a name may as well be a text.
+    match near.is_none() || nearest(name, known.iter().copied()).is_none() {
+        true => diagnostic.hint(quoted),
+        false => diagnostic,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rhai::{EvalAltResult, Position};
 
-use super::lower;
+use super::{lower, meant};
 use crate::base::{Diagnostic, Span, nearest};
 use crate::spec::api::text::Mistake;
 use crate::spec::api::{Host, NAMES, Noted, kind_of};
@@ -154,8 +154,11 @@ fn explain(error: &EvalAltResult) -> (&'static str, String, Option<String>) {
         E::ErrorDotExpr(message, _) if message.contains("'package'") => {
             let property = message.split('\'').nth(1).unwrap_or_default();
             let message = format!("a package does not tell its `{property}`");
-            let hint = "what is used twice is kept in a variable: `let name = …;`";
-            ("unknown-name", message, Some(hint.to_owned()))
+            let hint = format!(
+                "it is changed with `.with(#{{ {property}: … }})`; what is used twice is kept in a \
+                 variable: `let {property} = …;`"
+            );
+            ("unknown-name", message, Some(hint))
         }
         other => {
             let mut message = other.to_string();
@@ -223,13 +226,17 @@ fn unknown_function(signature: &str) -> (&'static str, String, Option<String>) {
         NAMES.into_iter().filter(|name| *name != "release").chain(["with", "add", "on"]).collect();
     if known.contains(&name) {
         let message = format!("`{name}` cannot be called with {arguments}");
+        if kinds.first() == Some(&"a list") && matches!(name, "with" | "add" | "on") {
+            let hint = format!("each of a list: `list.map(|one| one.{name}(#{{ … }}))`");
+            return ("wrong-type", message, Some(hint));
+        }
         return ("wrong-type", message, Some(usage(name)));
     }
     let message = format!("there is no function `{name}` that takes {arguments}");
     let is_method = kinds.first() == Some(&"a package");
     let candidates =
         known.iter().copied().filter(|known| is_method || !matches!(*known, "add" | "on"));
-    let hint = match nearest(name, candidates) {
+    let hint = match meant(name, candidates) {
         Some(near) => format!("did you mean `{near}`?"),
         None => {
             let inner = |name: &&&str| {
