@@ -155,7 +155,8 @@ fn a_tampered_source_is_refused_before_a_root_is_made() {
     ] {
         let scene = Scene::locked();
         scene.archive.server.behave(path, Behaviour::Replace(other));
-        let words = ["failed    alpha 1.0", path, "is not the file that was asked for", "expected "];
+        let words =
+            ["failed    alpha 1.0", path, "is not the file that was asked for", "expected "];
         let ran = scene.desk.run(&["build"]).fails(3, &words).built_nothing();
         assert!(!ran.err.contains("build root"), "{}", ran.err);
         scene.is_good_again();
