@@ -17,7 +17,7 @@ use perestroika::base::HostPath;
 use perestroika::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use perestroika::graph::{Graph, lower};
 use perestroika::plan::OnFailure;
-use perestroika::realise::driver::{self, Options};
+use perestroika::realise::driver::{self, Goal, Options};
 use perestroika::realise::event::{Event, Failure, Fault, Finished};
 use perestroika::realise::machine::{Allowance, processors};
 use perestroika::realise::retry::Retries;
@@ -239,7 +239,7 @@ impl Built {
         };
         let jobs = NonZeroUsize::MIN;
         let allowance = Allowance::of_machine(processors(), jobs);
-        let options = Options { jobs, on_failure: OnFailure::GoOn, allowance };
+        let options = Options { jobs, cores: jobs, on_failure: OnFailure::GoOn, allowance };
         let wanted: Vec<_> = self.graph.packages().map(|(node, _)| node.id).collect();
         let retried = Mutex::new(Vec::new());
         let tell = |event: Event| {
@@ -248,9 +248,14 @@ impl Built {
                 cancel.store(cancel_at_retry, Ordering::Relaxed);
             }
         };
-        let snapshots = Arc::default();
-        let report =
-            driver::build(&world, &self.graph, &wanted, &options, &snapshots, &tell).unwrap();
+        let goal = Goal {
+            world: &world,
+            graph: &self.graph,
+            spec: None,
+            wanted: &wanted,
+            snapshots: Arc::default(),
+        };
+        let report = driver::build(&[goal], &options, &tell).unwrap().remove(0);
         let result = report.packages.into_iter().next().unwrap().result;
         (result, retried.into_inner().unwrap())
     }

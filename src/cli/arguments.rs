@@ -132,17 +132,25 @@ pub enum Command {
     #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
     Lock(Lock),
     /// Move pins: of archives, sources, or `stdlib`; without names, all but files at URLs
-    #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n")]
+    #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n\n\n\
+                            Where an archive moves, every build root is solved against the old and \
+                            the new indexes:\nit tells which of its packages change, what is \
+                            rebuilt because of each, and how long\nthat takes.")]
     Update(Update),
     /// Build a release, or some of its packages and what they need
     #[command(
         args_override_self = true,
-        after_help = "Example:\n  perestroika build specs/demo libxslt -j 2\n\n\
-                            Packages are copied to RELEASE/out, beside MANIFEST.json."
+        after_help = "Examples:\n  perestroika build specs/demo libxslt -j 2\n  \
+                            perestroika build specs/demo -n\n  \
+                            perestroika build specs/demo specs/single\n\n\
+                            Packages are copied to RELEASE/out, beside MANIFEST.json. Several releases \
+                            share the machine\nevenly, in one run and in several: all builds on one \
+                            store together are as many as\nthe largest --jobs of them allows."
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
-    #[command(after_help = "Example:\n  perestroika status specs/demo\n\n\
+    #[command(after_help = "Examples:\n  perestroika status specs/demo\n  \
+                            perestroika status specs/demo specs/single\n\n\
                             Exit code: 0 if every package is built as the release is now; 1 if one \n\
                             is stale, its last build failed, or its builds differ.")]
     Status(Status),
@@ -183,6 +191,11 @@ pub enum Command {
                             that one is."
     )]
     Diff(Diff),
+    /// Show the chroot snapshots that packages are built on: what is in them, what uses them
+    #[command(after_help = "Examples:\n  perestroika root list specs/demo\n  \
+                            perestroika root show specs/demo bookworm\n  \
+                            perestroika root diff specs/demo HEAD~1 HEAD")]
+    Root(Root),
     /// Check whether this machine can build in isolation, and say what to change if not
     #[command(after_help = "Example:\n  perestroika doctor")]
     Doctor,
@@ -336,6 +349,37 @@ pub struct Build {
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Root {
+    #[command(subcommand)]
+    pub command: RootCommand,
+}
+
+/// What can be asked of roots.
+#[derive(Debug, Subcommand)]
+pub enum RootCommand {
+    /// List the roots of a release, and the layers of build roots that the store has of each
+    #[command(after_help = "Example:\n  perestroika root list specs/demo")]
+    List(Words),
+    /// Show the packages of a root with their versions; of a package, those of its build root
+    #[command(after_help = "Examples:\n  perestroika root show specs/demo bookworm\n  \
+                            perestroika root show specs/demo libxslt")]
+    Show(Words),
+    /// Say what changed between two roots, or two states of one, and what uses it
+    #[command(after_help = "Examples:\n  perestroika root diff specs/demo bookworm trixie\n  \
+                            perestroika root diff specs/demo HEAD~1 bookworm\n\n\
+                            A word that is no root of the release is a state of it, whose roots \
+                            of the same\nname are meant: a folder, or else a revision of git.")]
+    Diff(RootDiff),
+}
+
+#[derive(Debug, Args)]
+pub struct RootDiff {
+    /// The release folder; the old root or state, the new one
+    #[arg(value_name = "RELEASE|ROOT|STATE", num_args = 2..=3, required = true)]
+    pub states: Vec<String>,
 }
 
 #[derive(Debug, Args)]

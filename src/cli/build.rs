@@ -11,29 +11,52 @@ use super::config::Config;
 use super::context::{Machine, Named, Release, named};
 use super::eval::select;
 use super::failure::{Failure, Kind};
+use super::forecast;
 use super::hint;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
-use crate::base::{Architecture, DerivationId, HostPath};
+use crate::base::{Architecture, DerivationId, Digest, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
-use crate::realise::driver::{self, Options, Report};
+use crate::realise::driver::{self, Goal, Options, Report};
 use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
+use crate::realise::settled::Settled;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
 use crate::store::{BuiltRelease, Contents};
 
-/// Builds every release that was named, one after the other.
+/// Builds all releases that were named, together.
 pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
     let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
+    let options = options(arguments);
+    let prepared: Vec<_> = releases
+        .iter()
+        .map(|folder| Prepared::new(folder, &names, arguments, global).map_err(wrong))
+        .collect();
+    let results = if arguments.dry_run {
+        let forecast = |one: &Prepared| forecast::run(one, &options, output);
+        prepared.into_iter().map(|one| forecast(&one?)).collect()
+    } else {
+        let settled = |one: &Prepared| one.settled(&names, arguments, output);
+        let begun = prepared.into_iter().map(|one| match one {
+            Ok(one) => settled(&one).map_or(Ok(one), Err),
+            Err(failure) => Err(Err(failure)),
+        });
+        build(begun.collect(), arguments, &options, global, output)
+    };
+    together(results)
+}
+
+/// What came of each release, as what came of the command.
+fn together(results: Vec<CommandResult>) -> CommandResult {
     let mut documents = Vec::new();
     let mut failures: Option<Failure> = None;
-    for folder in &releases {
-        let (document, failure) = match build(folder, &names, arguments, global, output) {
+    for result in results {
+        let (document, failure) = match result {
             Ok(document) => (document, None),
             Err((document, failure)) => (document, Some(failure)),
         };
@@ -47,125 +70,247 @@ pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult
     failures.map_or(Ok(document.clone()), |failure| Err((document, failure)))
 }
 
-fn build(
-    folder: &HostPath,
-    names: &[String],
-    arguments: &Build,
-    global: &Global,
-    output: &Output,
-) -> CommandResult {
-    let early = |failure| (Value::Null, failure);
-    let release = Release::load(folder).map_err(early)?;
-    let graph = release.graph().map_err(early)?;
-    release.check_pins().map_err(early)?;
-    let wanted = select(&graph, names).map_err(early)?;
-    if !arguments.dry_run {
-        check_architectures(&graph, &wanted).map_err(early)?;
+/// A release that can be built.
+pub struct Prepared {
+    /// Its specs and lock.
+    pub release: Release,
+    /// Its graph.
+    pub graph: Graph,
+    /// What of it is wanted.
+    pub wanted: Vec<DerivationId>,
+    /// What it is built with.
+    pub machine: Machine,
+}
+
+impl Prepared {
+    fn new(
+        folder: &HostPath,
+        names: &[String],
+        arguments: &Build,
+        global: &Global,
+    ) -> Result<Self, Failure> {
+        let release = Release::load(folder)?;
+        let graph = release.graph()?;
+        release.check_pins()?;
+        let wanted = select(&graph, names)?;
+        if !arguments.dry_run {
+            check_architectures(&graph, &wanted)?;
+        }
+        // What would be built is told from what is there.
+        let global = Global { offline: global.offline || arguments.dry_run, ..global.clone() };
+        let mut machine = Machine::open(&release, &global)?;
+        if !arguments.dry_run {
+            let config = Config::load()?;
+            machine = machine
+                .enforcing(config.enforcement(arguments.require_limits))?
+                .failing(config.retries(), config.capsules());
+        }
+        Ok(Self { release, graph, wanted, machine })
     }
-    let mut machine = Machine::open(&release, global).map_err(early)?;
-    if !arguments.dry_run {
-        let config = Config::load().map_err(early)?;
-        let enforcement = config.enforcement(arguments.require_limits);
-        machine = machine
-            .enforcing(enforcement)
-            .map_err(early)?
-            .failing(config.retries(), config.capsules());
+
+    /// Where its packages are copied to.
+    fn out(&self, arguments: &Build) -> HostPath {
+        match &arguments.output {
+            Some(folder) => HostPath::new(folder),
+            None => self.release.folder.join("out"),
+        }
+    }
+
+    /// What came of it, if it is large, and all of it is there as it was last time: then there is
+    /// no need to look at each package.
+    fn settled(
+        &self,
+        names: &[String],
+        arguments: &Build,
+        output: &Output,
+    ) -> Option<CommandResult> {
+        let Self { release, graph, wanted, machine } = self;
+        if !names.is_empty() || wanted.len() <= report::LISTED || output.wants_document() {
+            return None;
+        }
+        let world = machine.world();
+        let out = self.out(arguments);
+        let settled = Settled::check(world.store, graph.release(), &out)?;
+        let (spec, id) = (&release.spec.release, graph.release().short());
+        let packages = report::count(wanted.len(), "package");
+        output.summary(&format!(
+            "{} {} · {id} · {packages}: all cached, nothing to build\n{}",
+            spec.name,
+            spec.version,
+            report::whole(&id, settled.manifest, &out),
+        ));
+        let registered = self.register(Some(settled.manifest));
+        Some(registered.map(|()| Value::Null).map_err(|failure| (Value::Null, failure)))
+    }
+
+    /// Notes that it was built.
+    fn register(&self, manifest: Option<Digest>) -> Result<(), Failure> {
+        let Self { release, graph, machine, .. } = self;
         let store = machine.world().store;
-        let old = store.limit_capsules(&config.capsules(), 0, jiff::Timestamp::now());
-        for capsule in old.map_err(|error| early(Failure::error(Kind::Machine, "store", &error)))? {
+        let spec = &release.spec.release;
+        let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
+        let kept = recipe.map_or(Ok(()), |recipe| store.put_json(&recipe).map(drop));
+        let registered = store.register_release(&BuiltRelease {
+            folder: release.folder.clone(),
+            name: spec.name.clone(),
+            version: spec.version.clone(),
+            release: graph.release(),
+            manifest,
+            built: jiff::Timestamp::now(),
+        });
+        kept.and(registered).map_err(|error| Failure::error(Kind::Machine, "store", &error))
+    }
+
+    /// The line that a build begins with: what is there, and what is to be built. Of what is to
+    /// be built, the names of build dependencies are checked.
+    fn begin(
+        &self,
+        options: &Options,
+        snapshots: &Snapshots,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        let Self { release, graph, wanted, machine } = self;
+        let world = machine.world();
+        let kept = world
+            .store
+            .settle_attempts()
+            .and_then(|_| world.store.limit_capsules(&world.capsules, 0, jiff::Timestamp::now()));
+        for capsule in kept.map_err(|error| Failure::error(Kind::Machine, "store", &error))? {
             let Contents { package, version, .. } = &capsule.contents;
             output.note(&format!("removed the sandbox of {package} {version}: old, or too many"));
         }
+        let survey = driver::survey(&world, graph, wanted, options).map_err(machine_failed)?;
+        let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
+        if cached < survey.len() {
+            output.note("reading the pinned indexes…");
+            release.check_names(graph, &world, snapshots, output)?;
+        }
+        let spec = &release.spec.release;
+        output.summary(&format!(
+            "{} {} · {} · {}: {cached} cached, {} to build\n",
+            spec.name,
+            spec.version,
+            graph.release().short(),
+            report::count(survey.len(), "package"),
+            survey.len() - cached,
+        ));
+        Ok(())
     }
-    let world = machine.world();
-    let options = options(arguments);
-    let machine_failed =
-        |error: &dyn std::error::Error| early(Failure::error(Kind::Machine, "machine", error));
 
-    if arguments.dry_run {
-        return super::forecast::run(&release, &graph, &world, &wanted, &options, output);
+    /// Tells what came of it, and puts it where it belongs.
+    fn end(
+        &self,
+        report: &Report,
+        snapshots: &Snapshots,
+        arguments: &Build,
+        output: &Output,
+    ) -> CommandResult {
+        let Self { release, graph, machine, .. } = self;
+        let world = machine.world();
+        let records: Vec<_> =
+            report.packages.iter().filter_map(|package| package.record.clone()).collect();
+        let manifest = manifest(&world, graph, report)
+            .map_err(|error| (Value::Null, machine_failed(error)))?;
+        let digest = manifest.as_ref().map(Manifest::digest);
+        let out = self.out(arguments);
+        let comparisons = report::compare(&world, graph, snapshots, report, output);
+        let hints = hint::hints(release, graph, &world, report, output);
+        let told = Told {
+            release,
+            graph,
+            report,
+            comparisons: &comparisons,
+            hints: &hints,
+            manifest: digest,
+            out: &out,
+        };
+        let failures = told.failures();
+        if failures.is_empty() {
+            output.summary(&told.table());
+        }
+        let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
+        let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
+        let registered = self.register(digest);
+        if let (Some(manifest), Ok(())) = (&manifest, &exported) {
+            // Should it not be noted, the next run looks at each package.
+            let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
+        }
+        output.failed(&failures);
+        if !failures.is_empty() {
+            output.summary(&told.others());
+        }
+        output.summary(&told.closing());
+        // What failed to be built is told even if it cannot be copied out either.
+        let failures = [
+            told.failure(),
+            exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
+            registered.err(),
+        ];
+        match failures.into_iter().flatten().reduce(Failure::and) {
+            None => Ok(told.document()),
+            Some(failure) => Err((told.document(), failure)),
+        }
     }
-    let spec = &release.spec.release;
-    world.store.settle_attempts().map_err(|error| machine_failed(&error))?;
-    let survey = driver::survey(&world, &graph, &wanted, &options)
-        .map_err(|error| machine_failed(&error))?;
-    let snapshots = Arc::new(Snapshots::default());
-    if survey.iter().any(|surveyed| surveyed.there.is_none()) {
-        output.note("reading the pinned indexes…");
-        release.check_names(&graph, &world, &snapshots, output).map_err(early)?;
-    }
-    let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
-    output.summary(&format!(
-        "{} {} · {} · {}: {cached} cached, {} to build\n",
-        spec.name,
-        spec.version,
-        graph.release().short(),
-        report::count(survey.len(), "package"),
-        survey.len() - cached,
-    ));
-    let report = {
+}
+
+/// Builds in one run what nothing came of yet.
+fn build(
+    prepared: Vec<Result<Prepared, CommandResult>>,
+    arguments: &Build,
+    options: &Options,
+    global: &Global,
+    output: &Output,
+) -> Vec<CommandResult> {
+    let begun: Vec<_> = prepared
+        .into_iter()
+        .map(|one| {
+            let (one, snapshots) = (one?, Arc::new(Snapshots::default()));
+            let begun = one.begin(options, &snapshots, output);
+            begun.map(|()| (one, snapshots)).map_err(|failure| Err((Value::Null, failure)))
+        })
+        .collect();
+    let worlds: Vec<_> = begun.iter().flatten().map(|(one, _)| one.machine.world()).collect();
+    let goals: Vec<Goal<'_>> = begun
+        .iter()
+        .flatten()
+        .zip(&worlds)
+        .map(|((one, snapshots), world)| Goal {
+            world,
+            graph: &one.graph,
+            spec: Some(&one.release.spec),
+            wanted: &one.wanted,
+            snapshots: Arc::clone(snapshots),
+        })
+        .collect();
+    let reports = if goals.is_empty() {
+        Ok(Vec::new())
+    } else {
         let progress = Progress::start(global, options.jobs.get());
-        let tell = |event| progress.tell(event);
-        driver::build(&world, &graph, &wanted, &options, &snapshots, &tell)
-            .map_err(|error| machine_failed(&error))?
+        driver::build(&goals, options, &|event| progress.tell(event))
     };
-
-    let records: Vec<_> =
-        report.packages.iter().filter_map(|package| package.record.clone()).collect();
-    let manifest = manifest(&world, &graph, &report).map_err(|error| machine_failed(&error))?;
-    let digest = manifest.as_ref().map(Manifest::digest);
-    let out = match &arguments.output {
-        Some(folder) => HostPath::new(folder),
-        None => folder.join("out"),
+    let mut reports = match reports {
+        Ok(reports) => reports.into_iter(),
+        Err(error) => return vec![Err((Value::Null, machine_failed(error)))],
     };
-    let comparisons = report::compare(&world, &graph, &snapshots, &report, output);
-    let hints = hint::hints(&release, &graph, &world, &report, output);
-    let told = Told {
-        release: &release,
-        graph: &graph,
-        report: &report,
-        comparisons: &comparisons,
-        hints: &hints,
-        manifest: digest,
-        out: &out,
-    };
-    let failures = told.failures();
-    if failures.is_empty() {
-        output.summary(&told.table());
-    }
-    let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
-    let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
-    let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
-    let kept = recipe.map_or(Ok(()), |recipe| world.store.put_json(&recipe).map(drop));
-    let registered = world.store.register_release(&BuiltRelease {
-        folder: folder.clone(),
-        name: spec.name.clone(),
-        version: spec.version.clone(),
-        release: graph.release(),
-        manifest: digest,
-        built: jiff::Timestamp::now(),
+    drop(goals);
+    drop(worlds);
+    let ended = begun.into_iter().map(|one| match one {
+        Err(came) => came,
+        Ok((one, snapshots)) => {
+            let report = reports.next().expect("there is a report for each goal");
+            one.end(&report, &snapshots, arguments, output)
+        }
     });
-    output.failed(&failures);
-    if !failures.is_empty() {
-        output.summary(&told.others());
-    }
-    output.summary(&told.closing());
-    // What failed to be built is told even if it cannot be copied out either.
-    let failures = [
-        told.failure(),
-        exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
-        kept.and(registered).err().map(|error| Failure::error(Kind::Machine, "store", &error)),
-    ];
-    match failures.into_iter().flatten().reduce(Failure::and) {
-        None => Ok(told.document()),
-        Some(failure) => Err((told.document(), failure)),
-    }
+    ended.collect()
+}
+
+fn machine_failed(error: crate::realise::Error) -> Failure {
+    Failure::error(Kind::Machine, "machine", &error)
 }
 
 /// Refuses what this machine could not run: neither the build root's tools nor what is built.
 fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Failure> {
-    let all = wanted.iter().flat_map(|id| graph.closure(*id).into_iter().chain([*id]));
-    let packages = all.filter_map(|id| graph.node(id)?.derivation.package());
+    let packages = graph.with_needs(wanted).into_iter().map(|(_, package)| package);
     let foreign = packages.filter(|package| !machine::runs(&package.architecture));
     let mut names: BTreeMap<&Architecture, BTreeSet<&str>> = BTreeMap::new();
     for package in foreign {
@@ -183,17 +328,15 @@ fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Fai
 }
 
 fn options(arguments: &Build) -> Options {
-    let cores = machine::processors();
-    let jobs = arguments.jobs.and_then(|jobs| NonZeroUsize::new(jobs as usize));
-    let jobs = jobs.unwrap_or_else(default_jobs);
-    let cores = match arguments.cores {
-        Some(most) => cores.into_iter().take(most as usize).collect(),
-        None => cores,
-    };
+    let number = |given: Option<u32>| given.and_then(|given| NonZeroUsize::new(given as usize));
+    let processors = machine::processors();
+    let jobs = number(arguments.jobs).unwrap_or_else(default_jobs);
+    let all = NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN);
     Options {
         jobs,
+        cores: number(arguments.cores).map_or(all, |most| most.min(all)),
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
-        allowance: Allowance::of_machine(cores, jobs),
+        allowance: Allowance::of_machine(processors, jobs),
     }
 }
 
@@ -204,11 +347,12 @@ pub fn default_jobs() -> NonZeroUsize {
 
 /// What a build does without any flag.
 pub fn default_options() -> Options {
-    let cores = machine::processors();
+    let (processors, jobs) = (machine::processors(), default_jobs());
     Options {
-        jobs: NonZeroUsize::MIN,
+        jobs,
+        cores: NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN),
         on_failure: OnFailure::GoOn,
-        allowance: Allowance::of_machine(cores, NonZeroUsize::MIN),
+        allowance: Allowance::of_machine(processors, jobs),
     }
 }
 

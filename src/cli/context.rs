@@ -293,6 +293,11 @@ impl Machine {
         })
     }
 
+    /// The same machine for a release whose lock is not written yet, and rests on these files.
+    pub fn with_evidence(self, evidence: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { upstream: self.upstream.with_evidence(evidence), ..self }
+    }
+
     /// The same machine, whose sandbox runs nothing unless limits are enforced like this. Fails
     /// if they cannot be.
     pub fn enforcing(self, enforcement: Enforcement) -> Result<Self, Failure> {

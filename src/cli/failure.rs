@@ -134,6 +134,15 @@ impl Failure {
         }
     }
 
+    /// What is wrong first of all, and its reasons.
+    pub fn messages(&self) -> Vec<String> {
+        match self.problems.first() {
+            Some(Problem::InRelease { diagnostic, .. }) => vec![diagnostic.message.clone()],
+            Some(Problem::Chain { messages, .. }) => messages.clone(),
+            None => Vec::new(),
+        }
+    }
+
     /// Both in one: the graver kind, all problems.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {

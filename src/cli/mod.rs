@@ -4,7 +4,9 @@ mod add;
 mod address;
 mod arguments;
 mod build;
+mod bump;
 mod cascade;
+mod cause;
 mod changes;
 mod check;
 
@@ -29,6 +31,7 @@ mod progress;
 pub mod render;
 mod report;
 mod revision;
+mod root;
 mod shell;
 mod status;
 mod why;
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Patch(command) => patch::run(command, &arguments.global, &output),
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
+        Command::Root(command) => root::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),

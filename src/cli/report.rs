@@ -25,6 +25,9 @@ use crate::realise::world::World;
 /// Output file name → how it compares to the distribution's own.
 pub type Comparisons = BTreeMap<String, Comparison>;
 
+/// How many packages may be cached before they are only counted.
+pub const LISTED: usize = 40;
+
 /// Compares what is there with each package's own archive. An archive whose indexes cannot be
 /// had is no reason to fail now: everything is built.
 pub fn compare(
@@ -76,7 +79,8 @@ pub struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// A line for every package: how it ended, and how it compares to the distribution's own.
+    /// A line for every package: how it ended, and how it compares to the distribution's own. What
+    /// went wrong comes last, next to where it is explained; many that are cached are counted.
     pub fn table(&self) -> String {
         let title = |package: &Reported| {
             let Reported { name, version, derivation, .. } = package;
@@ -86,9 +90,16 @@ impl Told<'_> {
                 (_, Some(recipe)) => format!("{name} {version} {}", recipe.architecture),
             }
         };
-        let packages = &self.report.packages;
-        let width = packages.iter().map(|one| title(one).chars().count()).max().unwrap_or(0);
+        let is_cached = |package: &&Reported| matches!(package.result, Finished::Cached { .. });
+        let cached = self.report.packages.iter().filter(is_cached).count();
         let mut text = String::new();
+        let mut packages: Vec<&Reported> = self.report.packages.iter().collect();
+        if cached > LISTED {
+            packages.retain(|package| !is_cached(package));
+            text.push_str(&format!(" {} cached\n", count(cached, "package")));
+        }
+        packages.sort_by_key(|package| rank(&package.result));
+        let width = packages.iter().map(|one| title(one).chars().count()).max().unwrap_or(0);
         for package in packages {
             let took = match &package.result {
                 Finished::Built { .. } | Finished::Failed(_) => duration(package.elapsed),
@@ -129,10 +140,7 @@ impl Told<'_> {
         let id = self.graph.release().short();
         let out = shown(self.out);
         if let Some(manifest) = self.manifest {
-            let manifest = manifest.short();
-            return format!(
-                "release {id}  manifest {manifest}   check: b3sum {out}/MANIFEST.json\n"
-            );
+            return whole(&id, manifest, self.out);
         }
         let packages = &self.report.packages;
         if packages.iter().all(|package| package.record.is_some()) {
@@ -225,6 +233,23 @@ fn failure_document(failed: &Failed) -> Value {
         "capsule": kept,
         "no_capsule": why,
     })
+}
+
+/// The names of a release that is there as a whole.
+pub fn whole(id: &str, manifest: Digest, out: &HostPath) -> String {
+    let (manifest, out) = (manifest.short(), shown(out));
+    format!("release {id}  manifest {manifest}   check: b3sum {out}/MANIFEST.json\n")
+}
+
+/// What is listed first: what was there, what was built, what was not, what failed.
+fn rank(result: &Finished) -> u8 {
+    match result {
+        Finished::Cached { .. } => 0,
+        Finished::Built { .. } => 1,
+        Finished::Skipped { .. } => 2,
+        result if is_cancelled(result) => 3,
+        Finished::Failed(_) => 4,
+    }
 }
 
 /// One of the four words of the documents.

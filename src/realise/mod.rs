@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod buildroot;
+pub mod bump;
 mod capsule;
 pub mod cause;
 pub mod comparison;
@@ -13,6 +14,7 @@ pub mod event;
 pub mod export;
 pub mod foresight;
 mod inputs;
+mod known;
 pub mod lacks;
 mod log;
 pub mod machine;
@@ -20,14 +22,19 @@ pub mod manifest;
 mod outputs;
 mod package;
 mod patches;
+pub mod rebuild;
 pub mod record;
 mod request;
 pub mod retry;
 mod script;
+pub mod settled;
 mod sources;
+pub mod stale;
+pub mod strata;
 pub mod universe;
 pub mod upstream;
 mod verdict;
 pub mod world;
 
 pub use error::Error;
+pub use package::RESOLUTION_RULES;

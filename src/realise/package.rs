@@ -9,22 +9,24 @@ use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
+use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
 use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
-use super::{capsule, inputs, log, machine, outputs, patches, retry, script, sources};
+use super::{capsule, inputs, known, log, machine, outputs, patches, retry, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
-use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
+use crate::base::{ActionId, DerivationId, Digest, PackageName, ReleasePath};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
 use crate::sandbox::{self, Keep, Keeping, Request, Verdict};
+use crate::spec::Spec;
 use crate::spec::model::Resources;
-use crate::store::{self, NewAttempt};
+use crate::store::{self, NewAttempt, Share};
 
 /// A package that is to be had, and everything that takes.
 pub struct Job<'a> {
@@ -33,8 +35,18 @@ pub struct Job<'a> {
     pub snapshots: Arc<Snapshots>,
     pub node: &'a Node,
     pub package: &'a Package,
-    /// The records of everything it needs of the release, directly and indirectly.
+    /// The specs it comes from.
+    pub spec: Option<&'a Spec>,
+    /// Recipes that the release had before.
+    pub history: Arc<History>,
+    /// The records of everything it needs of the release, directly and indirectly, by name.
+    pub needs: Vec<(&'a PackageName, Arc<Record>)>,
+    /// The same without the names.
     pub closure: Vec<Arc<Record>>,
+    /// The name of all that is offered to it.
+    pub offered: Digest,
+    /// Its part in the places for builds.
+    pub share: Arc<Share>,
     pub allowance: Allowance,
     /// Bytes of scratch that the builds already running may use.
     pub promised: u64,
@@ -49,7 +61,7 @@ pub struct Done {
 }
 
 /// The version of everything that turns a derivation and its offers into an action.
-const RESOLUTION_RULES: u32 =
+pub const RESOLUTION_RULES: u32 =
     (solver::RULES << 20) | (buildroot::ASSEMBLY << 10) | sandbox::CONTRACT;
 
 /// Looks the package up, or builds it. What the machine fails is tried again, a few times; what
@@ -79,40 +91,29 @@ pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
 }
 
 fn once(job: &Job<'_>) -> Result<Done, Box<Failure>> {
-    match look_up(job) {
-        Ok(Some(done)) => return Ok(done),
-        Ok(None) => {}
-        Err(error) => return Err(failure(job, &error)),
+    let store = job.world.store;
+    if let Some(done) = known::look_up(store, &[(job.node.id, job.offered)]).pop().flatten() {
+        return Ok(done);
     }
     job.phase(Phase::Solve);
     let resolved = resolve(job).map_err(|error| failure(job, &error))?;
-    let found = adopted(job, resolved.action.id()).map_err(|error| failure(job, &error))?;
-    if let Some(done) = found {
+    let adopted = || {
+        let found = known::adopted(store, resolved.action.id());
+        found.map_err(|error| failure(job, &error))
+    };
+    if let Some(done) = adopted()? {
         return Ok(done);
     }
     job.phase(Phase::Wait);
     let lock = format!("action-{}", resolved.action.id());
-    let _mine = job
-        .world
-        .store
-        .lock_unless(&lock, job.world.cancel)
-        .map_err(|error| failure(job, &error.into()))?;
+    let _mine =
+        store.lock_unless(&lock, job.world.cancel).map_err(|error| failure(job, &error.into()))?;
     // Another process may have built it while this one waited.
-    let found = adopted(job, resolved.action.id()).map_err(|error| failure(job, &error))?;
-    match found {
-        Some(done) => Ok(done),
-        None => build(job, &resolved),
+    if let Some(done) = adopted()? {
+        return Ok(done);
     }
-}
-
-/// What would be used without building anything: the action this derivation came to when it was
-/// offered the same before, and its record.
-pub fn look_up(job: &Job<'_>) -> Result<Option<Done>> {
-    let offered = universe::offered_digest(&job.closure);
-    match job.world.store.resolution(&job.node.id, &offered, RESOLUTION_RULES)? {
-        Some(action) => adopted(job, action),
-        None => Ok(None),
-    }
+    let _place = job.share.place(job.world.cancel).map_err(|error| failure(job, &error.into()))?;
+    build(job, &resolved)
 }
 
 /// A package's action and the root that it needs.
@@ -143,25 +144,14 @@ pub fn resolve(job: &Job<'_>) -> Result<Resolved> {
             store.put_json(&tree.to_json())?;
         }
     }
-    let offered = universe::offered_digest(&job.closure);
-    store.remember_resolution(&job.node.id, &offered, RESOLUTION_RULES, &action.id())?;
+    store.remember_resolution(&job.node.id, &job.offered, RESOLUTION_RULES, &action.id())?;
     Ok(Resolved { action, lists, script })
-}
-
-/// The adopted record of an action, if all its outputs are still there.
-fn adopted(job: &Job<'_>, action: ActionId) -> Result<Option<Done>> {
-    let Some(adopted) = job.world.store.record(&action)? else { return Ok(None) };
-    let record = Record::from_json(&adopted.record.encode())
-        .map_err(|source| Error::Record { digest: adopted.digest, source })?;
-    let whole =
-        record.outputs.iter().all(|output| job.world.store.object(&output.blake3).is_some());
-    Ok(whole.then(|| Done { action, record: Arc::new(record), cached: true }))
 }
 
 fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
-    let cause = cause(job).map_err(|error| run(&error))?;
+    let causes = cause(job, &resolved.action).map_err(|error| run(&error))?;
     let laid = lay_out(job, resolved).map_err(|error| run(&error))?;
     let Laid { root, scratch, folders, request } = laid;
 
@@ -233,16 +223,17 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         circumstances: circumstances(&job.allowance),
         started,
         elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
-        cause,
+        cause: causes.line(),
+        causes: Some(causes),
     };
     let keep = || -> Result<Done> {
         let recorded = world.store.put_record(&action, &record.to_json())?;
         attempt.finish(store::Verdict::Built, "", Some(recorded.digest), Some(&kept))?;
         // If the action was built before, the earlier record counts, unless files of it are lost.
-        let mut done = adopted(job, action)?;
+        let mut done = known::adopted(world.store, action)?;
         if done.is_none() {
             world.store.adopt(&action, &recorded.digest)?;
-            done = adopted(job, action)?;
+            done = known::adopted(world.store, action)?;
         }
         let done = done.ok_or(Error::RecordLost { action })?;
         Ok(Done { cached: false, ..done })
@@ -399,16 +390,25 @@ fn make_folders(
 }
 
 /// Why this package is built: what the record will answer to `why`.
-fn cause(job: &Job<'_>) -> Result<String> {
-    let attempts = job.world.store.attempts(Some(&job.package.name), 100)?;
-    let last = attempts.iter().find(|attempt| attempt.verdict == store::Verdict::Built);
-    Ok(match last {
-        None => "not built before".to_owned(),
-        Some(last) if last.derivation != job.node.id => {
-            format!("its recipe changed since {}", last.derivation)
-        }
-        Some(last) => format!("what it is built with changed since {}", last.action),
-    })
+fn cause(job: &Job<'_>, action: &Action) -> Result<Cause> {
+    let (store, id) = (job.world.store, job.node.id);
+    let attempts = store.attempts(Some(&job.package.name), 100)?;
+    let architecture = job.package.architecture.as_str();
+    let Some(before) = job.history.before(store, attempts.iter(), architecture) else {
+        return Ok(Cause::default());
+    };
+    let old = rebuild::document(store, &before.action.to_string());
+    let different = old.map(|old| Different::actions(&old, action.document()));
+    let needs = job.needs.iter().map(|(name, record)| (name.as_str(), &**record));
+    let build = rebuild::Build {
+        store,
+        package: job.package.name.as_str(),
+        root: job.root_name(),
+        derivation: id,
+        news: &|name| rebuild::document(store, name),
+        spec: job.spec,
+    };
+    Ok(build.cause(before, different.unwrap_or_default(), &rebuild::needs(needs)))
 }
 
 /// What may not matter, kept for when it does.
@@ -439,6 +439,13 @@ impl Job<'_> {
         }
     }
 
+    fn root_name(&self) -> &str {
+        match &self.get(self.package.root).origin {
+            Origin::Root { name, .. } => name,
+            _ => unreachable!("a package's root is a root"),
+        }
+    }
+
     fn source(&self) -> (&Node, &Source) {
         self.source_of(self.package.source)
     }
@@ -456,11 +463,7 @@ impl Job<'_> {
 
     /// What all of these are.
     pub(super) fn sources(&self) -> Sources<'_> {
-        Sources {
-            own: self.source().1,
-            packaging: self.packaging().map(|(_, source)| source),
-            extra: self.extra().into_iter().map(|(path, (_, source))| (path, source)).collect(),
-        }
+        Sources::of(self.graph, self.package)
     }
 
     fn source_of(&self, id: DerivationId) -> (&Node, &Source) {

@@ -58,6 +58,12 @@ impl Snapshots {
 }
 
 impl Snapshot {
+    /// The snapshot that these indexes of an archive make up, in order of preference.
+    pub fn new(archive: String, indexes: Vec<Vec<Arc<BinaryPackage>>>) -> Self {
+        let (universe, base, strata) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { archive, indexes, universe, base, strata }
+    }
+
     /// Everything in it, to choose from.
     pub fn universe(&self) -> &Universe {
         self.universe.get_or_init(|| Universe::new(self.indexes.clone()))
@@ -127,8 +133,7 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
             .map_err(|error| damaged(format!("cannot be read: {error}")))?;
         indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
-    let (universe, base, strata) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-    Ok(Snapshot { archive: archive.clone(), indexes, universe, base, strata })
+    Ok(Snapshot::new(archive.clone(), indexes))
 }
 
 fn base_request(root: &Root) -> solver::Request {
@@ -155,7 +160,12 @@ impl RootLists {
         self.layers.iter().flatten()
     }
 
-    fn new(mut all: Vec<Arc<BinaryPackage>>, base: &[Arc<BinaryPackage>], strata: &[List]) -> Self {
+    /// The lists of a root of these packages.
+    pub fn new(
+        mut all: Vec<Arc<BinaryPackage>>,
+        base: &[Arc<BinaryPackage>],
+        strata: &[List],
+    ) -> Self {
         if !base.iter().all(|package| contains(&all, package)) {
             all.sort_by(|a, b| a.name.cmp(&b.name));
             return Self { layers: vec![all] };
@@ -252,17 +262,21 @@ pub(super) fn is_kept_out(package: &Package, name: &PackageName) -> bool {
     package.from_seed.contains(name) || package.binaries.contains(name)
 }
 
-/// The name of what a closure offers, for looking up resolutions.
-pub fn offered_digest(closure: &[Arc<Record>]) -> Digest {
-    let mut outputs: Vec<_> = closure
-        .iter()
-        .flat_map(|record| &record.outputs)
-        .filter(|output| output.is_offered())
-        .map(|output| (output.file.as_str(), output.sha256))
-        .collect();
-    outputs.sort_unstable();
-    let list = outputs.into_iter().map(|(file, sha256)| {
-        Json::object([("file", file.into()), ("sha256", Json::text(sha256))])
+/// The name of all that is offered to a package, for looking up resolutions: made of the names
+/// of what each package offers that it needs directly.
+pub fn offered_digest(below: impl IntoIterator<Item = Digest>) -> Digest {
+    let mut below: Vec<Digest> = below.into_iter().collect();
+    below.sort_unstable();
+    Digest::of(&Json::Array(below.iter().map(Json::text).collect()).encode())
+}
+
+/// The name of what a package that came out like this offers to those that need it: its own
+/// outputs, and `below`, all that was offered to itself.
+pub fn offers_digest(record: &Record, below: &Digest) -> Digest {
+    let outputs = record.outputs.iter().filter(|output| output.is_offered());
+    let outputs = outputs.map(|output| {
+        Json::object([("file", output.file.as_str().into()), ("sha256", Json::text(output.sha256))])
     });
-    Digest::of(&Json::Array(list.collect()).encode())
+    let members = [("below", Json::text(below)), ("outputs", Json::Array(outputs.collect()))];
+    Digest::of(&Json::object(members).encode())
 }

@@ -135,6 +135,17 @@ impl Store {
         run().map_err(database(operation, self.database_path()))
     }
 
+    /// Runs many statements that read, all of which see the same state.
+    pub(super) fn look<T>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let mut connection = self.connection();
+        let run = || body(&connection.transaction_with_behavior(TransactionBehavior::Deferred)?);
+        run().map_err(database(operation, self.database_path()))
+    }
+
     /// The rows of one statement.
     pub(super) fn rows<T>(
         &self,

@@ -34,6 +34,7 @@ mod records;
 mod remove;
 mod roots;
 mod scratch;
+mod share;
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -51,6 +52,7 @@ pub use objects::Object;
 pub use records::{Adopted, Recorded};
 pub use roots::BuiltRelease;
 pub use scratch::Scratch;
+pub use share::Share;
 
 use crate::base::HostPath;
 use error::system;
