@@ -155,8 +155,25 @@ pub enum Command {
                             is stale, its last build failed, or its builds differ.")]
     Status(Status),
     /// List the attempts at building, or print the log of a package's build
-    #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
+    #[command(after_help = "Examples:\n  perestroika log specs/demo greet\n  \
+                            perestroika log specs/demo greet --attempt 3\n  \
+                            perestroika log specs/demo greet --follow")]
     Log(Log),
+    /// Go into the sandbox of a package's failed build, exactly as it was left
+    #[command(after_help = "Examples:\n  perestroika shell specs/demo greet\n  \
+                            perestroika shell specs/demo greet -- make check\n  \
+                            perestroika shell specs/demo greet --fresh\n  \
+                            perestroika shell specs/demo greet --installed -- greet --version\n\n\
+                            It has the layers, files, environment and id of the build, and no \
+                            network. What is\nchanged in the sandbox of a failed build stays for \
+                            the next `shell` and for `patch`.\nThe exit code is that of CMD.")]
+    Shell(Enter),
+    /// Write what was changed in the sandbox of a failed build as a patch, and name it in the spec
+    #[command(after_help = "Examples:\n  perestroika patch specs/demo greet fix-build.patch\n  \
+                            perestroika patch specs/demo greet rules.patch --only debian\n\n\
+                            The patch is `patches/PKG/NAME` of the release. What the build made or \
+                            changed is no part\nof it; new files are, where `--new` names them.")]
+    Patch(Patch),
     /// Say why packages were or would be rebuilt, and how one comes to need another
     #[command(after_help = "Examples:\n  perestroika why specs/demo\n  \
                             perestroika why specs/demo greet\n  \
@@ -378,6 +395,46 @@ pub struct Log {
     /// Which attempt, counted from the oldest; the newest by default
     #[arg(long, value_name = "N")]
     pub attempt: Option<u64>,
+    /// Go on printing until the attempt has ended, whoever runs it
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Enter {
+    #[command(flatten)]
+    pub words: Words,
+    /// Before the build: sources prepared, nothing run
+    #[arg(long, conflicts_with_all = ["installed", "attempt"])]
+    pub fresh: bool,
+    /// A clean root with the package's own new binary packages installed
+    #[arg(long, conflicts_with = "attempt")]
+    pub installed: bool,
+    /// Put an overlay over the read-only root, for experiments
+    #[arg(long)]
+    pub writable: bool,
+    /// Of which attempt, counted from the oldest; the newest that is kept by default
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u64>,
+    /// Run this instead of a shell, with this program's own standard streams
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Patch {
+    /// A package, and the name of the new patch; and a release folder
+    #[arg(value_name = "RELEASE|PKG|NAME", required = true)]
+    pub words: Vec<String>,
+    /// Take a new file in, by its path from the source folder
+    #[arg(long, value_name = "PATH")]
+    pub new: Vec<String>,
+    /// Take nothing but this file, or the files of this folder
+    #[arg(long, value_name = "PATH")]
+    pub only: Vec<String>,
+    /// Only print the patch
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

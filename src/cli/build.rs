@@ -26,7 +26,7 @@ use crate::realise::manifest::Manifest;
 use crate::realise::settled::Settled;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
-use crate::store::BuiltRelease;
+use crate::store::{BuiltRelease, Contents};
 
 /// Builds all releases that were named, together.
 pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult {
@@ -101,7 +101,9 @@ impl Prepared {
         let mut machine = Machine::open(&release, &global)?;
         if !arguments.dry_run {
             let config = Config::load()?;
-            machine = machine.enforcing(config.enforcement(arguments.require_limits))?;
+            machine = machine
+                .enforcing(config.enforcement(arguments.require_limits))?
+                .failing(config.retries(), config.capsules());
         }
         Ok(Self { release, graph, wanted, machine })
     }
@@ -169,6 +171,14 @@ impl Prepared {
     ) -> Result<(), Failure> {
         let Self { release, graph, wanted, machine } = self;
         let world = machine.world();
+        let kept = world
+            .store
+            .settle_attempts()
+            .and_then(|_| world.store.limit_capsules(&world.capsules, 0, jiff::Timestamp::now()));
+        for capsule in kept.map_err(|error| Failure::error(Kind::Machine, "store", &error))? {
+            let Contents { package, version, .. } = &capsule.contents;
+            output.note(&format!("removed the sandbox of {package} {version}: old, or too many"));
+        }
         let survey = driver::survey(&world, graph, wanted, options).map_err(machine_failed)?;
         let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
         if cached < survey.len() {
@@ -214,13 +224,20 @@ impl Prepared {
             manifest: digest,
             out: &out,
         };
-        output.summary(&told.table());
+        let failures = told.failures();
+        if failures.is_empty() {
+            output.summary(&told.table());
+        }
         let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
         let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
         let registered = self.register(digest);
         if let (Some(manifest), Ok(())) = (&manifest, &exported) {
             // Should it not be noted, the next run looks at each package.
             let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
+        }
+        output.failed(&failures);
+        if !failures.is_empty() {
+            output.summary(&told.others());
         }
         output.summary(&told.closing());
         // What failed to be built is told even if it cannot be copied out either.

@@ -1,5 +1,9 @@
 //! What came of a build: the table, the closing lines, the failures, the document.
 
+mod failed;
+
+pub use failed::kind_of;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::address::{shown, slashed};
 use super::context::Release;
-use super::failure::{Failure, Kind, Problem};
 use super::hint::Hints;
 use super::output::Output;
 use super::progress::duration;
@@ -15,15 +18,12 @@ use crate::base::{Digest, HostPath};
 use crate::graph::{Graph, Origin};
 use crate::realise::comparison::{Archive, Comparison};
 use crate::realise::driver::{Report, Reported};
-use crate::realise::event::{Failure as Failed, Fault, Finished};
+use crate::realise::event::{Failure as Failed, Fault, Finished, Kept};
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
 
 /// Output file name → how it compares to the distribution's own.
 pub type Comparisons = BTreeMap<String, Comparison>;
-
-/// How many lines of a failed build's log are shown.
-const TAIL: usize = 20;
 
 /// How many packages may be cached before they are only counted.
 pub const LISTED: usize = 40;
@@ -166,41 +166,6 @@ impl Told<'_> {
         format!("{}\n", told.join(", "))
     }
 
-    /// What failed, each with its cause and the end of its log.
-    pub fn failure(&self) -> Option<Failure> {
-        let mut problems = Vec::new();
-        let mut kind = None;
-        for package in &self.report.packages {
-            let Finished::Failed(failed) = &package.result else { continue };
-            kind = kind.max(Some(kind_of(failed.fault)));
-            if failed.fault != Fault::Cancelled {
-                problems.push(self.problem(package, failed));
-            }
-        }
-        kind.map(|kind| Failure { kind, problems })
-    }
-
-    fn problem(&self, package: &Reported, failed: &Failed) -> Problem {
-        let folder = &self.release.folder;
-        let Reported { name, version, .. } = package;
-        let mut messages = vec![format!("{name} {version} failed: {}", failed.cause)];
-        messages.extend(failed.reasons.iter().cloned());
-        let mut hints = self.hints.get(&package.derivation).cloned().unwrap_or_default();
-        hints.extend(failed.hint.map(str::to_owned));
-        if !failed.tail.is_empty() {
-            let last = &failed.tail[failed.tail.len().saturating_sub(TAIL)..];
-            messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));
-            hints.push(format!("`perestroika log {} {name}` prints all of it", slashed(folder)));
-        }
-        if let Some(Origin::Package(origin)) =
-            self.graph.node(package.derivation).map(|node| &node.origin)
-        {
-            let file = shown(&folder.join(origin.span.file.as_str()));
-            hints.push(format!("its spec: {file}:{}", origin.span.line));
-        }
-        Problem::Chain { code: "build-failed", messages, hints }
-    }
-
     /// The same as a document.
     pub fn document(&self) -> Value {
         let mut summary =
@@ -214,6 +179,7 @@ impl Told<'_> {
             "release": self.release.built_document(self.graph, self.manifest),
             "packages": packages,
             "summary": summary,
+            "failures": self.failures_document(),
         })
     }
 
@@ -221,6 +187,10 @@ impl Told<'_> {
         let action = match &package.result {
             Finished::Built { action } | Finished::Cached { action } => Some(action.to_string()),
             Finished::Failed(_) | Finished::Skipped { .. } => None,
+        };
+        let failure = match &package.result {
+            Finished::Failed(failed) => failure_document(failed),
+            _ => Value::Null,
         };
         let outputs: Vec<Value> = package
             .record
@@ -243,9 +213,26 @@ impl Told<'_> {
             "derivation": package.derivation.to_string(),
             "action": action,
             "status": word(&package.result),
+            "failure": failure,
             "outputs": outputs,
         })
     }
+}
+
+fn failure_document(failed: &Failed) -> Value {
+    let (kept, why) = match &failed.kept {
+        Kept::Nothing => (false, None),
+        Kept::Capsule { .. } => (true, None),
+        Kept::Not(why) => (false, Some(why)),
+    };
+    json!({
+        "kind": failed.kind.as_str(),
+        "cause": failed.cause,
+        "fingerprint": failed.fingerprint.to_string(),
+        "attempt": failed.attempt,
+        "capsule": kept,
+        "no_capsule": why,
+    })
 }
 
 /// The names of a release that is there as a whole.
@@ -285,15 +272,6 @@ fn status(result: &Finished) -> &'static str {
 
 fn is_cancelled(result: &Finished) -> bool {
     matches!(result, Finished::Failed(failure) if failure.fault == Fault::Cancelled)
-}
-
-fn kind_of(fault: Fault) -> Kind {
-    match fault {
-        Fault::Package => Kind::Result,
-        Fault::Input => Kind::Input,
-        Fault::Machine => Kind::Machine,
-        Fault::Cancelled => Kind::Interrupted,
-    }
 }
 
 /// `1 package`, `2 packages`.

@@ -9,6 +9,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cause::{Cause, Kind};
+use super::enter::{self, Entry as Guest, Way};
 use super::error::Result;
 use super::event::{Event, Failure, Fault, Finished};
 use super::machine::Allowance;
@@ -96,7 +98,7 @@ pub fn build(
                 let results = results.clone();
                 scope.spawn(move || {
                     let result = catch_unwind(AssertUnwindSafe(|| package::realise(&job)))
-                        .unwrap_or_else(|_| Err(package::defect()));
+                        .unwrap_or_else(|_| Err(package::defect(&job.package.name)));
                     // The loop waits for every job it started.
                     let _ = results.send((id, result));
                 });
@@ -142,6 +144,35 @@ pub fn survey(
             Surveyed { derivation: entry.node.id, there }
         })
         .collect())
+}
+
+/// A guest of the package `id` to be entered; everything it needs of the release must be built,
+/// and for [`Way::Installed`] the package itself.
+pub fn enter(
+    world: &World<'_>,
+    graph: &Graph,
+    id: DerivationId,
+    options: &Options,
+    way: Way,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<Result<Guest, Box<Failure>>> {
+    let wanted = [id];
+    let goals = [Goal { world, graph, spec: None, wanted: &wanted, snapshots: Arc::default() }];
+    let mut run = Run::new(&goals, options, &BTreeSet::new(), tell)?;
+    run.take_what_is_there();
+    let place = run.places[&id];
+    let own = &run.packages[place.0];
+    let is_missing =
+        |entry: &&Entry<'_>| entry.done.is_none() && (entry.node.id != id || way == Way::Installed);
+    let missing = run.packages.iter().filter(is_missing).map(|entry| entry.package.name.as_str());
+    let missing: Vec<&str> = missing.collect();
+    if !missing.is_empty() {
+        let text = format!("not built yet: {}", missing.join(", "));
+        let cause = Cause::new(Kind::Input, text);
+        return Ok(Err(Box::new(Failure::new(Fault::Input, &own.package.name, cause))));
+    }
+    let record = own.done.as_ref().map(|done| Arc::clone(&done.record));
+    Ok(enter::enter(&run.start(place), way, record.as_ref()))
 }
 
 /// The packages of a release as a plan, in the order of the graph: what is wanted, and all that

@@ -3,8 +3,12 @@
 pub mod action;
 pub mod buildroot;
 pub mod bump;
+mod capsule;
+pub mod cause;
 pub mod comparison;
 pub mod driver;
+pub mod edits;
+pub mod enter;
 mod error;
 pub mod event;
 pub mod export;
@@ -21,6 +25,7 @@ mod patches;
 pub mod rebuild;
 pub mod record;
 mod request;
+pub mod retry;
 mod script;
 pub mod settled;
 mod sources;
@@ -28,6 +33,7 @@ pub mod stale;
 pub mod strata;
 pub mod universe;
 pub mod upstream;
+mod verdict;
 pub mod world;
 
 pub use error::Error;

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::error::{Error, Result};
-use super::record::Record;
+use super::package::Job;
+use super::record::{Output, Record};
 use super::world::World;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::{self, BinaryPackage};
@@ -43,7 +44,16 @@ impl Snapshots {
             let mut roots = self.roots.lock().expect("nobody panics while holding it");
             Arc::clone(roots.entry(id).or_default())
         };
-        slot.get_or_init(|| read(world, graph, id).map(Arc::new).map_err(Arc::new)).clone()
+        let got =
+            slot.get_or_init(|| read(world, graph, id).map(Arc::new).map_err(Arc::new)).clone();
+        if got.as_ref().is_err_and(|error| error.may_pass()) {
+            // Whoever asks again is to be answered anew.
+            let mut roots = self.roots.lock().expect("nobody panics while holding it");
+            if roots.get(&id).is_some_and(|there| Arc::ptr_eq(there, &slot)) {
+                roots.remove(&id);
+            }
+        }
+        got
     }
 }
 
@@ -187,6 +197,23 @@ pub fn solve(
     Ok(RootLists::new(all, snapshot.base(root)?, snapshot.strata(root)?))
 }
 
+/// A clean root with the package's own binary packages, as its record has them, and what they need.
+pub fn with_installed(job: &Job<'_>, record: &Record) -> Result<RootLists> {
+    let (snapshot, root) = (job.snapshot()?, job.root());
+    let mut offered = offered(job.package, &job.closure)?;
+    let mut own = Vec::new();
+    for output in record.outputs.iter().filter(|output| output.is_offered()) {
+        own.push(Arc::new(binary(output)?));
+    }
+    let wanted = own.iter().map(|one| format!("{} (= {})", one.name, one.version));
+    let depends = dependencies(&wanted.collect::<Vec<_>>());
+    offered.extend(own);
+    let request = solver::Request { depends, ..base_request(root) };
+    let all = solver::solve(&snapshot.universe().replace(offered), &request)
+        .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
+    Ok(RootLists::new(all, snapshot.base(root)?, snapshot.strata(root)?))
+}
+
 /// All packages of a build root to which the release offers `offered`, sorted by name.
 pub fn choose(
     snapshot: &Snapshot,
@@ -214,12 +241,7 @@ pub(super) fn dependencies(texts: &[String]) -> Dependencies {
 fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryPackage>>> {
     let mut found = Vec::new();
     for output in closure.iter().flat_map(|record| &record.outputs).filter(|one| one.is_offered()) {
-        let binary =
-            BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
-                .map_err(|error| Error::Output {
-                    file: output.file.clone(),
-                    reason: error.to_string(),
-                })?;
+        let binary = binary(output)?;
         // A closure may have builds for other architectures, for their packages of none.
         let fits = binary.architecture == package.architecture
             || binary.architecture == Architecture::all();
@@ -228,6 +250,11 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
         }
     }
     Ok(found)
+}
+
+fn binary(output: &Output) -> Result<BinaryPackage> {
+    BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
+        .map_err(|error| Error::Output { file: output.file.clone(), reason: error.to_string() })
 }
 
 /// Whether the build root of `package` takes this name from the archive, whoever offers it.
