@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::arguments::{Build, Global};
 use super::config::Config;
-use super::context::{Machine, Named, Release, named};
+use super::context::{Machine, Named, Release, named, open_store, read_lock};
 use super::eval::select;
 use super::failure::{Failure, Kind};
 use super::forecast;
 use super::hint;
+use super::kept::KeptOutline;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
@@ -33,22 +34,67 @@ pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult
     let wrong = |failure| (Value::Null, failure);
     let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
     let options = options(arguments);
-    let prepared: Vec<_> = releases
-        .iter()
-        .map(|folder| Prepared::new(folder, &names, arguments, global).map_err(wrong))
-        .collect();
+    let prepare = |folder| Prepared::new(folder, &names, arguments, global).map_err(wrong);
     let results = if arguments.dry_run {
         let forecast = |one: &Prepared| forecast::run(one, &options, output);
-        prepared.into_iter().map(|one| forecast(&one?)).collect()
+        releases.iter().map(|folder| forecast(&prepare(folder)?)).collect()
     } else {
-        let settled = |one: &Prepared| one.settled(&names, arguments, output);
-        let begun = prepared.into_iter().map(|one| match one {
-            Ok(one) => settled(&one).map_or(Ok(one), Err),
-            Err(failure) => Err(Err(failure)),
-        });
-        build(begun.collect(), arguments, &options, global, output)
+        let begin = |folder| match settled(folder, &names, arguments, global, output) {
+            Some(came) => Err(came),
+            None => prepare(folder).map_err(Err),
+        };
+        build(releases.iter().map(begin).collect(), arguments, &options, global, output)
     };
     together(results)
+}
+
+/// What came of a release, if it is large and all of it is there as it was last time: then there
+/// is no need to look at each package.
+fn settled(
+    folder: &HostPath,
+    names: &[String],
+    arguments: &Build,
+    global: &Global,
+    output: &Output,
+) -> Option<CommandResult> {
+    if !names.is_empty() || output.wants_document() {
+        return None;
+    }
+    let kept = KeptOutline::open(folder, global).ok().filter(KeptOutline::is_checked)?;
+    let outline = kept.renewed(read_lock(folder).ok()?.as_ref())?;
+    let packages = outline.entries().len();
+    if packages <= report::LISTED {
+        return None;
+    }
+    let store = open_store(global).ok()?;
+    let out = out(folder, arguments);
+    let settled = Settled::check(&store, outline.release, &out)?;
+    let id = outline.release.short();
+    output.summary(&format!(
+        "{} {} · {id} · {}: all cached, nothing to build\n{}",
+        outline.name,
+        outline.version,
+        report::count(packages, "package"),
+        report::whole(&id, settled.manifest, &out),
+    ));
+    let registered = store.register_release(&BuiltRelease {
+        folder: folder.clone(),
+        name: outline.name,
+        version: outline.version,
+        release: outline.release,
+        manifest: Some(settled.manifest),
+        built: jiff::Timestamp::now(),
+    });
+    let failed = |error| (Value::Null, Failure::error(Kind::Machine, "store", &error));
+    Some(registered.map(|()| Value::Null).map_err(failed))
+}
+
+/// Where the packages of a release are copied to.
+fn out(folder: &HostPath, arguments: &Build) -> HostPath {
+    match &arguments.output {
+        Some(folder) => HostPath::new(folder),
+        None => folder.join("out"),
+    }
 }
 
 /// What came of each release, as what came of the command.
@@ -106,41 +152,6 @@ impl Prepared {
                 .failing(config.retries(), config.capsules());
         }
         Ok(Self { release, graph, wanted, machine })
-    }
-
-    /// Where its packages are copied to.
-    fn out(&self, arguments: &Build) -> HostPath {
-        match &arguments.output {
-            Some(folder) => HostPath::new(folder),
-            None => self.release.folder.join("out"),
-        }
-    }
-
-    /// What came of it, if it is large, and all of it is there as it was last time: then there is
-    /// no need to look at each package.
-    fn settled(
-        &self,
-        names: &[String],
-        arguments: &Build,
-        output: &Output,
-    ) -> Option<CommandResult> {
-        let Self { release, graph, wanted, machine } = self;
-        if !names.is_empty() || wanted.len() <= report::LISTED || output.wants_document() {
-            return None;
-        }
-        let world = machine.world();
-        let out = self.out(arguments);
-        let settled = Settled::check(world.store, graph.release(), &out)?;
-        let (spec, id) = (&release.spec.release, graph.release().short());
-        let packages = report::count(wanted.len(), "package");
-        output.summary(&format!(
-            "{} {} · {id} · {packages}: all cached, nothing to build\n{}",
-            spec.name,
-            spec.version,
-            report::whole(&id, settled.manifest, &out),
-        ));
-        let registered = self.register(Some(settled.manifest));
-        Some(registered.map(|()| Value::Null).map_err(|failure| (Value::Null, failure)))
     }
 
     /// Notes that it was built.
@@ -203,6 +214,7 @@ impl Prepared {
         report: &Report,
         snapshots: &Snapshots,
         arguments: &Build,
+        global: &Global,
         output: &Output,
     ) -> CommandResult {
         let Self { release, graph, machine, .. } = self;
@@ -212,7 +224,7 @@ impl Prepared {
         let manifest = manifest(&world, graph, report)
             .map_err(|error| (Value::Null, machine_failed(error)))?;
         let digest = manifest.as_ref().map(Manifest::digest);
-        let out = self.out(arguments);
+        let out = out(&release.folder, arguments);
         let comparisons = report::compare(&world, graph, snapshots, report, output);
         let hints = hint::hints(release, graph, &world, report, output);
         let told = Told {
@@ -234,6 +246,11 @@ impl Prepared {
         if let (Some(manifest), Ok(())) = (&manifest, &exported) {
             // Should it not be noted, the next run looks at each package.
             let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
+            if let Ok(kept) = KeptOutline::open(&release.folder, global)
+                && kept.is_checked()
+            {
+                kept.keep(&release.spec, graph);
+            }
         }
         output.failed(&failures);
         if !failures.is_empty() {
@@ -298,7 +315,7 @@ fn build(
         Err(came) => came,
         Ok((one, snapshots)) => {
             let report = reports.next().expect("there is a report for each goal");
-            one.end(&report, &snapshots, arguments, output)
+            one.end(&report, &snapshots, arguments, global, output)
         }
     });
     ended.collect()
