@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::arguments::{Build, Global};
 use super::config::Config;
-use super::context::{Machine, Named, Release, named};
-use super::eval::select;
+use super::context::{Machine, Named, Release, named, open_store};
+use super::eval::{keep_outline, outlined, select};
 use super::failure::{Failure, Kind};
 use super::forecast;
 use super::hint;
@@ -17,7 +17,7 @@ use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
 use crate::base::{Architecture, DerivationId, Digest, HostPath};
-use crate::graph::Graph;
+use crate::graph::{Graph, Outline};
 use crate::plan::OnFailure;
 use crate::realise::driver::{self, Goal, Options, Report};
 use crate::realise::export::{self, Scope};
@@ -33,20 +33,19 @@ pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult
     let wrong = |failure| (Value::Null, failure);
     let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
     let options = options(arguments);
+    let whole = names.is_empty() && !arguments.dry_run;
     let prepared: Vec<_> = releases
         .iter()
-        .map(|folder| Prepared::new(folder, &names, arguments, global).map_err(wrong))
+        .map(|folder| match whole.then(|| settled(folder, arguments, global, output)).flatten() {
+            Some(settled) => Err(settled),
+            None => Prepared::new(folder, &names, arguments, global).map_err(|f| Err(wrong(f))),
+        })
         .collect();
     let results = if arguments.dry_run {
         let forecast = |one: &Prepared| forecast::run(one, &options, output);
-        prepared.into_iter().map(|one| forecast(&one?)).collect()
+        prepared.into_iter().map(|one| one.map_or_else(|came| came, |one| forecast(&one))).collect()
     } else {
-        let settled = |one: &Prepared| one.settled(&names, arguments, output);
-        let begun = prepared.into_iter().map(|one| match one {
-            Ok(one) => settled(&one).map_or(Ok(one), Err),
-            Err(failure) => Err(Err(failure)),
-        });
-        build(begun.collect(), arguments, &options, global, output)
+        build(prepared, arguments, &options, global, output)
     };
     together(results)
 }
@@ -68,6 +67,49 @@ fn together(results: Vec<CommandResult>) -> CommandResult {
         _ => json!({ "releases": documents }),
     };
     failures.map_or(Ok(document.clone()), |failure| Err((document, failure)))
+}
+
+/// What came of a large release all of which is there, as it was last time, and whose specs are
+/// what they were: then there is no need to look at each package.
+fn settled(
+    folder: &HostPath,
+    arguments: &Build,
+    global: &Global,
+    output: &Output,
+) -> Option<CommandResult> {
+    let outline = outlined(folder, global)?;
+    let packages = outline.entries().len();
+    if packages <= report::LISTED || output.wants_document() {
+        return None;
+    }
+    let store = open_store(global).ok()?;
+    let out = out(folder, arguments);
+    let Outline { name, version, release, .. } = &outline;
+    let settled = Settled::check(&store, *release, &out)?;
+    output.summary(&format!(
+        "{name} {version} · {} · {}: all cached, nothing to build\n{}",
+        release.short(),
+        report::count(packages, "package"),
+        report::whole(&release.short(), settled.manifest, &out),
+    ));
+    let registered = store.register_release(&BuiltRelease {
+        folder: folder.clone(),
+        name: name.clone(),
+        version: version.clone(),
+        release: *release,
+        manifest: Some(settled.manifest),
+        built: jiff::Timestamp::now(),
+    });
+    let failed = |error| (Value::Null, Failure::error(Kind::Machine, "store", &error));
+    Some(registered.map(|()| Value::Null).map_err(failed))
+}
+
+/// Where the packages of a release are copied to.
+fn out(folder: &HostPath, arguments: &Build) -> HostPath {
+    match &arguments.output {
+        Some(folder) => HostPath::new(folder),
+        None => folder.join("out"),
+    }
 }
 
 /// A release that can be built.
@@ -104,41 +146,6 @@ impl Prepared {
             machine = machine.enforcing(config.enforcement(arguments.require_limits))?;
         }
         Ok(Self { release, graph, wanted, machine })
-    }
-
-    /// Where its packages are copied to.
-    fn out(&self, arguments: &Build) -> HostPath {
-        match &arguments.output {
-            Some(folder) => HostPath::new(folder),
-            None => self.release.folder.join("out"),
-        }
-    }
-
-    /// What came of it, if it is large, and all of it is there as it was last time: then there is
-    /// no need to look at each package.
-    fn settled(
-        &self,
-        names: &[String],
-        arguments: &Build,
-        output: &Output,
-    ) -> Option<CommandResult> {
-        let Self { release, graph, wanted, machine } = self;
-        if !names.is_empty() || wanted.len() <= report::LISTED || output.wants_document() {
-            return None;
-        }
-        let world = machine.world();
-        let out = self.out(arguments);
-        let settled = Settled::check(world.store, graph.release(), &out)?;
-        let (spec, id) = (&release.spec.release, graph.release().short());
-        let packages = report::count(wanted.len(), "package");
-        output.summary(&format!(
-            "{} {} · {id} · {packages}: all cached, nothing to build\n{}",
-            spec.name,
-            spec.version,
-            report::whole(&id, settled.manifest, &out),
-        ));
-        let registered = self.register(Some(settled.manifest));
-        Some(registered.map(|()| Value::Null).map_err(|failure| (Value::Null, failure)))
     }
 
     /// Notes that it was built.
@@ -193,6 +200,7 @@ impl Prepared {
         report: &Report,
         snapshots: &Snapshots,
         arguments: &Build,
+        global: &Global,
         output: &Output,
     ) -> CommandResult {
         let Self { release, graph, machine, .. } = self;
@@ -202,7 +210,7 @@ impl Prepared {
         let manifest = manifest(&world, graph, report)
             .map_err(|error| (Value::Null, machine_failed(error)))?;
         let digest = manifest.as_ref().map(Manifest::digest);
-        let out = self.out(arguments);
+        let out = out(&release.folder, arguments);
         let comparisons = report::compare(&world, graph, snapshots, report, output);
         let hints = hint::hints(release, graph, &world, report, output);
         let told = Told {
@@ -218,9 +226,11 @@ impl Prepared {
         let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
         let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
         let registered = self.register(digest);
-        if let (Some(manifest), Ok(())) = (&manifest, &exported) {
+        let large = report.packages.len() > report::LISTED;
+        if let (Some(manifest), Ok(()), true) = (&manifest, &exported, large) {
             // Should it not be noted, the next run looks at each package.
             let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
+            keep_outline(release, graph, global);
         }
         output.summary(&told.closing());
         // What failed to be built is told even if it cannot be copied out either.
@@ -281,7 +291,7 @@ fn build(
         Err(came) => came,
         Ok((one, snapshots)) => {
             let report = reports.next().expect("there is a report for each goal");
-            one.end(&report, &snapshots, arguments, output)
+            one.end(&report, &snapshots, arguments, global, output)
         }
     });
     ended.collect()

@@ -110,6 +110,27 @@ fn list(
     Ok(printed(&outline, output))
 }
 
+/// The outline of a release, as it was kept and as it is still, or brought up to date; nothing
+/// where there is none.
+pub fn outlined(folder: &HostPath, global: &Global) -> Option<Outline> {
+    let lock = read_lock(folder).ok()?;
+    let store = store_folder(global).ok()?;
+    let there = store.join("version").as_path().exists();
+    let kept = Kept::open(folder)?;
+    renewed(folder, lock.as_ref(), &kept, &ground(folder, &store, there))
+}
+
+/// Keeps the outline of a release all names of which are known to the archives.
+pub fn keep_outline(release: &Release, graph: &Graph, global: &Global) {
+    let Ok(store) = store_folder(global) else { return };
+    let there = store.join("version").as_path().exists();
+    let ground = ground(&release.folder, &store, there);
+    if let (Some(kept), Some(footprint)) = (Kept::open(&release.folder), &release.spec.footprint) {
+        let (footprint, outline) = (footprint.clone(), Outline::of(graph));
+        kept.keep_outline(&ground, &Outlined { footprint, outline });
+    }
+}
+
 /// Prints an outline, and gives it as a document.
 fn printed(outline: &Outline, output: &Output) -> Value {
     let entries = outline.entries();
