@@ -14,10 +14,10 @@ use crate::graph::derivation::{Derivation, Package, Root};
 use crate::graph::{Graph, Origin};
 
 /// Whether a build root can be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Foresight {
-    /// It has so many packages.
-    Fine(usize),
+    /// It has these packages.
+    Fine(Vec<Arc<BinaryPackage>>),
     /// A build dependency has a name that nobody has: whoever checks names tells of it.
     UnknownName(PackageName),
     /// Build dependencies whose names are known, in no version that would do.
@@ -80,7 +80,7 @@ pub fn foresee(
         return Ok(Foresight::UnknownName(name));
     }
     match choose(snapshot, root, recipe, offered) {
-        Ok(chosen) => Ok(Foresight::Fine(chosen.len())),
+        Ok(chosen) => Ok(Foresight::Fine(chosen)),
         Err(Error::Unsolvable { because }) => Ok(Foresight::Unsolvable(because)),
         Err(error) => Err(error),
     }

@@ -25,6 +25,7 @@ mod script;
 pub mod settled;
 mod sources;
 pub mod stale;
+pub mod strata;
 pub mod universe;
 pub mod upstream;
 pub mod world;

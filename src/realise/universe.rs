@@ -48,6 +48,12 @@ impl Snapshots {
 }
 
 impl Snapshot {
+    /// The snapshot that these indexes of an archive make up, in order of preference.
+    pub fn new(archive: String, indexes: Vec<Vec<Arc<BinaryPackage>>>) -> Self {
+        let (universe, base, strata) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { archive, indexes, universe, base, strata }
+    }
+
     /// Everything in it, to choose from.
     pub fn universe(&self) -> &Universe {
         self.universe.get_or_init(|| Universe::new(self.indexes.clone()))
@@ -117,8 +123,7 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
             .map_err(|error| damaged(format!("cannot be read: {error}")))?;
         indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
-    let (universe, base, strata) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-    Ok(Snapshot { archive: archive.clone(), indexes, universe, base, strata })
+    Ok(Snapshot::new(archive.clone(), indexes))
 }
 
 fn base_request(root: &Root) -> solver::Request {
@@ -145,7 +150,12 @@ impl RootLists {
         self.layers.iter().flatten()
     }
 
-    fn new(mut all: Vec<Arc<BinaryPackage>>, base: &[Arc<BinaryPackage>], strata: &[List]) -> Self {
+    /// The lists of a root of these packages.
+    pub fn new(
+        mut all: Vec<Arc<BinaryPackage>>,
+        base: &[Arc<BinaryPackage>],
+        strata: &[List],
+    ) -> Self {
         if !base.iter().all(|package| contains(&all, package)) {
             all.sort_by(|a, b| a.name.cmp(&b.name));
             return Self { layers: vec![all] };
