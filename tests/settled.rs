@@ -126,7 +126,7 @@ fn what_is_there_as_a_whole_is_not_looked_at_again_until_something_of_it_is_lost
 
     let status = desk.run(&["status"]);
     assert_eq!(status.code, Some(1), "{}", status.err);
-    let told = status.out.lines().filter(|line| line.starts_with("  stale ")).count();
+    let told = status.out.lines().filter(|line| line.starts_with("  unbuilt ")).count();
     assert!(told > 1 && status.out.lines().count() <= 24, "a screen: {}", status.out);
 }
 

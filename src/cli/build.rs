@@ -243,7 +243,8 @@ impl Prepared {
         let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
         let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
         let registered = self.register(digest);
-        if let (Some(manifest), Ok(())) = (&manifest, &exported) {
+        let large = report.packages.len() > report::LISTED;
+        if let (Some(manifest), Ok(()), true) = (&manifest, &exported, large) {
             // Should it not be noted, the next run looks at each package.
             let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
             if let Ok(kept) = KeptOutline::open(&release.folder, global)

@@ -17,6 +17,7 @@ use super::report::count;
 use crate::base::Digest;
 use crate::graph::Graph;
 use crate::realise::driver::{self, Surveyed};
+use crate::realise::rebuild::History;
 use crate::store::{BuiltRelease, Verdict};
 
 /// How many packages of a release are told of one by one: the rest of a screen is for its pins.
@@ -108,6 +109,7 @@ impl Standing {
             .map_err(|error| broken(&error))?;
         let divergent = world.store.divergent_actions().map_err(|error| broken(&error))?;
         let last = world.store.last_release(&release.folder).map_err(|error| broken(&error))?;
+        let history = History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
         let ours = last.as_ref().filter(|last| last.release == graph.release());
         let manifest = ours.and_then(|last| last.manifest);
         let mut packages = Vec::new();
@@ -127,7 +129,7 @@ impl Standing {
                     // The newest first.
                     let attempts = world.store.attempts(Some(&package.name), LOOKED_AT);
                     let attempts = attempts.map_err(|error| broken(&error))?;
-                    let built = attempts.iter().any(|attempt| attempt.verdict == Verdict::Built);
+                    let built = history.has_built(attempts.iter());
                     let failed = attempts.into_iter().next().filter(|attempt| {
                         let failed = matches!(attempt.verdict, Verdict::Failed | Verdict::Fault);
                         attempt.derivation == *id && failed

@@ -93,6 +93,15 @@ impl History {
         Ok(Self(recipes))
     }
 
+    /// Whether a build of the release is among these attempts; where the release was never built
+    /// in its folder, any build counts.
+    pub fn has_built<'a>(&self, mut attempts: impl Iterator<Item = &'a Attempt>) -> bool {
+        attempts.any(|attempt| {
+            let ours = self.0.is_empty() || self.0.contains(&attempt.derivation);
+            attempt.verdict == Verdict::Built && ours
+        })
+    }
+
     /// The build that a new one is held against: the last one of this release, or else of any,
     /// for the same architecture.
     pub fn before<'a>(
