@@ -60,10 +60,13 @@ fn shell(release: &Release, arguments: &[&str], input: &str) -> Run {
 #[test]
 fn a_failed_build_is_entered_mended_and_taken_home() {
     let release = broken();
-    let none = shell(&release, &["--", "true"], "").ends_with(2);
-    if none.err.contains("no sandbox of a failed build of `broken` is kept") {
-        assert!(none.err.contains("--fresh"), "{}", none.err);
-    }
+    let name = unique();
+    let spec = fs::read_to_string(release.path("packages/broken.rhai")).unwrap();
+    release.write("packages/never.rhai", &spec.replace("\"broken\"", &format!("\"{name}\"")));
+    let run = release.run("shell", &[&name]).ends_with(2);
+    assert!(run.err.contains("no sandbox of a failed build of") && run.err.contains("--fresh"));
+    fs::remove_file(release.path("packages/never.rhai")).unwrap();
+
     let run = release.run("build", &[]).ends_with(1);
     assert!(run.err.contains("enter   perestroika shell"), "{}", run.err);
 
