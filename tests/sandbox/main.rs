@@ -11,4 +11,5 @@ mod keep;
 mod kills;
 mod layers;
 mod limits;
+mod speed;
 mod tiny;

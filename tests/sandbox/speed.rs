@@ -1,0 +1,78 @@
+//! How long builds that do nothing take, with everything that is kept of a build: measured, not
+//! tested. `tests/bench/run` holds it against its peer.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json};
+use perestroika::sandbox::{Collect, Executor as _, Verdict};
+use perestroika::store::{self, NewAttempt, Store};
+
+use crate::tiny::{Tiny, executor};
+
+/// As many as the peer gets.
+const NODES: usize = 200;
+const JOBS: usize = 2;
+
+#[test]
+#[ignore = "measures: tests/bench/run 3 sandbox"]
+fn builds_that_do_nothing_are_measured() {
+    let tiny = Tiny::new();
+    let store = Store::open(&tiny.make("store")).expect("a store");
+    let next = AtomicUsize::new(0);
+    let times = Mutex::new(Vec::new());
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..JOBS {
+            scope.spawn(|| {
+                while let number @ 0..NODES = next.fetch_add(1, Ordering::Relaxed) {
+                    let began = Instant::now();
+                    build(&tiny, &store, number);
+                    times.lock().expect("no panic").push(began.elapsed());
+                }
+            });
+        }
+    });
+    let all = began.elapsed().as_secs_f64() * 1000.0;
+    let mut times = times.into_inner().expect("no panic");
+    times.sort_unstable();
+    let median = times[times.len() / 2].as_secs_f64() * 1000.0;
+    println!("{NODES} builds, {JOBS} at once: {all:.1} ms, {:.2} ms each", all / NODES as f64);
+    println!("one build: median {median:.2} ms");
+}
+
+/// A build of one file, and what is kept of it: attempt, log, output, record, each on disk before
+/// the next.
+fn build(tiny: &Tiny, store: &Store, number: usize) {
+    let name = format!("node-{number}");
+    let action = ActionId::of(name.as_bytes());
+    let new = NewAttempt {
+        package: name.parse().expect("a name"),
+        derivation: DerivationId::of(name.as_bytes()),
+        action,
+    };
+    let (attempt, mut log) = store.start_attempt(&new, 1 << 20).expect("an attempt");
+    let scratch = store.scratch().expect("scratch");
+    let out = scratch.path().join("out");
+    std::fs::create_dir(&out).expect("a folder");
+    tiny.hand_over(out.as_path());
+    let mut request = tiny.build(&format!("echo {name} > /build/out"));
+    request.collect = Some(Collect {
+        from: "/build".parse().expect("a guest path"),
+        patterns: vec!["out".to_owned()],
+        to: HostPath::new(out.as_path()),
+    });
+    let outcome = executor().run(&request, &mut log, &AtomicBool::new(false)).expect("an outcome");
+    assert_eq!(outcome.verdict, Verdict::Built);
+    let log = log.finish().expect("a log");
+    let bytes = std::fs::read(out.join("out")).expect("its output");
+    let digest: Digest = store.put(&bytes).expect("an object");
+    let outputs = Json::Array(vec![Json::text(digest)]);
+    let record = Json::object([("outputs", outputs), ("log", Json::text(log.digest))]);
+    let kept = store.put_record(&action, &record).expect("a record");
+    attempt
+        .finish(store::Verdict::Built, "", Some(kept.digest), Some(&log))
+        .expect("the end of an attempt");
+}
