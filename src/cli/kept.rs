@@ -80,7 +80,9 @@ impl KeptOutline {
     pub fn open(folder: &HostPath, global: &Global) -> Result<Self, Failure> {
         let store = store_folder(global)?;
         let checked = store.join("version").as_path().exists();
-        let lock = fs::read(folder.join("release.lock")).unwrap_or_default();
+        let lock = folder.join("release.lock");
+        let is_file = fs::metadata(&lock).is_ok_and(|lock| lock.is_file());
+        let lock = is_file.then(|| fs::read(&lock).ok()).flatten().unwrap_or_default();
         let store = store.as_path().as_os_str().as_encoded_bytes();
         let parts = [Digest::of(&lock), Digest::of(store)].map(|part| *part.as_bytes()).concat();
         let ground = Digest::of(&[&parts[..], &[checked as u8]].concat());
