@@ -170,26 +170,28 @@ fn a_build_says_what_it_will_do_what_it_did_and_how_it_went() {
 
 /// The release of one package with a package that fails, one that needs it, and one that has
 /// nothing to do with either.
-fn with_a_failing_package() -> Release {
+/// Names begin with `prefix`: how long each name took is known of the tests before, and decides
+/// the order.
+fn with_a_failing_package(prefix: &str) -> Release {
     let release = Release::copy_of("specs/single");
     fs::remove_file(release.path("hello.rhai")).unwrap();
     let package = |name: &str, fields: &str, script: &str| {
-        format!(
-            "package(#{{\n    name: \"{name}\", version: \"1.0\", summary: \"Test\", \
+        let text = format!(
+            "package(#{{\n    name: \"{prefix}{name}\", version: \"1.0\", summary: \"Test\", \
              license: \"MIT\",\n    changes: #{{ date: \"2026-11-22\", text: \"New.\" }},\n    \
              source: dir(\"src/hello\"), {fields}\n    build: script(\"{script}\"),\n}})\n"
-        )
+        );
+        release.write(&format!("packages/{name}.rhai"), &text);
     };
-    let mark = unique();
-    release.write("packages/bad.rhai", &package("bad", "", "echo 'error: gone wrong'; exit 7"));
-    release.write("packages/needs.rhai", &package("needs", "build_depends: [\"bad\"],", "true"));
-    release.write("packages/other.rhai", &package("other", "", &format!("echo {mark}")));
+    package("bad", "", "echo 'error: gone wrong'; exit 7");
+    package("needs", &format!("build_depends: [\"{prefix}bad\"],"), "true");
+    package("other", "", &format!("echo {}", unique()));
     release
 }
 
 #[test]
 fn a_failure_stops_what_needs_it_and_nothing_else() {
-    let release = with_a_failing_package();
+    let release = with_a_failing_package("");
     let run = release.run("build", &["--json"]).ends_with(1);
     assert_eq!(run.statuses(), ["bad failed", "needs skipped", "other built"]);
     let document = run.json();
@@ -228,11 +230,11 @@ fn a_failure_stops_what_needs_it_and_nothing_else() {
 
 #[test]
 fn fail_fast_begins_nothing_after_a_failure() {
-    let release = with_a_failing_package();
+    let release = with_a_failing_package("fast-");
     let run = release.run("build", &["--json", "--fail-fast", "-j", "1"]).ends_with(1);
-    assert_eq!(run.statuses(), ["bad failed", "needs skipped", "other skipped"]);
+    assert_eq!(run.statuses(), ["fast-bad failed", "fast-needs skipped", "fast-other skipped"]);
     let run = release.run("build", &["--json", "-j", "1"]).ends_with(1);
-    assert_eq!(run.statuses(), ["bad failed", "needs skipped", "other built"]);
+    assert_eq!(run.statuses(), ["fast-bad failed", "fast-needs skipped", "fast-other built"]);
 }
 
 #[test]

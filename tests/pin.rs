@@ -65,7 +65,7 @@ impl Scene {
         fs::create_dir_all(folder.join("keys")).unwrap();
         fs::write(folder.join("keys/test.pgp"), archive.keyring()).unwrap();
         let release = release::parse(RELEASE).unwrap();
-        let packages = vec![rebuilt("alpha")];
+        let packages = vec![rebuilt("alpha").into()];
         let stdlib = BTreeSet::from(["debian".to_owned()]);
         Self {
             archive,
@@ -319,7 +319,7 @@ fn what_a_release_needs_no_more_is_dropped_and_what_is_new_is_added() {
     assert!(!names.contains(&"release.lock.d/stdlib/debian.rhai".to_owned()), "{names:?}");
 
     // A new source comes from the pinned index, which is in the store, although a newer one exists.
-    scene.spec.packages = vec![rebuilt("alpha")];
+    scene.spec.packages = vec![rebuilt("alpha").into()];
     assert_eq!(scene.stale(), ["source `alpha` of archive `test` is not pinned"]);
     scene.network = Network::Offline;
     assert_eq!(scene.locked(Moves::Nothing), ["source `alpha` of `test`: pinned to 1.0"]);
@@ -414,7 +414,7 @@ fn asking_for_what_is_not_there_is_an_error_with_its_place() {
         ("alpha-doc", Some("the package `alpha-doc` is built from source `alpha`")),
         ("zzzzzz", None),
     ] {
-        scene.spec.packages = vec![rebuilt(name)];
+        scene.spec.packages = vec![rebuilt(name).into()];
         let place = check(&scene, &format!("unknown source package `{name}`"), hint);
         assert_eq!(place, Some(span()));
     }

@@ -225,6 +225,7 @@ fn check(
     let chosen: Vec<&Package> = spec
         .packages
         .iter()
+        .map(AsRef::as_ref)
         .filter(|package| {
             names.is_empty() || names.iter().any(|name| name == package.name.as_str())
         })

@@ -12,7 +12,6 @@ use crate::realise::driver::{Report, Reported};
 use crate::realise::event::{Fault, Finished};
 use crate::realise::lacks::lacks;
 use crate::realise::world::World;
-use crate::spec::model::Package;
 
 /// Hints by derivation.
 pub type Hints = BTreeMap<DerivationId, Vec<String>>;
@@ -116,7 +115,7 @@ fn place(release: &Release, name: &PackageName, origin: &PackageOrigin) -> (&'st
     let control = origin.wanted.iter().filter_map(|wanted| wanted.span.as_ref());
     let own = control.clone().find(|span| span.file.as_str().ends_with("/debian/control"));
     let package = release.spec.packages.iter().find(|package| package.name == *name);
-    let field = package.and_then(|package: &Package| package.fields.get("build_depends"));
+    let field = package.and_then(|package| package.fields.get("build_depends"));
     let (field, span) = match (own, field) {
         (Some(span), None) => ("Build-Depends", span),
         (_, Some(span)) => ("build_depends", span),

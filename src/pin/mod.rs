@@ -15,6 +15,7 @@ mod sources;
 mod stale;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
@@ -161,7 +162,7 @@ impl<'a> Moving<'a> {
     fn new(request: &Request<'_>, moves: Moves<'a>) -> Result<Self> {
         if let Moves::Names(names) = moves {
             let sources = sources::wanted(request.spec);
-            let remote = |package: &&Package| {
+            let remote = |package: &&Arc<Package>| {
                 package.sources().any(|source| source.value.remote().is_some())
             };
             let packages = request.spec.packages.iter().filter(remote);

@@ -217,7 +217,9 @@ impl Session {
                 _ => error,
             });
         }
-        let (mut packages, mut kept, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        // With room for what there is: packages are large.
+        let mut packages = Vec::with_capacity(drafts.len());
+        let (mut kept, mut errors) = (Vec::new(), Vec::new());
         for draft in drafts {
             let mut for_above = self.host.world.above.then(|| draft.clone());
             let package = draft.finish(&self.host, &mut errors);
@@ -239,6 +241,10 @@ fn flatten(value: Dynamic, found: &mut Vec<Draft>) -> Result<(), &'static str> {
         return Ok(());
     }
     if value.is::<Draft>() {
+        // Most files have one, and it is large.
+        if found.is_empty() {
+            found.reserve_exact(1);
+        }
         found.extend(value.try_cast::<Draft>());
         return Ok(());
     }

@@ -67,7 +67,7 @@ pub fn survey(loader: Arc<dyn Loader>, lock: Option<&Lock>, cache: Option<&Cache
     errors.sort_by_key(|error| error.places.first().map(|place| place.span.clone()));
     // A mistake in a module of `lib/` shows in every file that imports it.
     errors.dedup();
-    let packages = packages.into_values().map(|package| *package).collect();
+    let packages = packages.into_values().collect();
     let unpinned = unpinned(&remotes, &pins);
     let release = Release::clone(&release);
     let spec = Spec { release, packages, stdlib: used, remotes, unpinned, extends, footprint };
@@ -265,8 +265,8 @@ struct Stack<'a> {
     architectures: Arc<BTreeSet<Architecture>>,
     pins: Arc<Lock>,
     dirs: Arc<Dirs>,
-    /// In boxes: an ordered map moves what it holds about.
-    packages: BTreeMap<PackageName, Box<Package>>,
+    /// Shared: an ordered map moves what it holds about, and packages are large.
+    packages: BTreeMap<PackageName, Arc<Package>>,
     /// The same for `prev`; nothing before the first layer.
     below: Option<Arc<Below>>,
     used: BTreeSet<String>,
@@ -322,7 +322,7 @@ impl Stack<'_> {
 
     fn evaluate(&mut self, files: &[ReleasePath], above: bool) -> Result<(), Vec<Diagnostic>> {
         let world = Arc::new(self.world(above));
-        let mut packages: BTreeMap<PackageName, Box<Package>> = BTreeMap::new();
+        let mut packages: BTreeMap<PackageName, Arc<Package>> = BTreeMap::new();
         let (mut drafts, mut missing) = (Vec::new(), false);
         let files = match self.cache {
             None => evaluate(&world, &self.modules, files, None)?,
@@ -347,7 +347,7 @@ impl Stack<'_> {
                 match packages.get(&package.name) {
                     Some(first) => self.errors.push(twice(first, &package)),
                     None => {
-                        packages.insert(package.name.clone(), Box::new(package));
+                        packages.insert(package.name.clone(), Arc::new(package));
                     }
                 }
             }
@@ -408,7 +408,7 @@ impl Stack<'_> {
                 if !file.errors.is_empty() || packages.contains_key(&package.name) {
                     return None;
                 }
-                packages.insert(package.name.clone(), package);
+                packages.insert(package.name.clone(), Arc::new(package));
             }
         }
         let spec = Spec {

@@ -3,6 +3,7 @@
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ pub struct Spec {
     /// release.toml.
     pub release: Release,
     /// The packages, sorted by name; names are unique.
-    pub packages: Vec<Package>,
+    pub packages: Vec<Arc<Package>>,
     /// The stdlib modules that the specs used (`debian`, `script`, …).
     pub stdlib: BTreeSet<String>,
     /// What evaluation asked for that the lock has to pin, beside archives and what is taken from
@@ -129,7 +130,7 @@ impl Spec {
     pub fn user_of(&self, module: &str) -> Option<Span> {
         let uses = |package: &&Package| package.build.name == module;
         let generates = |package: &&Package| package.build.packaging == Packaging::Generated;
-        let packages = || self.packages.iter();
+        let packages = || self.packages.iter().map(AsRef::as_ref);
         let user = packages().find(uses).or_else(|| packages().find(generates))?;
         user.fields.get("build").cloned()
     }

@@ -124,7 +124,7 @@ impl<'a> View<'a> {
     /// The package of this name as a spec describes it.
     pub fn package(&self, name: &str) -> Option<&Package> {
         let packages = &self.known.spec.as_ref()?.packages;
-        packages.iter().find(|package| package.name.as_str() == name)
+        packages.iter().find(|package| package.name.as_str() == name).map(AsRef::as_ref)
     }
 
     /// The host path of a file of the release.
