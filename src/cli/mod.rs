@@ -29,6 +29,7 @@ pub mod render;
 mod report;
 mod revision;
 mod status;
+mod store;
 mod why;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),
+        Command::Store(command) => store::run(command, &arguments.global, &output),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
     output.finish(result)

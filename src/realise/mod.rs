@@ -22,6 +22,7 @@ mod script;
 mod sources;
 pub mod universe;
 pub mod upstream;
+pub mod verify;
 pub mod world;
 
 pub use error::Error;

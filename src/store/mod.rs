@@ -23,15 +23,21 @@ mod batch;
 mod database;
 mod derived;
 mod error;
+mod gc;
+mod inventory;
 mod layers;
 mod layout;
+mod lease;
 mod locks;
 mod logs;
 mod objects;
+mod pins;
+mod reach;
 mod records;
 mod remove;
 mod roots;
 mod scratch;
+mod verify;
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -39,13 +45,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 pub use attempts::{Attempt, AttemptLog, Completeness, NewAttempt, OpenAttempt, Verdict};
 pub use batch::Batch;
 pub use error::{Error, Result};
+pub use gc::{Aim, Collection, Fate};
+pub use inventory::{Kind, Thing};
 pub use layers::{Layer, StagedLayer};
 pub use locks::Guard;
 pub use logs::{Log, LogWriter};
 pub use objects::Object;
+pub use pins::Pin;
 pub use records::{Adopted, Recorded};
 pub use roots::BuiltRelease;
 pub use scratch::Scratch;
+pub use verify::{Damage, SharedTree};
 
 use crate::base::HostPath;
 use error::system;
@@ -62,6 +72,15 @@ struct Shared {
     root: HostPath,
     database: Mutex<rusqlite::Connection>,
     temporary: OnceLock<Scratch>,
+    lease: lease::Lease,
+    access: Access,
+}
+
+/// What may be done with an open store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadOnly,
+    Full,
 }
 
 impl Store {
@@ -74,7 +93,8 @@ impl Store {
         let root = HostPath::new(absolute);
         layout::prepare(&root)?;
         let database = Mutex::new(database::open(&root)?);
-        let shared = Shared { root, database, temporary: OnceLock::new() };
+        let (temporary, lease) = (OnceLock::new(), lease::Lease::default());
+        let shared = Shared { root, database, temporary, lease, access: Access::Full };
         let store = Self { shared: Arc::new(shared) };
         store.sweep()?;
         Ok(store)

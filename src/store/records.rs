@@ -96,6 +96,8 @@ impl Store {
     /// The adopted record of an action, verified; nothing if it was never built, or if its
     /// document is lost or damaged, which is then forgotten so that another can take its place.
     pub fn record(&self, action: &ActionId) -> Result<Option<Adopted>> {
+        // Before the row is read: whoever collects takes the row along with what it speaks of.
+        self.hold(action.as_bytes());
         let found = self.row(
             "look up a record",
             "SELECT document, (SELECT count(DISTINCT outputs) FROM record WHERE action = ?1)
