@@ -16,7 +16,7 @@ use super::inventory::{Kind, Room, Thing};
 use super::lease::Name;
 use super::locks::try_acquire;
 use super::logs::is_growing;
-use super::reach::Reach;
+use super::reach::{IN_USE, Reach};
 use super::remove::{open_up, remove_tree};
 use crate::base::{Digest, HostPath};
 
@@ -176,7 +176,7 @@ impl Store {
                 None => unneeded(),
             },
             (Kind::Unpacked, Some(because)) => {
-                let rank = if because.starts_with("in use") { Rank::Needed } else { Rank::Remade };
+                let rank = if because == IN_USE { Rank::Needed } else { Rank::Remade };
                 (rank, because)
             }
             (_, Some(because)) => (Rank::Needed, because),
@@ -216,7 +216,9 @@ impl Store {
             let mut doomed: Vec<usize> = Vec::new();
             for index in batch {
                 let (thing, fate, because) = &mut collection.things[*index];
-                if let Some(reason) = reach.keeps(thing) {
+                // An unpacked package goes although it is needed: it can be unpacked again.
+                let in_use = |because: &&str| thing.kind != Kind::Unpacked || *because == IN_USE;
+                if let Some(reason) = reach.keeps(thing).filter(in_use) {
                     if let Fate::Removed(bytes) = fate {
                         collection.after += *bytes;
                     }

@@ -22,6 +22,9 @@ use crate::base::Digest;
 /// and `log` answer from that.
 const REMEMBERED: u32 = 20;
 
+/// The reason of what running processes hold.
+pub(super) const IN_USE: &str = "in use by a running process";
+
 /// Why something is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Root {
@@ -44,6 +47,7 @@ pub(super) struct Reach<'a> {
     store: &'a Store,
     known: Known,
     reached: HashMap<Name, usize>,
+    held: HashSet<Name>,
     roots: Vec<Root>,
 }
 
@@ -51,6 +55,7 @@ pub(super) struct Reach<'a> {
 #[derive(Default)]
 struct Known {
     documents: HashSet<Name>,
+    logs: HashSet<Name>,
     by_sha256: HashMap<Name, Name>,
     manifests: HashMap<Name, Vec<Name>>,
     layers: HashMap<Name, Vec<Name>>,
@@ -62,7 +67,8 @@ impl<'a> Reach<'a> {
     /// What the store's roots lead to, among these things.
     pub(super) fn new(store: &'a Store, things: &[Thing]) -> Result<Self> {
         let known = Known::read(store, things)?;
-        let mut reach = Self { store, known, reached: HashMap::new(), roots: Vec::new() };
+        let mut reach =
+            Self { store, known, reached: HashMap::new(), held: HashSet::new(), roots: Vec::new() };
         for root in roots(store)? {
             reach.add(root);
         }
@@ -72,15 +78,19 @@ impl<'a> Reach<'a> {
     /// Adds what running processes hold.
     pub(super) fn add_held(&mut self, held: HashSet<Name>) {
         let names: Vec<Name> =
-            held.into_iter().filter(|name| !self.reached.contains_key(name)).collect();
+            held.iter().filter(|name| !self.reached.contains_key(*name)).copied().collect();
+        self.held = held;
         if !names.is_empty() {
-            let because = "in use by a running process".to_owned();
+            let because = IN_USE.to_owned();
             self.add(Root { because, names, extent: Extent::Everything });
         }
     }
 
     /// Why a thing is kept, if it is.
     pub(super) fn keeps(&self, thing: &Thing) -> Option<&str> {
+        if thing.name.is_some_and(|name| self.held.contains(&name)) {
+            return Some(IN_USE);
+        }
         let found = self.reached.get(thing.name.as_ref()?)?;
         Some(&self.roots[*found].because)
     }
@@ -122,8 +132,10 @@ impl<'a> Reach<'a> {
                 continue;
             }
             let manifest = self.known.manifests.get(&name);
-            if extent == Extent::Documents && manifest.is_some() {
-                continue; // its layer is not kept for this
+            let is_text = self.known.documents.contains(&name) || self.known.logs.contains(&name);
+            // A manifest goes with its layer, which is not kept for this.
+            if extent == Extent::Documents && (manifest.is_some() || !is_text) {
+                continue;
             }
             self.reached.insert(name, number);
             if extent == Extent::Everything {
@@ -191,18 +203,12 @@ fn quoted(bytes: &[u8]) -> Vec<Name> {
 impl Known {
     fn read(store: &Store, things: &[Thing]) -> Result<Self> {
         let mut known = Self::default();
-        let documents = things.iter().filter(|thing| thing.kind == Kind::Document);
-        known.documents.extend(documents.filter_map(|thing| thing.name));
-        let objects: HashSet<Name> = things
-            .iter()
-            .filter(|thing| thing.kind == Kind::Object)
-            .filter_map(|thing| thing.name)
-            .collect();
-        let trees: HashSet<Name> = things
-            .iter()
-            .filter(|thing| thing.kind == Kind::Layer)
-            .filter_map(|thing| thing.name)
-            .collect();
+        let names = |kind: Kind| -> HashSet<Name> {
+            let of = things.iter().filter(|thing| thing.kind == kind);
+            of.filter_map(|thing| thing.name).collect()
+        };
+        (known.documents, known.logs) = (names(Kind::Document), names(Kind::Log));
+        let (objects, trees) = (names(Kind::Object), names(Kind::Layer));
         let pairs = |sql: &str| {
             store.rows("read what leads where", sql, (), |row| {
                 Ok((*digest(row, 0)?.as_bytes(), *digest(row, 1)?.as_bytes()))
