@@ -118,12 +118,19 @@ fn end_text(result: &Finished, elapsed: Duration) -> Option<String> {
         }
         Finished::Failed(failure) => {
             // The rest of it is told at the end.
-            let cause = failure.cause.lines().next().unwrap_or_default();
+            let cause = failure.line();
+            let cause = cause.lines().next().unwrap_or_default();
             Some(format!("FAILED after {}: {cause}", duration(elapsed)))
         }
         Finished::Skipped { because: Some(root) } => Some(format!("skipped: needs {root}")),
         Finished::Skipped { because: None } => Some("skipped".to_owned()),
     }
+}
+
+/// That a fault of the machine is met with another try.
+fn retry_text(cause: &str, wait: Duration, failed: u32, most: u32) -> String {
+    let cause = cause.lines().next().unwrap_or_default();
+    format!("{cause}; that may pass: try {} of {most} in {}", failed + 1, duration(wait))
 }
 
 /// A line for every step: for logs and continuous integration.
@@ -149,6 +156,10 @@ fn plain(events: &Receiver<Event>, verbose: bool) {
             }
             Event::Line { package, text } if verbose => line(&format!("{package}| {text}")),
             Event::Line { .. } => {}
+            Event::Retry { package, cause, wait, failed, most } => {
+                phases.remove(&package);
+                line(&format!("{package}: {}", retry_text(&cause, wait, failed, most)));
+            }
             Event::Finished { package, version, result, elapsed } => {
                 if let Some(end) = end_text(&result, elapsed) {
                     line(&format!("{package} {version}: {end}"));
@@ -258,6 +269,14 @@ impl Bars {
                     running.last = text;
                 }
             }
+            Event::Retry { package, cause, wait, failed, most } => {
+                if let Some(running) = self.find(&package) {
+                    running.phase = "tried again soon".to_owned();
+                    running.last.clear();
+                }
+                let text = retry_text(&cause, wait, failed, most);
+                self.screen.suspend(|| line(&format!(" {package}   {text}")));
+            }
             Event::Finished { package, version, result, elapsed } => {
                 self.done += 1;
                 match result {
@@ -347,6 +366,10 @@ fn as_json(event: &Event) -> serde_json::Value {
         Event::Line { package, text } => {
             json!({"event": "line", "package": package.as_str(), "text": text})
         }
+        Event::Retry { package, cause, wait, failed, most } => json!({
+            "event": "retry", "package": package.as_str(), "cause": cause,
+            "milliseconds": wait.as_millis() as u64, "failed": failed, "most": most,
+        }),
         Event::Finished { package, version, result, elapsed } => {
             let (status, cause) = match result {
                 Finished::Built { .. } => ("built", None),
@@ -354,7 +377,7 @@ fn as_json(event: &Event) -> serde_json::Value {
                 Finished::Failed(failure) if failure.fault == Fault::Cancelled => {
                     ("cancelled", None)
                 }
-                Finished::Failed(failure) => ("failed", Some(failure.cause.clone())),
+                Finished::Failed(failure) => ("failed", Some(failure.line())),
                 Finished::Skipped { because } => {
                     ("skipped", because.as_ref().map(|root| format!("needs {root}")))
                 }

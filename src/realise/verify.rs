@@ -27,7 +27,7 @@ pub fn verify(store: &Store, depth: Depth) -> Result<Verified> {
     let found: Vec<Option<Damage>> =
         trees.par_iter().map(|tree| tree_damage(store, tree, depth)).collect::<Result<_>>()?;
     damage.extend(found.into_iter().flatten());
-    let records = store.adopted_records()?;
+    let records = store.records_of_actions()?;
     for (action, digest) in &records {
         let document = store.document_path(digest);
         let missing = match store.json(digest)? {

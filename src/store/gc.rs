@@ -119,8 +119,7 @@ impl Store {
         for thing in &mut things {
             thing.bytes = room.add(&thing.size);
         }
-        let (records, running) = self.fixed_room();
-        let other = records + running;
+        let other: u64 = self.fixed_room().iter().map(|(_, bytes)| bytes).sum();
         let before = room.total + other;
         let now = Timestamp::now().as_second();
         let mut ranked = Vec::new();

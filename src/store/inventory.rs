@@ -164,15 +164,20 @@ impl Store {
         Ok(things)
     }
 
-    /// Room that is never collected, in bytes: the records, and the folders of running processes.
-    pub fn fixed_room(&self) -> (u64, u64) {
+    /// Room that is not collected, in bytes: the records, the sandboxes of failed builds, which
+    /// have a limit of their own, and the folders of running processes.
+    pub fn fixed_room(&self) -> [(&'static str, u64); 3] {
         let room = |names: &[&str]| {
             let mut size = Size::default();
             names.iter().for_each(|name| measure(self.path(name).as_path(), &mut size));
             Room::default().add(&size)
         };
         let records = ["records.sqlite", "records.sqlite-wal", "records.sqlite-shm", "pins"];
-        (room(&records), room(&["scratch"]))
+        [
+            ("records", room(&records)),
+            ("failed sandboxes", room(&["capsules"])),
+            ("running processes", room(&["scratch"])),
+        ]
     }
 
     /// What is free on the store's file system for its owner, in bytes.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 
 use super::error::{Error, Result, system};
-use super::locks::{Guard, acquire, attempt, try_acquire};
+use super::locks::{Guard, acquire, attempt, try_acquire, wait};
 use super::objects::open;
 use super::{Access, Store};
 
@@ -42,6 +42,7 @@ pub(super) struct Lease {
 struct State {
     noted: HashSet<Name>,
     notes: Option<File>,
+    gate: Option<File>,
     /// Held instead of notes, where there is no room for them.
     barrier: Option<Guard>,
 }
@@ -49,30 +50,47 @@ struct State {
 impl Store {
     /// Keeps what has this name from being collected while this store is open.
     pub(super) fn hold(&self, name: &Name) {
+        self.hold_all(std::iter::once(name));
+    }
+
+    /// Does so with many names: the cost of one.
+    pub(super) fn hold_all<'a>(&self, names: impl Iterator<Item = &'a Name>) {
         if self.shared.access == Access::ReadOnly {
             return; // nothing can be collected either
         }
         let mut state = self.shared.lease.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.barrier.is_some() || state.noted.contains(name) {
+        if state.barrier.is_some() {
             return;
         }
-        if self.note(&mut state, name).is_ok() {
-            state.noted.insert(*name);
+        let fresh: Vec<Name> = names.filter(|name| !state.noted.contains(*name)).copied().collect();
+        if fresh.is_empty() {
+            return;
+        }
+        if self.note(&mut state, &fresh).is_ok() {
+            state.noted.extend(fresh);
         } else {
             state.barrier = acquire(&self.gate(), FlockOperation::LockShared).ok();
         }
     }
 
-    fn note(&self, state: &mut State, name: &Name) -> Result<()> {
+    fn note(&self, state: &mut State, names: &[Name]) -> Result<()> {
+        let path = self.temporary()?.join(NOTES);
         if state.notes.is_none() {
-            let path = self.temporary()?.join(NOTES);
             let mut options = OpenOptions::new();
             options.create(true).append(true).mode(0o600);
             state.notes = Some(options.open(&path).map_err(system("create", &path))?);
         }
-        let _sharing = acquire(&self.gate(), FlockOperation::LockShared)?;
-        let Some(notes) = &mut state.notes else { return Ok(()) };
-        notes.write_all(name).map_err(system("note what is used in", self.root()))
+        let gate = self.gate();
+        if state.gate.is_none() {
+            let mut options = OpenOptions::new();
+            options.create(true).append(true).mode(0o600);
+            state.gate = Some(options.open(&gate).map_err(system("open", &gate))?);
+        }
+        let (Some(notes), Some(lock)) = (&mut state.notes, &state.gate) else { return Ok(()) };
+        wait(lock, FlockOperation::LockShared, gate.as_path())?;
+        let noted = notes.write_all(names.as_flattened());
+        wait(lock, FlockOperation::Unlock, gate.as_path())?;
+        noted.map_err(system("write", &path))
     }
 
     /// The names that running processes hold, this one included. Complete only for whoever holds

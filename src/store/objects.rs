@@ -65,6 +65,12 @@ impl Store {
         self.has(&path, digest).then_some(path)
     }
 
+    /// Keeps these blobs, as far as they are there, while this store is open, at the cost of
+    /// asking for one.
+    pub fn hold_objects<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) {
+        self.hold_all(digests.into_iter().map(Digest::as_bytes));
+    }
+
     /// The blob of this SHA-256, if it is kept.
     pub fn find(&self, sha256: &Sha256) -> Result<Option<Object>> {
         let Some(object) = self.object_by_sha256(sha256)? else { return Ok(None) };

@@ -252,6 +252,16 @@ fn roots(store: &Store) -> Result<Vec<Root>> {
             extent: Extent::Everything,
         });
     }
+    for capsule in store.capsules()? {
+        let contents = &capsule.contents;
+        let named = contents.layers.iter().chain([&contents.action, &contents.derivation]);
+        let digests = named.filter_map(|name| name.parse::<Digest>().ok());
+        roots.push(Root {
+            because: format!("the failed sandbox of {} {}", contents.package, contents.version),
+            names: digests.map(|digest| *digest.as_bytes()).collect(),
+            extent: Extent::Everything,
+        });
+    }
     let recent = store.rows(
         "list recent attempts",
         "SELECT derivation, action, record, log FROM

@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// The adopted record of every action.
-    pub fn adopted_records(&self) -> Result<Vec<(ActionId, Digest)>> {
+    pub fn records_of_actions(&self) -> Result<Vec<(ActionId, Digest)>> {
         self.rows(
             "list records",
             "SELECT action, document FROM record WHERE adopted = 1 ORDER BY action",

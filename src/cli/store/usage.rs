@@ -47,8 +47,7 @@ pub fn run(global: &Global, output: &Output) -> Result<Value, Failure> {
             "unneeded": freed,
         }));
     }
-    let (records, running) = store.fixed_room();
-    for (what, bytes) in [("records", records), ("running processes", running)] {
+    for (what, bytes) in store.fixed_room() {
         let _ = writeln!(text, "  {what:<18} {:>8} {:>12}", "", room(bytes));
         kinds.push(json!({ "kind": what, "count": null, "bytes": bytes, "unneeded": 0 }));
     }
