@@ -74,5 +74,6 @@ pub fn main() -> ExitCode {
         Command::Store(command) => store::run(command, &arguments.global, &output),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
+    context::tell_damage(&output);
     output.finish(result)
 }

@@ -235,6 +235,17 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether it is that nothing can be written there.
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Self::ReadOnly { .. } => true,
+            Self::System { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+}
+
 /// Turns the system's answer to `operation` on `path` into an error.
 pub(super) fn system<E: Into<io::Error>>(
     operation: &'static str,

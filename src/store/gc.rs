@@ -269,8 +269,8 @@ impl Store {
 
     fn execute(&self, statements: &[String]) -> Result<()> {
         self.write("forget what is collected", |transaction| {
-            let needed = statements.iter().filter(|statement| !statement.ends_with("()"));
-            needed.map(|statement| transaction.execute(statement, ()).map(drop)).collect()
+            let mut needed = statements.iter().filter(|statement| !statement.ends_with("()"));
+            needed.try_for_each(|statement| transaction.execute(statement, ()).map(drop))
         })
     }
 

@@ -217,7 +217,7 @@ fn list(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = opened.and_then(Dir::new).into_iter().flatten().filter_map(Result::ok);
     entries
         .map(|entry| folder.join(OsStr::from_bytes(entry.file_name().to_bytes())))
-        .filter(|path| !matches!(path.file_name(), None) && !is_dots(path))
+        .filter(|path| !is_dots(path))
         .collect()
 }
 

@@ -4,11 +4,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::PoisonError;
 
 use super::Store;
 use super::error::{Error, Result, system};
 use super::lease::touch;
-use super::scratch::random_name;
+use super::verify::Damage;
 use crate::base::{Digest, HostPath, Json, Sha256};
 
 /// A kept blob under both its names.
@@ -145,8 +146,10 @@ impl Store {
                 Err(_) if !is_file(&path) => {}
                 Err(error) => return Err(error),
             }
-            let aside = self.path("quarantine").join(format!("{digest}-{}", random_name()));
-            fs::rename(&path, &aside).map_err(system("quarantine", &path))?;
+            let aside = self.put_aside(&path)?;
+            let mut damage = self.shared.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            let what = "its bytes are not those of its name".to_owned();
+            damage.push(Damage { path, what, aside: Some(aside.clone()) });
             return Ok(Some(aside));
         }
         Ok(None)
