@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json, Sha256};
-use perestroika::store::{AttemptLog, Error, NewAttempt, Store, Verdict};
+use perestroika::store::{Aim, AttemptLog, BuiltRelease, Error, Fate, NewAttempt, Store, Verdict};
 
 const FOLDER: &str = "PERESTROIKA_TEST_STORE";
 const ROUNDS: &str = "PERESTROIKA_TEST_ROUNDS";
@@ -300,7 +300,9 @@ fn full_disk_process() {
     let leftovers = || {
         let scratch = fs::read_dir(store.root().join("scratch")).expect("a folder");
         let folders = scratch.map(|entry| entry.expect("an entry").path());
-        folders.map(|path| fs::read_dir(path).expect("a folder").count()).sum::<usize>()
+        let files = folders.flat_map(|path| fs::read_dir(path).expect("a folder"));
+        // The notes of what is used are there as long as the store is open.
+        files.filter(|file| file.as_ref().expect("an entry").file_name() != "held").count()
     };
 
     let error = (2..1000).find_map(|n| store.put(&blob(n)).err()).expect("it gets full");
@@ -344,7 +346,7 @@ fn a_full_disk_is_named_and_leaves_the_store_clean() {
 #[test]
 #[ignore = "another process of the tests in this file"]
 fn create_process() {
-    open_told();
+    round(&open_told(), 0, &mut |_| {});
 }
 
 #[test]
@@ -355,10 +357,195 @@ fn read_only_process() {
     assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&folder) && text.contains("read-only"), "{text}");
+    let store = Store::open_to_read(&HostPath::new(&folder)).expect("it can be read");
+    let said = ["object", "batch", "layer", "record", "attempt"].map(|what| format!("{what} 0"));
+    check(&store, &said.into());
+    let error = store.put(b"new").expect_err("read-only");
+    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
 }
 
 #[test]
 fn a_read_only_store_is_named() {
     let create = r#""$2" --ignored --exact create_process; mount -o remount,ro "$1""#;
     with_own_disk("read_only_process", create);
+}
+
+/// The store's steps that a disk hears of.
+const STEPS: [&str; 9] =
+    ["fsync", "fdatasync", "syncfs", "pwrite64", "write", "rename", "unlink", "mkdir", "ftruncate"];
+
+/// Runs a process of this file again and again, killed before its first, second, … call of each
+/// kind of step, until it completes; calls `after` with what it had said after each. Gives how
+/// many steps there were.
+fn kill_at_every_step(
+    process: &str,
+    fresh: impl Fn() -> tempfile::TempDir,
+    after: impl Fn(&Path, &BTreeSet<String>),
+) -> usize {
+    let mut steps = 0;
+    for call in STEPS {
+        for number in 1.. {
+            let around = fresh();
+            let folder = around.path().join("store");
+            let inject = format!("inject={call}:signal=KILL:when={number}");
+            let mut command = Command::new("strace");
+            command.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={call}"));
+            command.args(["-e", &inject]).arg(std::env::current_exe().expect("this binary"));
+            command.args(["--ignored", "--exact", "--nocapture", process]);
+            command.env(FOLDER, &folder).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut child = command.spawn().expect("strace runs");
+            let said = acknowledged(&mut child).collect();
+            let whole = child.wait().expect("gone").success();
+            after(&folder, &said);
+            if whole {
+                break;
+            }
+            steps += 1;
+        }
+    }
+    steps
+}
+
+/// Whether this machine lets a process be followed; a loud skip where it does not.
+fn has_strace() -> bool {
+    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
+    if works.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    let required = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
+    assert!(!required.split([',', ' ']).any(|word| word == "strace"), "strace does not work here");
+    std::io::stderr().write_all(b"SKIPPED: strace does not work here\n").expect("said");
+    false
+}
+
+#[test]
+#[ignore = "another process of the tests in this file"]
+fn steps_process() {
+    let store = open_told();
+    round(&store, 0, &mut |line| println!("done {line}"));
+}
+
+#[test]
+fn a_kill_before_any_step_loses_nothing_finished_and_leaves_nothing_half_written() {
+    if !has_strace() {
+        return;
+    }
+    let fresh = || tempfile::tempdir().expect("a temporary folder");
+    let steps = kill_at_every_step("steps_process", fresh, |folder, said| {
+        let store = Store::open(&HostPath::new(folder)).expect("the store opens");
+        check(&store, said);
+        drop(store);
+        let store = Store::open(&HostPath::new(folder)).expect("the store opens");
+        round(&store, 0, &mut |_| {});
+        let whole = ["object", "batch", "layer", "record"].map(|what| format!("{what} 0"));
+        check(&store, &whole.into());
+    });
+    println!("killed before each of {steps} steps");
+    assert!(steps > 60, "{steps}");
+}
+
+#[test]
+#[ignore = "another process of the tests in this file"]
+fn collect_process() {
+    open_told().collect(Aim::Unneeded).expect("collected");
+}
+
+/// A store of two rounds, of which the first is needed.
+fn half_needed() -> tempfile::TempDir {
+    let around = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::open(&HostPath::new(around.path().join("store"))).expect("a new store");
+    for number in 0..2 {
+        round(&store, number, &mut |_| {});
+    }
+    let names = [Digest::of(&blob(0)), key(0), action(0).digest()];
+    let blobs = (0..20_u32).map(|number| Digest::of(&number.to_le_bytes()));
+    let names = names.into_iter().chain(blobs).map(Json::text).collect();
+    let release = Json::object([("needs", Json::Array(names))]);
+    let release = store.put_json(&release).expect("put");
+    let release = DerivationId::from_bytes(*release.as_bytes());
+    let built = BuiltRelease {
+        folder: HostPath::new("/release"),
+        name: "half".to_owned(),
+        version: "1".to_owned(),
+        release,
+        manifest: None,
+        built: jiff::Timestamp::now(),
+    };
+    store.register_release(&built).expect("registered");
+    around
+}
+
+#[test]
+fn collecting_that_is_killed_before_any_step_leaves_all_that_is_needed_and_nothing_half() {
+    if !has_strace() {
+        return;
+    }
+    let needed: BTreeSet<String> =
+        ["object 0", "batch 0", "layer 0", "record 0"].map(str::to_owned).into();
+    let steps = kill_at_every_step("collect_process", half_needed, |folder, _| {
+        let store = Store::open(&HostPath::new(folder)).expect("the store opens");
+        check(&store, &needed);
+        drop(store);
+        let store = Store::open(&HostPath::new(folder)).expect("the store opens");
+        store.collect(Aim::Unneeded).expect("collected");
+        check(&store, &needed);
+        assert!(store.object(&Digest::of(&blob(1))).is_none());
+        assert!((20..40_u32).all(|n| store.object(&Digest::of(&n.to_le_bytes())).is_none()));
+    });
+    println!("killed before each of {steps} steps");
+    assert!(steps > 20, "{steps}");
+}
+
+#[test]
+#[ignore = "another process of the tests in this file"]
+fn user_process() {
+    let rounds: u32 = told(ROUNDS).parse().expect("a number");
+    for number in 0..rounds {
+        // As a build does: looked up, made if it is not there, and used to the end.
+        let store = open_told();
+        let mut said = BTreeSet::new();
+        round(&store, number % 3, &mut |line| said.extend([line.to_owned()]));
+        let found = store.find(&Sha256::of(&blob(number % 3))).expect("looked up").expect("put");
+        said.retain(|line| !line.starts_with("attempt"));
+        for line in &said {
+            let (what, number) = line.split_once(' ').expect("two words");
+            let n: u32 = number.parse().expect("a number");
+            match what {
+                "object" => assert!(store.read(&found.digest).expect("kept") == blob(n)),
+                "layer" => {
+                    let layer = store.layer(&key(n)).expect("read").expect("kept");
+                    let files = fs::read_dir(&layer.path).expect("there").count();
+                    assert_eq!(files, FILES_OF_A_LAYER as usize);
+                }
+                "record" => assert!(store.record(&action(n)).expect("read").is_some()),
+                _ => (n * 20..n * 20 + 20)
+                    .for_each(|n| store.verify(&Digest::of(&n.to_le_bytes())).expect("kept")),
+            }
+        }
+    }
+}
+
+#[test]
+fn collecting_all_the_time_takes_nothing_from_those_who_use_it() {
+    let around = tempfile::tempdir().expect("a temporary folder");
+    let folder = around.path().join("store");
+    let store = Store::open(&HostPath::new(&folder)).expect("a new store");
+    let mut users: Vec<Child> = (0..3)
+        .map(|_| {
+            let mut command = this_binary("user_process", &folder, "40");
+            command.stdout(Stdio::null()).spawn().expect("started")
+        })
+        .collect();
+    let (mut collections, mut removed) = (0, 0);
+    while users.iter_mut().any(|user| user.try_wait().expect("looked").is_none()) {
+        let collection = store.collect(Aim::Unneeded).expect("collected");
+        removed += collection.things.iter().filter(|(_, fate, _)| *fate != Fate::Kept).count();
+        collections += 1;
+    }
+    for mut user in users {
+        assert!(user.wait().expect("waited").success());
+    }
+    println!("{collections} collections removed {removed} things beside them");
+    assert!(removed > 100, "{removed} in {collections}");
+    check(&store, &BTreeSet::new());
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use etcetera::BaseStrategy as _;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
 use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
-use crate::store::{CapsuleLimits, Store};
+use crate::store::{CapsuleLimits, Damage, Store};
 
 /// Release folders and other words: what is `.` or `..` or contains `/` is a folder, unless it is
 /// a URL.
@@ -254,10 +254,35 @@ pub fn store_folder(global: &Global) -> Result<HostPath, Failure> {
     Ok(HostPath::new(data.join("perestroika")))
 }
 
-/// Opens the store, creating it if need be.
+/// What the stores that were opened found damaged.
+static DAMAGE: Mutex<Vec<Arc<Mutex<Vec<Damage>>>>> = Mutex::new(Vec::new());
+
+/// Opens the store, creating it if need be. One that cannot be written is opened to be read:
+/// whatever would write to it says so.
 pub fn open_store(global: &Global) -> Result<Store, Failure> {
     let folder = store_folder(global)?;
-    Store::open(&folder).map_err(|error| Failure::error(Kind::Machine, "store", &error))
+    let store = match Store::open(&folder) {
+        Err(error) if error.is_read_only() => Store::open_to_read(&folder).map_err(|_| error),
+        opened => opened,
+    };
+    let store = store.map_err(|error| Failure::error(Kind::Machine, "store", &error))?;
+    DAMAGE.lock().unwrap_or_else(PoisonError::into_inner).push(store.damage());
+    Ok(store)
+}
+
+/// Says what of the store was found damaged by this run.
+pub fn tell_damage(output: &Output) {
+    for damage in DAMAGE.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for one in damage.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let aside = one.aside.map(|aside| format!(" (put aside as {aside})"));
+            output.note(&format!(
+                "warning: `{}` was damaged: {}{}; it is fetched or built again when it is needed",
+                one.path,
+                one.what,
+                aside.unwrap_or_default()
+            ));
+        }
+    }
 }
 
 /// What building needs beside the release itself: store, sandbox, mirrors, the way to stop.

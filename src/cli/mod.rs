@@ -34,6 +34,7 @@ mod revision;
 mod root;
 mod shell;
 mod status;
+mod store;
 mod why;
 
 use std::process::ExitCode;
@@ -70,7 +71,9 @@ pub fn main() -> ExitCode {
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),
+        Command::Store(command) => store::run(command, &arguments.global, &output),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
+    context::tell_damage(&output);
     output.finish(result)
 }

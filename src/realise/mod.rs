@@ -34,6 +34,7 @@ pub mod strata;
 pub mod universe;
 pub mod upstream;
 mod verdict;
+pub mod verify;
 pub mod world;
 
 pub use error::Error;

@@ -74,6 +74,7 @@ impl Settled {
         let noted = store.resolution(&release, &whole(), RESOLUTION_RULES).ok()??;
         let bytes = store.json(&noted.digest()).ok()??;
         let settled: Self = serde_json::from_slice(&bytes).ok()?;
+        store.hold_objects(settled.outputs.iter().map(|(_, _, blake3)| blake3));
         let adopted: BTreeSet<Digest> = store.adopted_records().ok()?;
         let holds = settled.format == FORMAT
             && settled.out == out.to_string()

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::error::{Error, Result, system};
-use super::objects::is_file;
 use super::remove::sync_folder;
 use super::{Object, Store};
 use crate::base::{Digest, HostPath, Json, Sha256, Sha256Hasher};
@@ -48,11 +47,11 @@ impl Batch<'_> {
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
         let target = self.store.object_path(&digest);
-        if !is_file(&target) {
+        if !self.store.has(&target, &digest) {
             return self.put_file(bytes, None).map(|object| object.digest);
         }
         let object = Object { digest, sha256: Sha256::of(bytes), size: bytes.len() as u64 };
-        self.add(None, target, Some(object));
+        self.add(None, target, &digest, Some(object));
         Ok(digest)
     }
 
@@ -89,7 +88,7 @@ impl Batch<'_> {
             let (actual, actual_size) = (object.sha256, size);
             return Err(Error::Unexpected { expected, expected_size, actual, actual_size });
         }
-        self.add(Some(waiting), self.store.object_path(&digest), Some(object));
+        self.add(Some(waiting), self.store.object_path(&digest), &digest, Some(object));
         Ok(object)
     }
 
@@ -101,8 +100,9 @@ impl Batch<'_> {
         let write = |file: &mut File, path: &HostPath| {
             file.write_all(&bytes).map_err(system("write", path))
         };
-        let waiting = if is_file(&target) { None } else { Some(self.write(write)?) };
-        self.add(waiting, target, None);
+        let known = self.store.has(&target, &digest);
+        let waiting = if known { None } else { Some(self.write(write)?) };
+        self.add(waiting, target, &digest, None);
         Ok(digest)
     }
 
@@ -161,11 +161,17 @@ impl Batch<'_> {
         }
     }
 
-    fn add(&self, waiting: Option<HostPath>, target: HostPath, object: Option<Object>) {
+    fn add(
+        &self,
+        waiting: Option<HostPath>,
+        target: HostPath,
+        digest: &Digest,
+        object: Option<Object>,
+    ) {
         // Even for what is there already the folder is synced: whoever renamed it may not have
         // come to that yet.
         let waiting = waiting.filter(|waiting| {
-            let known = is_file(&target);
+            let known = self.store.has(&target, digest);
             if known {
                 discard(waiting);
             }

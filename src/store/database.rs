@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Params, Row, Transaction, TransactionBehavior,
+};
 use rustix::fs::FlockOperation;
 
 use super::error::{Error, Result, database};
@@ -104,6 +106,52 @@ pub(super) fn open(root: &HostPath) -> Result<Connection> {
         .pragma_update(None, "synchronous", "FULL")
         .map_err(failed("set the synchronisation"))?;
     Ok(connection)
+}
+
+/// Opens the database of the store at `root` without writing anything. On a disk that takes no
+/// writes the write-ahead log's index cannot be made: then it is read as one that nobody changes,
+/// if it has no log beside it whose end only that index tells.
+pub(super) fn open_to_read(root: &HostPath) -> Result<Connection> {
+    let path = root.join("records.sqlite");
+    let open = |uri: &str| {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let connection =
+            Connection::open_with_flags(uri, flags).map_err(database("open the records", &path))?;
+        connection.busy_timeout(PATIENCE).map_err(database("set the patience", &path))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let found = version(&connection, &path)?;
+        if found == SCHEMA_VERSION {
+            return Ok(connection);
+        }
+        let found = format!("records {found}");
+        Err(Error::Version { path: root.clone(), found, known: super::layout::VERSION })
+    };
+    let uri = uri(&path);
+    let is_settled = || {
+        let log = std::fs::metadata(root.join("records.sqlite-wal"));
+        log.map_or(true, |log| log.len() == 0)
+    };
+    match open(&uri) {
+        Err(Error::Database { .. } | Error::ReadOnly { .. }) if is_settled() => {
+            open(&format!("{uri}?immutable=1"))
+        }
+        opened => opened,
+    }
+}
+
+/// A path as SQLite takes it with options (sqlite.org/uri.html).
+fn uri(path: &HostPath) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut uri = String::from("file:");
+    for byte in path.as_path().as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
+                uri.push(char::from(*byte));
+            }
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    uri
 }
 
 fn version(connection: &Connection, path: &HostPath) -> Result<i64> {

@@ -188,6 +188,29 @@ pub enum Error {
         /// The lock's file.
         path: HostPath,
     },
+    /// Somebody's use of the store cannot be told from his notes.
+    #[error(
+        "`{path}` stays locked: a process on this store has no room to note what it uses; collect \
+         when it has ended"
+    )]
+    Busy {
+        /// The lock's file.
+        path: HostPath,
+    },
+    /// Two collect at once.
+    #[error("another process is collecting in `{path}`: one at a time does it")]
+    Collecting {
+        /// The store.
+        path: HostPath,
+    },
+    /// A pin that is not what this program writes.
+    #[error("the pin `{path}` is damaged: pin the release again")]
+    Pin {
+        /// The file.
+        path: HostPath,
+        /// Why it cannot be read.
+        source: serde_json::Error,
+    },
     /// A record without the member that divergence is judged by.
     #[error("a record of action `{action}` has no `outputs`")]
     RecordWithoutOutputs {
@@ -207,6 +230,17 @@ impl Error {
                 source.sqlite_error_code(),
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
             ),
+            _ => false,
+        }
+    }
+}
+
+impl Error {
+    /// Whether it is that nothing can be written there.
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Self::ReadOnly { .. } => true,
+            Self::System { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         }
     }

@@ -12,6 +12,7 @@ use rustix::fs::FlockOperation;
 
 use super::database::digest;
 use super::error::{Result, system};
+use super::lease::{Name, touch};
 use super::locks::acquire;
 use super::remove::{open_up, sync_folder};
 use super::{Scratch, Store};
@@ -52,7 +53,7 @@ impl Store {
     /// The layer that was made for this key, if it is kept.
     pub fn layer(&self, key: &Digest) -> Result<Option<Layer>> {
         let path = self.path("layers").join(key.to_string());
-        if !path.as_path().is_dir() {
+        if !self.has_tree(&path, key.as_bytes()) {
             return Ok(None);
         }
         self.row(
@@ -132,7 +133,7 @@ impl Store {
     /// The unpacked tree of the package file of this SHA-256, if it is kept.
     pub fn unpacked(&self, sha256: &Sha256) -> Result<Option<HostPath>> {
         let path = self.unpacked_path(sha256);
-        if !path.as_path().is_dir() {
+        if !self.has_tree(&path, sha256.as_bytes()) {
             return Ok(None);
         }
         let known = self.row(
@@ -175,6 +176,16 @@ impl Store {
             let mut insert =
                 transaction.prepare_cached("INSERT OR IGNORE INTO unpacked VALUES (?1)")?;
             trees.iter().try_for_each(|(sha256, _)| insert.execute([sha256.as_bytes()]).map(drop))
+        })
+    }
+
+    /// Whether a tree is there; if so it stays while this store is open.
+    fn has_tree(&self, path: &HostPath, name: &Name) -> bool {
+        self.hold(name);
+        let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_dir);
+        found.is_some_and(|found| {
+            touch(path, &found);
+            true
         })
     }
 

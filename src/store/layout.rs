@@ -60,6 +60,11 @@ pub(super) fn prepare(root: &HostPath) -> Result<()> {
     sync_folder(root.as_path()).map_err(system("sync", root))
 }
 
+/// Makes sure that `root` is a store of this layout, changing nothing.
+pub(super) fn check(root: &HostPath) -> Result<()> {
+    if check_version(root)? { Ok(()) } else { Err(Error::Missing { path: root.join("version") }) }
+}
+
 /// Whether the store says that it is of this layout; false where it says nothing yet.
 fn check_version(root: &HostPath) -> Result<bool> {
     let path = root.join("version");

@@ -16,7 +16,7 @@ use super::scratch::random_name;
 use crate::base::{Digest, HostPath};
 
 /// No log is longer than this many bytes, whatever its writer was told.
-const LONGEST: u64 = 1 << 28;
+pub(super) const LONGEST: u64 = 1 << 28;
 
 const COMPRESSION: i32 = 3;
 
@@ -142,6 +142,7 @@ impl LogWriter {
         let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         let log = Log { digest, size: self.size, dropped: self.dropped };
         let target = self.store.log_path(&digest);
+        self.store.hold(digest.as_bytes());
         if !is_file(&target) {
             let waiting = self.store.temporary()?.join(format!("log-{}", random_name()));
             if let Err(error) = self.compress(&waiting) {

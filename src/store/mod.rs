@@ -10,14 +10,21 @@
 //! derived/       what can always be made anew from pinned files, by the digest of what it is from
 //! scratch/       temporary folders, each leased by its process
 //! logs/          build logs
+//! pins/          releases that are kept until they are let go
 //! capsules/      what failed builds left, by attempt
 //! quarantine/    what was found damaged
 //! locks/         lock files, never removed
 //! records.sqlite what belongs to what: an index over the rest
 //! ```
 //!
-//! The order of durability is: the file's bytes, its name, the folder, then the row that speaks
-//! of it. A kill at any moment loses nothing finished and leaves nothing half-written.
+//! **Durability.** The order is: the file's bytes (fsync, or syncfs where many wait), its name
+//! (rename), the folder (fsync), then the row that speaks of it (SQLite, write-ahead log, full
+//! synchronisation). What a method says is kept survives a kill and a power cut from when it
+//! returns; what was interrupted leaves nothing that is believed. Removing goes the other way:
+//! rows, names, bytes. `tests/store_durability.rs` kills a process before every single step.
+//!
+//! **Collecting** goes on beside any number of builds: see `gc`, `lease` and `reach`. Clocks order
+//! what goes first, and decide nothing else.
 
 mod attempts;
 mod batch;
@@ -25,16 +32,22 @@ mod capsules;
 mod database;
 mod derived;
 mod error;
+mod gc;
+mod inventory;
 mod layers;
 mod layout;
+mod lease;
 mod locks;
 mod logs;
 mod objects;
+mod pins;
+mod reach;
 mod records;
 mod remove;
 mod roots;
 mod scratch;
 mod share;
+mod verify;
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -45,14 +58,18 @@ pub use attempts::{
 pub use batch::Batch;
 pub use capsules::{Capsule, CapsuleLimits, Contents, Entered};
 pub use error::{Error, Result};
+pub use gc::{Aim, Collection, Fate};
+pub use inventory::{Kind, Thing};
 pub use layers::{Layer, StagedLayer};
 pub use locks::Guard;
 pub use logs::{Log, LogWriter};
 pub use objects::Object;
+pub use pins::Pin;
 pub use records::{Adopted, Recorded};
 pub use roots::BuiltRelease;
 pub use scratch::Scratch;
 pub use share::Share;
+pub use verify::{Damage, SharedTree};
 
 use crate::base::HostPath;
 use error::system;
@@ -69,6 +86,16 @@ struct Shared {
     root: HostPath,
     database: Mutex<rusqlite::Connection>,
     temporary: OnceLock<Scratch>,
+    lease: lease::Lease,
+    access: Access,
+    damage: Arc<Mutex<Vec<Damage>>>,
+}
+
+/// What may be done with an open store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadOnly,
+    Full,
 }
 
 impl Store {
@@ -81,10 +108,31 @@ impl Store {
         let root = HostPath::new(absolute);
         layout::prepare(&root)?;
         let database = Mutex::new(database::open(&root)?);
-        let shared = Shared { root, database, temporary: OnceLock::new() };
+        let (temporary, lease) = (OnceLock::new(), lease::Lease::default());
+        let (access, damage) = (Access::Full, Arc::default());
+        let shared = Shared { root, database, temporary, lease, access, damage };
         let store = Self { shared: Arc::new(shared) };
         store.sweep()?;
         Ok(store)
+    }
+
+    /// The store at `root`, which may be on a disk that takes no writes: whatever writes to it
+    /// fails. Refused: what is no store, or another layout.
+    pub fn open_to_read(root: &HostPath) -> Result<Self> {
+        let absolute = std::path::absolute(root).map_err(system("locate", root))?;
+        let root = HostPath::new(absolute);
+        layout::check(&root)?;
+        let database = Mutex::new(database::open_to_read(&root)?);
+        let (temporary, lease) = (OnceLock::new(), lease::Lease::default());
+        let (access, damage) = (Access::ReadOnly, Arc::default());
+        let shared = Shared { root, database, temporary, lease, access, damage };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What was found damaged and put aside so far, by whatever read it; it grows while the store
+    /// is used, and outlives it.
+    pub fn damage(&self) -> Arc<Mutex<Vec<Damage>>> {
+        Arc::clone(&self.shared.damage)
     }
 
     /// The store's folder, absolute.

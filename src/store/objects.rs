@@ -4,10 +4,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::PoisonError;
 
 use super::Store;
 use super::error::{Error, Result, system};
-use super::scratch::random_name;
+use super::lease::touch;
+use super::verify::Damage;
 use crate::base::{Digest, HostPath, Json, Sha256};
 
 /// A kept blob under both its names.
@@ -61,7 +63,13 @@ impl Store {
     /// Where the blob of this name is, if it is kept. Read-only: copy it, never link it out.
     pub fn object(&self, digest: &Digest) -> Option<HostPath> {
         let path = self.object_path(digest);
-        is_file(&path).then_some(path)
+        self.has(&path, digest).then_some(path)
+    }
+
+    /// Keeps these blobs, as far as they are there, while this store is open, at the cost of
+    /// asking for one.
+    pub fn hold_objects<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) {
+        self.hold_all(digests.into_iter().map(Digest::as_bytes));
     }
 
     /// The blob of this SHA-256, if it is kept.
@@ -101,8 +109,19 @@ impl Store {
         }
     }
 
+    /// Whether the file of this name is kept; if so it stays while this store is open.
+    pub(super) fn has(&self, path: &HostPath, digest: &Digest) -> bool {
+        self.hold(digest.as_bytes());
+        let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file);
+        found.is_some_and(|found| {
+            touch(path, &found);
+            true
+        })
+    }
+
     /// The JSON document of this name, if it is kept: its canonical bytes, verified.
     pub fn json(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        self.hold(digest.as_bytes());
         match read_verified(&self.json_path(digest), digest) {
             Err(Error::Missing { .. }) => Ok(None),
             result => result.map(Some),
@@ -111,6 +130,7 @@ impl Store {
 
     /// The JSON document of this name as a value; a missing one is [`Error::Missing`].
     pub fn read_json(&self, digest: &Digest) -> Result<Json> {
+        self.hold(digest.as_bytes());
         let path = self.json_path(digest);
         let bytes = read_verified(&path, digest)?;
         Json::read_canonical(&bytes).map_err(|source| Error::Document { path, source })
@@ -126,11 +146,18 @@ impl Store {
                 Err(_) if !is_file(&path) => {}
                 Err(error) => return Err(error),
             }
-            let aside = self.path("quarantine").join(format!("{digest}-{}", random_name()));
-            fs::rename(&path, &aside).map_err(system("quarantine", &path))?;
+            let aside = self.put_aside(&path)?;
+            let mut damage = self.shared.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            let what = "its bytes are not those of its name".to_owned();
+            damage.push(Damage { path, what, aside: Some(aside.clone()) });
             return Ok(Some(aside));
         }
         Ok(None)
+    }
+
+    /// Where the document of this name is, or would be.
+    pub fn document_path(&self, digest: &Digest) -> HostPath {
+        self.json_path(digest)
     }
 
     pub(super) fn object_path(&self, digest: &Digest) -> HostPath {

@@ -55,21 +55,32 @@ impl Store {
         wanted: &[(DerivationId, Digest)],
         rules: u32,
     ) -> Result<Vec<Option<(ActionId, Digest)>>> {
-        self.look("look up resolutions", |transaction| {
-            let mut statement = transaction.prepare_cached(
-                "SELECT record.action, record.document FROM resolution JOIN record
+        let look = || {
+            self.look("look up resolutions", |transaction| {
+                let mut statement = transaction.prepare_cached(
+                    "SELECT record.action, record.document FROM resolution JOIN record
                  ON record.action = resolution.action AND record.adopted = 1
                  WHERE derivation = ?1 AND offered = ?2 AND rules = ?3",
-            )?;
-            let find = |(derivation, offered): &(DerivationId, Digest)| {
-                statement
-                    .query_row((derivation.as_bytes(), offered.as_bytes(), rules), |row| {
-                        Ok((action_in(row, 0)?, digest(row, 1)?))
-                    })
-                    .optional()
-            };
-            wanted.iter().map(find).collect()
-        })
+                )?;
+                let find = |(derivation, offered): &(DerivationId, Digest)| {
+                    statement
+                        .query_row((derivation.as_bytes(), offered.as_bytes(), rules), |row| {
+                            Ok((action_in(row, 0)?, digest(row, 1)?))
+                        })
+                        .optional()
+                };
+                wanted.iter().map(find).collect()
+            })
+        };
+        // Whoever collects takes a record's row along with what it speaks of: if anybody wrote
+        // between the look and the hold, they are looked up again.
+        let version =
+            || self.row("see who writes", "PRAGMA data_version", (), |row| row.get::<_, i64>(0));
+        let before = version()?;
+        let found: Vec<Option<(ActionId, Digest)>> = look()?;
+        let there = found.iter().flatten();
+        self.hold_all(there.flat_map(|(action, record)| [action.as_bytes(), record.as_bytes()]));
+        if version()? == before { Ok(found) } else { look() }
     }
 
     /// Remembers what [`Store::resolution`] will answer.
@@ -120,6 +131,8 @@ impl Store {
     /// The adopted record of an action, verified; nothing if it was never built, or if its
     /// document is lost or damaged, which is then forgotten so that another can take its place.
     pub fn record(&self, action: &ActionId) -> Result<Option<Adopted>> {
+        // Before the row is read: whoever collects takes the row along with what it speaks of.
+        self.hold(action.as_bytes());
         let found = self.row(
             "look up a record",
             "SELECT document, (SELECT count(DISTINCT outputs) FROM record WHERE action = ?1)

@@ -66,6 +66,28 @@ impl Store {
         rows.into_iter().map(|row| self.release_of(row)).collect()
     }
 
+    /// The builds that keep what they need: of each folder the last one, and the last that was
+    /// whole; newest first.
+    pub fn kept_releases(&self) -> Result<Vec<BuiltRelease>> {
+        let sql = format!(
+            "{SELECT} WHERE id IN (SELECT max(id) FROM built_release GROUP BY folder)
+             OR id IN (SELECT max(id) FROM built_release WHERE manifest IS NOT NULL
+                       GROUP BY folder) ORDER BY id DESC"
+        );
+        let rows = self.rows("list releases", &sql, (), read)?;
+        rows.into_iter().map(|row| self.release_of(row)).collect()
+    }
+
+    /// Forgets all builds of the release in this folder: they keep nothing any more. Says whether
+    /// there were any.
+    pub fn forget_releases(&self, folder: &HostPath) -> Result<bool> {
+        let folder = folder.as_path().as_os_str().as_bytes();
+        self.write("forget a release", |transaction| {
+            let sql = "DELETE FROM built_release WHERE folder = ?1";
+            transaction.execute(sql, [folder]).map(|count| count > 0)
+        })
+    }
+
     fn release_of(&self, (release, built): (BuiltRelease, i64)) -> Result<BuiltRelease> {
         let built = Timestamp::from_millisecond(built).map_err(|_| Error::Row {
             table: "built_release",
