@@ -94,7 +94,7 @@ fn build(
         survey.len() - cached,
     ));
     let report = {
-        let progress = Progress::start(global, options.jobs.get());
+        let progress = Progress::start(global);
         let tell = |event| progress.tell(event);
         driver::build(&world, &graph, &wanted, &options, &snapshots, &tell)
             .map_err(|error| machine_failed(&error))?

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::arguments::{Global, Lock, Update};
 use super::cascade::Cascade;
-use super::context::{Release, cancel_on_interrupt, client, mirrors, named_one, open_store};
+use super::context::{Release, client, mirrors, named_one, open_store};
 use super::failure::{Failure, Kind};
+use super::interrupt::cancel_on_interrupt;
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
 use crate::fetch;

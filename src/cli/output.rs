@@ -28,15 +28,7 @@ pub type CommandResult = Result<Value, (Value, Failure)>;
 impl Output {
     /// As the flags ask.
     pub fn new(global: &Global) -> Self {
-        let colour = match global.color {
-            Colour::Always => true,
-            Colour::Never => false,
-            Colour::Auto => {
-                std::io::stderr().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
-        };
-        Self { json: global.json, quiet: global.quiet, colour }
+        Self { json: global.json, quiet: global.quiet, colour: coloured(global.color) }
     }
 
     /// Whether the result is printed as a document: who does not want it need not make it.
@@ -138,6 +130,18 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(Kind::Input.code())
+}
+
+/// Whether standard error is written to in colour.
+pub fn coloured(wanted: Colour) -> bool {
+    match wanted {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => {
+            std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
+    }
 }
 
 /// How wide the terminal is that errors are shown on.
