@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::arguments::{Colour, Global};
+use super::arguments::{Colour, Global, ProgressKind};
 use super::failure::{Failure, Kind, Problem};
 use super::render;
 use crate::base::{HostPath, Span};
@@ -20,6 +20,8 @@ pub struct Output {
     json: bool,
     quiet: bool,
     colour: bool,
+    /// Whether a program reads what is said on standard error.
+    documents: bool,
 }
 
 /// What a command hands over at its end: text it has printed already, and the same as a document.
@@ -28,7 +30,12 @@ pub type CommandResult = Result<Value, (Value, Failure)>;
 impl Output {
     /// As the flags ask.
     pub fn new(global: &Global) -> Self {
-        Self { json: global.json, quiet: global.quiet, colour: coloured(global.color) }
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            colour: coloured(global.color),
+            documents: global.progress == ProgressKind::Json,
+        }
     }
 
     /// Whether the result is printed as a document: who does not want it need not make it.
@@ -55,6 +62,10 @@ impl Output {
     /// Says something beside the result, unless silence was asked for.
     pub fn note(&self, text: &str) {
         if !self.quiet {
+            let text = match self.documents {
+                true => json!({ "event": "note", "text": text }).to_string(),
+                false => text.to_owned(),
+            };
             let _ = writeln!(anstream::stderr().lock(), "{text}");
         }
     }

@@ -1,5 +1,6 @@
 //! A JSON document for every step, each on a line of its own: for programs.
 //!
+//! With `--json` what is wrong is told on standard output, so standard error has nothing else.
 //! Every document has `event`. The others of its keys are
 //!
 //! | `event` | keys |
@@ -10,6 +11,7 @@
 //! | `phase` | `package`, `phase` (`solve`, `fetch`, `wait`, steps of a build root, `build`, `store`), `done` and `total` of what is counted, else null |
 //! | `line` | `package`, `text`: a line of its build |
 //! | `finished` | `package`, `version`, `status` (`built`, `cached`, `failed`, `cancelled`, `skipped`), `cause`, `milliseconds` |
+//! | `note` | `text`: something said for people |
 //! | `stopping` | none: an interrupt was heard |
 //! | `ended` | `built`, `cached`, `failed`, `cancelled`, `skipped`: how many; `milliseconds` |
 
