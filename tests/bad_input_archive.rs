@@ -137,10 +137,10 @@ fn a_tampered_package_is_refused() {
     let mut other = good.clone();
     other[90] ^= 1;
     scene.archive.server.behave(path, Behaviour::Replace(other));
-    let words = ["alpha 1.0 failed", path, "is not the file that was asked for", "expected "];
+    let words = ["failed    alpha 1.0", path, "is not the file that was asked for", "expected "];
     scene.desk.run(&["build"]).fails(3, &words).built_nothing();
     scene.archive.server.behave(path, Behaviour::Truncate);
-    let words = ["alpha 1.0 failed", "cannot fetch", path, "(4 attempts)"];
+    let words = ["failed    alpha 1.0", "cannot fetch", path, "(4 attempts)"];
     scene.desk.run(&["build"]).fails(3, &words);
     scene.archive.server.behave(path, Behaviour::Endless);
     scene.desk.run(&["build"]).fails(3, &[path, "is larger than the"]);
@@ -155,7 +155,8 @@ fn a_tampered_source_is_refused_before_a_root_is_made() {
     ] {
         let scene = Scene::locked();
         scene.archive.server.behave(path, Behaviour::Replace(other));
-        let words = ["alpha 1.0 failed", path, "is not the file that was asked for", "expected "];
+        let words =
+            ["failed    alpha 1.0", path, "is not the file that was asked for", "expected "];
         let ran = scene.desk.run(&["build"]).fails(3, &words).built_nothing();
         assert!(!ran.err.contains("build root"), "{}", ran.err);
         scene.is_good_again();
@@ -258,7 +259,7 @@ fn an_index_that_has_moved_on_says_where_the_pinned_one_could_come_from() {
     // Its index is back, but not its packages.
     fs::write(&old, kept).unwrap();
     let words = [
-        "alpha 1.0 failed",
+        "failed    alpha 1.0",
         "pool/main/",
         "is missing at `http://127.0.0.1:",
         "it can come from a store or bundle that has it, or from another mirror",
@@ -333,7 +334,7 @@ fn a_package_that_climbs_out_of_its_root_is_refused() {
         fs::write(&file, debs::deb(ALPHA, &members)).unwrap();
         scene.archive.index();
         scene.desk.run(&["lock"]).succeeds();
-        let words = ["alpha 1.0 failed", "package `alpha", "cannot be unpacked", word];
+        let words = ["failed    alpha 1.0", "package `alpha", "cannot be unpacked", word];
         scene.desk.run(&["build"]).fails(3, &words).built_nothing();
         assert_eq!(fs::read_dir(escape.path()).unwrap().count(), 0, "{word}");
         scene.desk.store_is_intact();

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use program::{PROGRAM, Release, Run, debs, unique};
+use program::{PROGRAM, Release, Run, debs, shared_store, unique};
 use serde_json::Value;
 
 /// An id that is nobody's.
@@ -138,7 +138,11 @@ fn a_build_says_what_it_will_do_what_it_did_and_how_it_went() {
         "{forecast}"
     );
     assert!(forecast.contains("cached  libgreet 1.2.0-1"), "{forecast}");
-    assert!(forecast.contains("build   greet 1.2.0-1  its recipe changed"), "{forecast}");
+    assert!(forecast.contains("build   greet 1.2.0-1 "), "{forecast}");
+    assert!(
+        forecast.contains("\n          source: main.c, tests/greets.sh  packages/greet.rhai:10\n"),
+        "{forecast}"
+    );
     let status = release.run("status", &[]).ends_with(1).out;
     assert!(status.contains("stale     greet 1.2.0-1"), "{status}");
     assert!(status.contains("built     libgreet 1.2.0-1"), "{status}");
@@ -156,7 +160,10 @@ fn a_build_says_what_it_will_do_what_it_did_and_how_it_went() {
     let log = release.run("log", &["greet"]).ends_with(0).out;
     assert!(log.contains(&format!("mark {mark}\n")), "the tests ran: {log}");
     let list = release.run("log", &[]).ends_with(0).out;
-    assert!(list.lines().any(|line| line.contains("built") && line.ends_with("greet")), "{list}");
+    assert!(
+        list.lines().any(|line| line.contains("built") && line.contains("  greet #")),
+        "{list}"
+    );
     let again = release.run("build", &["greet", "-n", "--json"]).ends_with(0);
     assert_eq!(again.statuses(), ["greet cached", "libgreet cached"]);
 }
@@ -226,6 +233,43 @@ fn fail_fast_begins_nothing_after_a_failure() {
     assert_eq!(run.statuses(), ["bad failed", "needs skipped", "other skipped"]);
     let run = release.run("build", &["--json", "-j", "1"]).ends_with(1);
     assert_eq!(run.statuses(), ["bad failed", "needs skipped", "other built"]);
+}
+
+#[test]
+fn two_releases_are_built_in_one_run_and_what_they_share_once() {
+    let (one, other) = (Release::copy_of("specs/single"), Release::copy_of("specs/single"));
+    let mark = format!("/* {} */\n", unique());
+    for release in [&one, &other] {
+        let text = fs::read_to_string(release.path("src/hello/hello.c")).unwrap();
+        release.write("src/hello/hello.c", &(text + &mark));
+    }
+    other.replace("release.toml", "version = \"1.0\"", "version = \"1.1\"");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(words).arg("--store").arg(shared_store());
+        Run::of(command.arg(one.path("")).arg(other.path("")))
+    };
+    let built = run(&["build", "--json", "--progress", "plain"]).ends_with(0);
+    let document = built.json();
+    let releases = document["releases"].as_array().unwrap();
+    assert_eq!(releases.len(), 2);
+    assert_ne!(releases[0]["release"]["id"], releases[1]["release"]["id"]);
+    for release in releases {
+        assert_eq!(release["packages"][0]["status"], "built", "{document}");
+    }
+    assert_eq!(releases[0]["packages"], releases[1]["packages"]);
+    assert_eq!(one.debs(), other.debs());
+    let begun = built.err.lines().filter(|line| line.ends_with(": begins")).count();
+    assert_eq!(begun, 1, "{}", built.err);
+    let status = run(&["status"]).ends_with(0).out;
+    assert_eq!(status.matches("\n1 package: 1 built\n").count(), 2, "{status}");
+
+    // What is wrong with one of them does not keep the other from being built.
+    other.write("release.toml", "[release]\n");
+    let half = run(&["build", "--json"]).ends_with(2);
+    let document = half.json();
+    assert_eq!(document["releases"][0]["packages"][0]["status"], "cached", "{document}");
+    assert!(document["releases"][1].is_null(), "{document}");
 }
 
 #[test]

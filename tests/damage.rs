@@ -91,7 +91,7 @@ fn a_failure_leaves_what_was_there_and_is_told_whatever_else_goes_wrong() {
     assert!(release.path("out/MANIFEST.json").exists());
 
     let run = release.run("build", &["--output", "/proc/nowhere"]).ends_with(3);
-    assert!(run.err.contains("hello-single 1.0 failed"), "{}", run.err);
+    assert!(run.err.contains("failed    hello-single 1.0"), "{}", run.err);
     assert!(run.err.contains("/proc/nowhere"), "{}", run.err);
 }
 

@@ -5,17 +5,21 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use perestroika::plan::{
-    Error, Finish, Limits, Node, NodeId, OnFailure, Plan, Skip, State, UNKNOWN,
+    Error, Finish, Limits, Node, NodeId, OnFailure, Plan, Skip, State, UNKNOWN, foresee,
 };
 use proptest::prelude::*;
 
 fn limits(jobs: usize, memory: Option<u64>) -> Limits {
-    Limits { jobs: NonZeroUsize::new(jobs).expect("at least one"), memory }
+    Limits { jobs: at_least_one(jobs), memory, cores: NonZeroUsize::MIN }
+}
+
+fn at_least_one(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).expect("at least one")
 }
 
 fn node(needs: &[usize], seconds: u64) -> Node {
     let needs = needs.iter().copied().map(NodeId).collect();
-    Node { needs, estimate: Some(Duration::from_secs(seconds)), memory: 0 }
+    Node { needs, estimate: Some(Duration::from_secs(seconds)), ..Node::default() }
 }
 
 fn plan(nodes: Vec<Node>, jobs: usize, on_failure: OnFailure) -> Plan {
@@ -57,6 +61,9 @@ fn simulate(nodes: &[Node], limits: Limits, on_failure: OnFailure, fate: &[Finis
         let limit = limits.memory.unwrap_or(u64::MAX);
         let memory: u64 = running.iter().map(|(_, id)| nodes[id.0].memory.min(limit)).sum();
         assert!(memory <= limit, "too much memory: {memory}");
+        let cores = |id: &NodeId| nodes[id.0].cores.map(|cores| cores.min(limits.cores).get());
+        let cores: usize = running.iter().filter_map(|(_, id)| cores(id)).sum();
+        assert!(cores <= limits.cores.get(), "too many processors: {cores}");
         let Some((end, id)) = running.pop_first() else {
             assert!(plan.done(), "nothing runs and nothing is handed out");
             break;
@@ -76,9 +83,11 @@ fn simulate(nodes: &[Node], limits: Limits, on_failure: OnFailure, fate: &[Finis
 }
 
 fn graphs() -> impl Strategy<Value = Vec<Node>> {
-    let node = (prop::collection::vec(any::<prop::sample::Index>(), 0..4), 0..100u64, 0..50u64);
+    let needs = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+    let node = (needs, 0..100u64, 0..50u64, 0..5usize, 0..3usize);
     prop::collection::vec(node, 0..40).prop_map(|raw| {
-        let node = |(index, (needs, seconds, memory)): (usize, (Vec<_>, u64, u64))| Node {
+        type Raw = (Vec<prop::sample::Index>, u64, u64, usize, usize);
+        let node = |(index, (needs, seconds, memory, cores, group)): (usize, Raw)| Node {
             needs: needs
                 .iter()
                 .filter(|_| index > 0)
@@ -86,6 +95,8 @@ fn graphs() -> impl Strategy<Value = Vec<Node>> {
                 .collect(),
             estimate: (seconds > 0).then(|| Duration::from_secs(seconds)),
             memory,
+            cores: NonZeroUsize::new(cores),
+            group,
         };
         raw.into_iter().enumerate().map(node).collect()
     })
@@ -121,9 +132,9 @@ proptest! {
     #[test]
     fn every_node_ends_exactly_once_and_for_a_reason(
         nodes in graphs(), fate in fates(), on_failure in policies(),
-        jobs in 1..6usize, memory in prop::option::of(0..80u64),
+        jobs in 1..6usize, memory in prop::option::of(0..80u64), cores in 1..5usize,
     ) {
-        let limits = limits(jobs, memory);
+        let limits = Limits { cores: at_least_one(cores), ..limits(jobs, memory) };
         let trace = simulate(&nodes, limits, on_failure, &fate);
         prop_assert_eq!(&trace, &simulate(&nodes, limits, on_failure, &fate), "deterministic");
         let is_bad = |id: &NodeId| matches!(fate[id.0], Finish::Failed | Finish::Cancelled);
@@ -151,10 +162,12 @@ proptest! {
     }
 
     #[test]
-    fn without_memory_limits_no_job_idles_while_something_is_ready(
+    fn without_limits_but_jobs_none_idles_while_something_is_ready(
         nodes in graphs(), jobs in 1..6usize,
     ) {
         let fate = vec![Finish::Built; 40];
+        let uncounted = |node: Node| Node { cores: None, ..node };
+        let nodes: Vec<Node> = nodes.into_iter().map(uncounted).collect();
         let length = simulate(&nodes, limits(jobs, None), OnFailure::GoOn, &fate).length;
         // Graham's bound for any list schedule: the best is at least the chain and the share.
         let seconds = |node: &Node| node.estimate.unwrap_or(UNKNOWN).as_secs();
@@ -277,6 +290,65 @@ fn a_node_larger_than_all_memory_gets_all_of_it() {
     assert_eq!(plan.next(), ids([0]));
     plan.finish(NodeId(0), Finish::Built);
     assert_eq!(plan.next(), ids([1]));
+}
+
+#[test]
+fn nodes_that_say_how_many_processors_they_take_share_them() {
+    let wide = |seconds, cores| Node { cores: NonZeroUsize::new(cores), ..node(&[], seconds) };
+    let nodes = vec![wide(9, 3), wide(8, 2), node(&[], 7), wide(6, 1), wide(1, 99)];
+    let limits = Limits { cores: at_least_one(4), ..limits(4, None) };
+    let mut plan = Plan::new(nodes, limits, OnFailure::GoOn).expect("a plan");
+    // The second one waits for two processors; what would keep them from it waits too.
+    assert_eq!(plan.next(), ids([0, 2]));
+    plan.finish(NodeId(0), Finish::Built);
+    assert_eq!(plan.next(), ids([1, 3]));
+    plan.finish(NodeId(1), Finish::Built);
+    plan.finish(NodeId(2), Finish::Built);
+    assert_eq!(plan.next(), ids([]), "more than there are: alone with all of them");
+    plan.finish(NodeId(3), Finish::Built);
+    assert_eq!(plan.next(), ids([4]));
+}
+
+#[test]
+fn any_number_of_jobs_may_run_whose_processors_nobody_counts() {
+    let nodes = (0..9).map(|_| node(&[], 1)).collect();
+    let limits = Limits { cores: at_least_one(2), ..limits(8, None) };
+    let mut plan = Plan::new(nodes, limits, OnFailure::GoOn).expect("a plan");
+    assert_eq!(plan.next().len(), 8);
+}
+
+#[test]
+fn two_releases_get_the_same_time_whichever_has_the_longer_chain() {
+    let of = |group, seconds| Node { group, ..node(&[], seconds) };
+    // Six long ones of the first, short ones of the second: turns are by time, not by number.
+    let mut nodes: Vec<Node> = (0..6).map(|_| of(0, 30)).collect();
+    nodes.extend((0..12).map(|_| of(1, 10)));
+    let trace = simulate(&nodes, limits(1, None), OnFailure::GoOn, &[Finish::Built; 18]);
+    let groups: Vec<usize> = trace.started.iter().map(|id| nodes[id.0].group).collect();
+    assert_eq!(groups[..12], [0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1]);
+
+    // Who comes late has not saved up what the other one used meanwhile.
+    let mut nodes: Vec<Node> = (0..8).map(|_| of(0, 10)).collect();
+    nodes.push(of(1, 1));
+    nodes[8].needs = ids([0, 1, 2, 3]);
+    nodes.extend((0..4).map(|_| Node { needs: ids([8]), ..of(1, 10) }));
+    let trace = simulate(&nodes, limits(1, None), OnFailure::GoOn, &[Finish::Built; 13]);
+    let groups: Vec<usize> = trace.started.iter().map(|id| nodes[id.0].group).collect();
+    let late = groups.iter().position(|group| *group == 1).expect("it starts");
+    let next = &groups[late..late + 6];
+    assert!(next.iter().filter(|group| **group == 0).count() >= 2, "{groups:?}");
+}
+
+#[test]
+fn what_is_foreseen_is_what_happens_if_estimates_hold() {
+    let nodes = vec![node(&[], 10), node(&[0], 20), node(&[], 60), node(&[1, 2], 5)];
+    let foreseen = foresee(plan(nodes.clone(), 2, OnFailure::GoOn));
+    let told: Vec<_> =
+        foreseen.iter().map(|one| (one.node.0, one.start.as_secs(), one.end.as_secs())).collect();
+    assert_eq!(told, [(2, 0, 60), (0, 0, 10), (1, 10, 30), (3, 60, 65)]);
+    let trace = simulate(&nodes, limits(2, None), OnFailure::GoOn, &[Finish::Built; 4]);
+    assert_eq!(trace.started, foreseen.iter().map(|one| one.node).collect::<Vec<_>>());
+    assert_eq!(trace.length, 65);
 }
 
 #[test]

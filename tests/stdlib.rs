@@ -295,7 +295,7 @@ fn what_does_not_fit_stops_a_build_and_says_why() {
         assert!(!log.contains("dpkg-deb: building"), "{package} was built:\n{log}");
     }
     for words in [
-        "stale 1.0 failed: patch `other.patch` does not apply to `plain.c`",
+        "failed    stale 1.0 · patch: patch `other.patch` does not apply to `plain.c`",
         "other.patch:3: `plain.c` does not have the lines that it changes",
         "    -    return puts(OTHER) < 0;",
         "Build-Depends of debian/control has `libssl-dev`",

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json, Sha256};
 use perestroika::store::{
-    AttemptLog, BuiltRelease, Completeness, Error, NewAttempt, Store, Verdict,
+    AttemptLog, BuiltRelease, Capsule, CapsuleLimits, Completeness, Contents, Error, NewAttempt,
+    Next, Store, Verdict,
 };
 
 struct Fixture {
@@ -496,4 +497,96 @@ fn releases_are_listed_newest_first_and_found_by_folder() {
     assert_eq!(store.last_release(&HostPath::new("/a")).expect("read"), Some(second.clone()));
     assert_eq!(store.last_release(&HostPath::new("/c")).expect("read"), None);
     assert_eq!(store.releases().expect("listed"), [third, second, first]);
+}
+
+#[test]
+fn the_log_of_an_attempt_whose_process_died_is_closed_and_says_so() {
+    let Fixture { store, folder } = new();
+    let new = NewAttempt {
+        package: "greet".parse().expect("a name"),
+        derivation: DerivationId::from_bytes([1; 32]),
+        action: ActionId::from_bytes([2; 32]),
+    };
+    let (attempt, mut log) = store.start_attempt(&new, 1000).expect("an attempt");
+    log.append(b"half").expect("a log");
+    assert_eq!(store.settle_attempts().expect("a store"), 0, "it is under way");
+    let open = store.attempts(None, 1).expect("attempts").remove(0);
+    let mut following = store.follow_log(&open).expect("a store").expect("it is under way");
+    let mut text = [0; 100];
+    let mut next = || following.read(&mut text).expect("a log");
+    assert_eq!([next(), next()], [Next::Text(4), Next::Nothing]);
+    drop((attempt, log));
+    assert_eq!(next(), Next::End);
+    drop(following);
+
+    assert_eq!(store.settle_attempts().expect("a store"), 1);
+    assert_eq!(store.settle_attempts().expect("a store"), 0);
+    let settled = store.attempts(None, 1).expect("attempts").remove(0);
+    assert_eq!(settled.verdict, Verdict::Interrupted);
+    let (text, completeness) = store.attempt_log(&settled).expect("its log");
+    assert_eq!(completeness, Completeness::Whole);
+    assert!(text.starts_with(b"half\n[the log ends here: "), "{}", text.escape_ascii());
+    assert_eq!(count(folder.path().join("store/logs")), 1);
+}
+
+#[test]
+fn capsules_go_when_they_are_old_or_too_many_but_not_while_somebody_is_in_one() {
+    let Fixture { store, folder: _keep } = new();
+    let now = jiff::Timestamp::now();
+    let day = 24 * 3600;
+    let keep = |attempt: i64, age: i64, bytes: u64| {
+        let scratch = store.scratch().expect("a folder");
+        let from = scratch.path().join("capsule");
+        fs::create_dir_all(from.join("scratch/build")).expect("folders");
+        fs::write(from.join("scratch/build/x"), "x").expect("a file");
+        let text = str::to_owned;
+        let contents = Contents {
+            package: text("greet"),
+            version: text("1.0"),
+            derivation: text("d"),
+            action: text("a"),
+            layers: vec![text("0123"), text("../objects")],
+            argv: vec![text("/bin/sh")],
+            env: [(text("A"), text("b"))].into(),
+            cwd: text("/build"),
+            sources: text("/build/x"),
+            inputs: text("/run/perestroika"),
+            made: now.as_second() - age * day,
+            bytes,
+        };
+        store.keep_capsule(attempt, &contents, &from).expect("a capsule");
+        contents
+    };
+    let contents = keep(7, 20, 10);
+    for (attempt, age) in [(8, 3), (9, 2), (10, 1)] {
+        keep(attempt, age, 10);
+    }
+    let capsule = store.capsule(7).expect("a store").expect("a capsule");
+    assert_eq!(capsule.contents, contents);
+    assert!(store.capsule_layers(&capsule).is_err(), "no such layers");
+    assert!(store.capsule(6).expect("a store").is_none());
+
+    let numbers = |capsules: Vec<Capsule>| -> Vec<i64> {
+        capsules.iter().map(|capsule| capsule.attempt).collect()
+    };
+    let limits = |bytes: u64, days: u64| CapsuleLimits {
+        bytes,
+        age: Duration::from_secs(days * day.unsigned_abs()),
+    };
+    let limit = |limits: CapsuleLimits, more: u64| {
+        numbers(store.limit_capsules(&limits, more, now).expect("a store"))
+    };
+    assert_eq!(limit(limits(1000, 14), 0), [7], "it is old");
+    let second = store.capsule(8).expect("a store").expect("a capsule");
+    let inside = store.enter_capsule(&second).expect("a store").expect("nobody is in it");
+    assert!(store.enter_capsule(&second).expect("a store").is_none(), "one at a time");
+    assert_eq!(limit(limits(25, 14), 0), [9], "the oldest that nobody is in");
+    drop(inside);
+    assert_eq!(limit(limits(25, 14), 10), [8], "room for another");
+    // A clock that went back makes none of them old.
+    let past = jiff::Timestamp::UNIX_EPOCH;
+    assert!(store.limit_capsules(&limits(25, 14), 0, past).expect("a store").is_empty());
+    assert_eq!(numbers(store.capsules().expect("a store")), [10]);
+    assert_eq!(limit(limits(0, 14), 0), [10]);
+    assert_eq!(count(store.root().join("capsules")), 0);
 }

@@ -22,6 +22,16 @@ pub fn slashed(folder: &HostPath) -> String {
     }
 }
 
+/// A command for a package, to be run from here: it names the release folder unless that would be
+/// found anyway.
+pub fn command(command: &str, folder: &HostPath, package: &str) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    if is_nearest(folder.as_path(), &here) {
+        return format!("perestroika {command} {package}");
+    }
+    format!("perestroika {command} {} {package}", slashed(folder))
+}
+
 /// Commands that take a release folder right after their name.
 const COMMANDS: [&str; 6] = ["add", "build", "check", "eval", "lock", "update"];
 

@@ -132,23 +132,48 @@ pub enum Command {
     #[command(after_help = "Example:\n  perestroika lock specs/demo --check")]
     Lock(Lock),
     /// Move pins: of archives, sources, or `stdlib`; without names, all but files at URLs
-    #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n")]
+    #[command(after_help = "Example:\n  perestroika update specs/demo bookworm -n\n\n\
+                            Where an archive moves, every build root is solved against the old and \
+                            the new indexes:\nit tells which of its packages change, what is \
+                            rebuilt because of each, and how long\nthat takes.")]
     Update(Update),
     /// Build a release, or some of its packages and what they need
     #[command(
         args_override_self = true,
-        after_help = "Example:\n  perestroika build specs/demo libxslt -j 2\n\n\
-                            Packages are copied to RELEASE/out, beside MANIFEST.json."
+        after_help = "Examples:\n  perestroika build specs/demo libxslt -j 2\n  \
+                            perestroika build specs/demo -n\n  \
+                            perestroika build specs/demo specs/single\n\n\
+                            Packages are copied to RELEASE/out, beside MANIFEST.json. Several releases \
+                            share the machine\nevenly, in one run and in several: all builds on one \
+                            store together are as many as\nthe largest --jobs of them allows."
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
-    #[command(after_help = "Example:\n  perestroika status specs/demo\n\n\
+    #[command(after_help = "Examples:\n  perestroika status specs/demo\n  \
+                            perestroika status specs/demo specs/single\n\n\
                             Exit code: 0 if every package is built as the release is now; 1 if one \n\
                             is stale, its last build failed, or its builds differ.")]
     Status(Status),
     /// List the attempts at building, or print the log of a package's build
-    #[command(after_help = "Example:\n  perestroika log specs/demo greet")]
+    #[command(after_help = "Examples:\n  perestroika log specs/demo greet\n  \
+                            perestroika log specs/demo greet --attempt 3\n  \
+                            perestroika log specs/demo greet --follow")]
     Log(Log),
+    /// Go into the sandbox of a package's failed build, exactly as it was left
+    #[command(after_help = "Examples:\n  perestroika shell specs/demo greet\n  \
+                            perestroika shell specs/demo greet -- make check\n  \
+                            perestroika shell specs/demo greet --fresh\n  \
+                            perestroika shell specs/demo greet --installed -- greet --version\n\n\
+                            It has the layers, files, environment and id of the build, and no \
+                            network. What is\nchanged in the sandbox of a failed build stays for \
+                            the next `shell` and for `patch`.\nThe exit code is that of CMD.")]
+    Shell(Enter),
+    /// Write what was changed in the sandbox of a failed build as a patch, and name it in the spec
+    #[command(after_help = "Examples:\n  perestroika patch specs/demo greet fix-build.patch\n  \
+                            perestroika patch specs/demo greet rules.patch --only debian\n\n\
+                            The patch is `patches/PKG/NAME` of the release. What the build made or \
+                            changed is no part\nof it; new files are, where `--new` names them.")]
+    Patch(Patch),
     /// Say why packages were or would be rebuilt, and how one comes to need another
     #[command(after_help = "Examples:\n  perestroika why specs/demo\n  \
                             perestroika why specs/demo greet\n  \
@@ -166,6 +191,11 @@ pub enum Command {
                             that one is."
     )]
     Diff(Diff),
+    /// Show the chroot snapshots that packages are built on: what is in them, what uses them
+    #[command(after_help = "Examples:\n  perestroika root list specs/demo\n  \
+                            perestroika root show specs/demo bookworm\n  \
+                            perestroika root diff specs/demo HEAD~1 HEAD")]
+    Root(Root),
     /// Check whether this machine can build in isolation, and say what to change if not
     #[command(after_help = "Example:\n  perestroika doctor")]
     Doctor,
@@ -322,6 +352,37 @@ pub struct Build {
 }
 
 #[derive(Debug, Args)]
+pub struct Root {
+    #[command(subcommand)]
+    pub command: RootCommand,
+}
+
+/// What can be asked of roots.
+#[derive(Debug, Subcommand)]
+pub enum RootCommand {
+    /// List the roots of a release, and the layers of build roots that the store has of each
+    #[command(after_help = "Example:\n  perestroika root list specs/demo")]
+    List(Words),
+    /// Show the packages of a root with their versions; of a package, those of its build root
+    #[command(after_help = "Examples:\n  perestroika root show specs/demo bookworm\n  \
+                            perestroika root show specs/demo libxslt")]
+    Show(Words),
+    /// Say what changed between two roots, or two states of one, and what uses it
+    #[command(after_help = "Examples:\n  perestroika root diff specs/demo bookworm trixie\n  \
+                            perestroika root diff specs/demo HEAD~1 bookworm\n\n\
+                            A word that is no root of the release is a state of it, whose roots \
+                            of the same\nname are meant: a folder, or else a revision of git.")]
+    Diff(RootDiff),
+}
+
+#[derive(Debug, Args)]
+pub struct RootDiff {
+    /// The release folder; the old root or state, the new one
+    #[arg(value_name = "RELEASE|ROOT|STATE", num_args = 2..=3, required = true)]
+    pub states: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct Status {
     #[command(flatten)]
     pub words: Words,
@@ -334,6 +395,46 @@ pub struct Log {
     /// Which attempt, counted from the oldest; the newest by default
     #[arg(long, value_name = "N")]
     pub attempt: Option<u64>,
+    /// Go on printing until the attempt has ended, whoever runs it
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Enter {
+    #[command(flatten)]
+    pub words: Words,
+    /// Before the build: sources prepared, nothing run
+    #[arg(long, conflicts_with_all = ["installed", "attempt"])]
+    pub fresh: bool,
+    /// A clean root with the package's own new binary packages installed
+    #[arg(long, conflicts_with = "attempt")]
+    pub installed: bool,
+    /// Put an overlay over the read-only root, for experiments
+    #[arg(long)]
+    pub writable: bool,
+    /// Of which attempt, counted from the oldest; the newest that is kept by default
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u64>,
+    /// Run this instead of a shell, with this program's own standard streams
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Patch {
+    /// A package, and the name of the new patch; and a release folder
+    #[arg(value_name = "RELEASE|PKG|NAME", required = true)]
+    pub words: Vec<String>,
+    /// Take a new file in, by its path from the source folder
+    #[arg(long, value_name = "PATH")]
+    pub new: Vec<String>,
+    /// Take nothing but this file, or the files of this folder
+    #[arg(long, value_name = "PATH")]
+    pub only: Vec<String>,
+    /// Only print the patch
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

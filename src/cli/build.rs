@@ -8,32 +8,101 @@ use serde_json::{Value, json};
 
 use super::arguments::{Build, Global};
 use super::config::Config;
-use super::context::{Machine, Named, Release, named};
+use super::context::{Machine, Named, Release, named, open_store, read_lock};
 use super::eval::select;
 use super::failure::{Failure, Kind};
+use super::forecast;
 use super::hint;
+use super::kept::KeptOutline;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
-use crate::base::{Architecture, DerivationId, HostPath};
+use crate::base::{Architecture, DerivationId, Digest, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
-use crate::realise::driver::{self, Options, Report};
+use crate::realise::driver::{self, Goal, Options, Report};
 use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
+use crate::realise::settled::Settled;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
-use crate::store::BuiltRelease;
+use crate::store::{BuiltRelease, Contents};
 
-/// Builds every release that was named, one after the other.
+/// Builds all releases that were named, together.
 pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
     let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
+    let options = options(arguments);
+    let prepare = |folder| Prepared::new(folder, &names, arguments, global).map_err(wrong);
+    let results = if arguments.dry_run {
+        let forecast = |one: &Prepared| forecast::run(one, &options, output);
+        releases.iter().map(|folder| forecast(&prepare(folder)?)).collect()
+    } else {
+        let begin = |folder| match settled(folder, &names, arguments, global, output) {
+            Some(came) => Err(came),
+            None => prepare(folder).map_err(Err),
+        };
+        build(releases.iter().map(begin).collect(), arguments, &options, global, output)
+    };
+    together(results)
+}
+
+/// What came of a release, if it is large and all of it is there as it was last time: then there
+/// is no need to look at each package.
+fn settled(
+    folder: &HostPath,
+    names: &[String],
+    arguments: &Build,
+    global: &Global,
+    output: &Output,
+) -> Option<CommandResult> {
+    if !names.is_empty() || output.wants_document() {
+        return None;
+    }
+    let kept = KeptOutline::open(folder, global).ok().filter(KeptOutline::is_checked)?;
+    let outline = kept.renewed(read_lock(folder).ok()?.as_ref())?;
+    let packages = outline.entries().len();
+    if packages <= report::LISTED {
+        return None;
+    }
+    let store = open_store(global).ok()?;
+    let out = out(folder, arguments);
+    let settled = Settled::check(&store, outline.release, &out)?;
+    let id = outline.release.short();
+    output.summary(&format!(
+        "{} {} · {id} · {}: all cached, nothing to build\n{}",
+        outline.name,
+        outline.version,
+        report::count(packages, "package"),
+        report::whole(&id, settled.manifest, &out),
+    ));
+    let registered = store.register_release(&BuiltRelease {
+        folder: folder.clone(),
+        name: outline.name,
+        version: outline.version,
+        release: outline.release,
+        manifest: Some(settled.manifest),
+        built: jiff::Timestamp::now(),
+    });
+    let failed = |error| (Value::Null, Failure::error(Kind::Machine, "store", &error));
+    Some(registered.map(|()| Value::Null).map_err(failed))
+}
+
+/// Where the packages of a release are copied to.
+fn out(folder: &HostPath, arguments: &Build) -> HostPath {
+    match &arguments.output {
+        Some(folder) => HostPath::new(folder),
+        None => folder.join("out"),
+    }
+}
+
+/// What came of each release, as what came of the command.
+fn together(results: Vec<CommandResult>) -> CommandResult {
     let mut documents = Vec::new();
     let mut failures: Option<Failure> = None;
-    for folder in &releases {
-        let (document, failure) = match build(folder, &names, arguments, global, output) {
+    for result in results {
+        let (document, failure) = match result {
             Ok(document) => (document, None),
             Err((document, failure)) => (document, Some(failure)),
         };
@@ -47,108 +116,219 @@ pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult
     failures.map_or(Ok(document.clone()), |failure| Err((document, failure)))
 }
 
+/// A release that can be built.
+pub struct Prepared {
+    /// Its specs and lock.
+    pub release: Release,
+    /// Its graph.
+    pub graph: Graph,
+    /// What of it is wanted.
+    pub wanted: Vec<DerivationId>,
+    /// What it is built with.
+    pub machine: Machine,
+}
+
+impl Prepared {
+    fn new(
+        folder: &HostPath,
+        names: &[String],
+        arguments: &Build,
+        global: &Global,
+    ) -> Result<Self, Failure> {
+        let release = Release::load(folder)?;
+        let graph = release.graph()?;
+        release.check_pins()?;
+        let wanted = select(&graph, names)?;
+        if !arguments.dry_run {
+            check_architectures(&graph, &wanted)?;
+        }
+        // What would be built is told from what is there.
+        let global = Global { offline: global.offline || arguments.dry_run, ..global.clone() };
+        let mut machine = Machine::open(&release, &global)?;
+        if !arguments.dry_run {
+            let config = Config::load()?;
+            machine = machine
+                .enforcing(config.enforcement(arguments.require_limits))?
+                .failing(config.retries(), config.capsules());
+        }
+        Ok(Self { release, graph, wanted, machine })
+    }
+
+    /// Notes that it was built.
+    fn register(&self, manifest: Option<Digest>) -> Result<(), Failure> {
+        let Self { release, graph, machine, .. } = self;
+        let store = machine.world().store;
+        let spec = &release.spec.release;
+        let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
+        let kept = recipe.map_or(Ok(()), |recipe| store.put_json(&recipe).map(drop));
+        let registered = store.register_release(&BuiltRelease {
+            folder: release.folder.clone(),
+            name: spec.name.clone(),
+            version: spec.version.clone(),
+            release: graph.release(),
+            manifest,
+            built: jiff::Timestamp::now(),
+        });
+        kept.and(registered).map_err(|error| Failure::error(Kind::Machine, "store", &error))
+    }
+
+    /// The line that a build begins with: what is there, and what is to be built. Of what is to
+    /// be built, the names of build dependencies are checked.
+    fn begin(
+        &self,
+        options: &Options,
+        snapshots: &Snapshots,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        let Self { release, graph, wanted, machine } = self;
+        let world = machine.world();
+        let kept = world
+            .store
+            .settle_attempts()
+            .and_then(|_| world.store.limit_capsules(&world.capsules, 0, jiff::Timestamp::now()));
+        for capsule in kept.map_err(|error| Failure::error(Kind::Machine, "store", &error))? {
+            let Contents { package, version, .. } = &capsule.contents;
+            output.note(&format!("removed the sandbox of {package} {version}: old, or too many"));
+        }
+        let survey = driver::survey(&world, graph, wanted, options).map_err(machine_failed)?;
+        let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
+        if cached < survey.len() {
+            output.note("reading the pinned indexes…");
+            release.check_names(graph, &world, snapshots, output)?;
+        }
+        let spec = &release.spec.release;
+        output.summary(&format!(
+            "{} {} · {} · {}: {cached} cached, {} to build\n",
+            spec.name,
+            spec.version,
+            graph.release().short(),
+            report::count(survey.len(), "package"),
+            survey.len() - cached,
+        ));
+        Ok(())
+    }
+
+    /// Tells what came of it, and puts it where it belongs.
+    fn end(
+        &self,
+        report: &Report,
+        snapshots: &Snapshots,
+        arguments: &Build,
+        global: &Global,
+        output: &Output,
+    ) -> CommandResult {
+        let Self { release, graph, machine, .. } = self;
+        let world = machine.world();
+        let records: Vec<_> =
+            report.packages.iter().filter_map(|package| package.record.clone()).collect();
+        let manifest = manifest(&world, graph, report)
+            .map_err(|error| (Value::Null, machine_failed(error)))?;
+        let digest = manifest.as_ref().map(Manifest::digest);
+        let out = out(&release.folder, arguments);
+        let comparisons = report::compare(&world, graph, snapshots, report, output);
+        let hints = hint::hints(release, graph, &world, report, output);
+        let told = Told {
+            release,
+            graph,
+            report,
+            comparisons: &comparisons,
+            hints: &hints,
+            manifest: digest,
+            out: &out,
+        };
+        let failures = told.failures();
+        if failures.is_empty() {
+            output.summary(&told.table());
+        }
+        let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
+        let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
+        let registered = self.register(digest);
+        let large = report.packages.len() > report::LISTED;
+        if let (Some(manifest), Ok(()), true) = (&manifest, &exported, large) {
+            // Should it not be noted, the next run looks at each package.
+            let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
+            if let Ok(kept) = KeptOutline::open(&release.folder, global)
+                && kept.is_checked()
+            {
+                kept.keep(&release.spec, graph);
+            }
+        }
+        output.failed(&failures);
+        if !failures.is_empty() {
+            output.summary(&told.others());
+        }
+        output.summary(&told.closing());
+        // What failed to be built is told even if it cannot be copied out either.
+        let failures = [
+            told.failure(),
+            exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
+            registered.err(),
+        ];
+        match failures.into_iter().flatten().reduce(Failure::and) {
+            None => Ok(told.document()),
+            Some(failure) => Err((told.document(), failure)),
+        }
+    }
+}
+
+/// Builds in one run what nothing came of yet.
 fn build(
-    folder: &HostPath,
-    names: &[String],
+    prepared: Vec<Result<Prepared, CommandResult>>,
     arguments: &Build,
+    options: &Options,
     global: &Global,
     output: &Output,
-) -> CommandResult {
-    let early = |failure| (Value::Null, failure);
-    let release = Release::load(folder).map_err(early)?;
-    let graph = release.graph().map_err(early)?;
-    release.check_pins().map_err(early)?;
-    let wanted = select(&graph, names).map_err(early)?;
-    if !arguments.dry_run {
-        check_architectures(&graph, &wanted).map_err(early)?;
-    }
-    let mut machine = Machine::open(&release, global).map_err(early)?;
-    if !arguments.dry_run {
-        let config = Config::load().map_err(early)?;
-        let enforcement = config.enforcement(arguments.require_limits);
-        machine = machine.enforcing(enforcement).map_err(early)?;
-    }
-    let world = machine.world();
-    let options = options(arguments);
-    let machine_failed =
-        |error: &dyn std::error::Error| early(Failure::error(Kind::Machine, "machine", error));
-
-    if arguments.dry_run {
-        return super::forecast::run(&release, &graph, &world, &wanted, &options, output);
-    }
-    let spec = &release.spec.release;
-    let survey = driver::survey(&world, &graph, &wanted, &options)
-        .map_err(|error| machine_failed(&error))?;
-    let snapshots = Arc::new(Snapshots::default());
-    if survey.iter().any(|surveyed| surveyed.there.is_none()) {
-        output.note("reading the pinned indexes…");
-        release.check_names(&graph, &world, &snapshots, output).map_err(early)?;
-    }
-    let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
-    output.summary(&format!(
-        "{} {} · {} · {}: {cached} cached, {} to build\n",
-        spec.name,
-        spec.version,
-        graph.release().short(),
-        report::count(survey.len(), "package"),
-        survey.len() - cached,
-    ));
-    let report = {
+) -> Vec<CommandResult> {
+    let begun: Vec<_> = prepared
+        .into_iter()
+        .map(|one| {
+            let (one, snapshots) = (one?, Arc::new(Snapshots::default()));
+            let begun = one.begin(options, &snapshots, output);
+            begun.map(|()| (one, snapshots)).map_err(|failure| Err((Value::Null, failure)))
+        })
+        .collect();
+    let worlds: Vec<_> = begun.iter().flatten().map(|(one, _)| one.machine.world()).collect();
+    let goals: Vec<Goal<'_>> = begun
+        .iter()
+        .flatten()
+        .zip(&worlds)
+        .map(|((one, snapshots), world)| Goal {
+            world,
+            graph: &one.graph,
+            spec: Some(&one.release.spec),
+            wanted: &one.wanted,
+            snapshots: Arc::clone(snapshots),
+        })
+        .collect();
+    let reports = if goals.is_empty() {
+        Ok(Vec::new())
+    } else {
         let progress = Progress::start(global);
-        let tell = |event| progress.tell(event);
-        driver::build(&world, &graph, &wanted, &options, &snapshots, &tell)
-            .map_err(|error| machine_failed(&error))?
+        driver::build(&goals, options, &|event| progress.tell(event))
     };
-
-    let records: Vec<_> =
-        report.packages.iter().filter_map(|package| package.record.clone()).collect();
-    let manifest = manifest(&world, &graph, &report).map_err(|error| machine_failed(&error))?;
-    let digest = manifest.as_ref().map(Manifest::digest);
-    let out = match &arguments.output {
-        Some(folder) => HostPath::new(folder),
-        None => folder.join("out"),
+    let mut reports = match reports {
+        Ok(reports) => reports.into_iter(),
+        Err(error) => return vec![Err((Value::Null, machine_failed(error)))],
     };
-    let comparisons = report::compare(&world, &graph, &snapshots, &report, output);
-    let hints = hint::hints(&release, &graph, &world, &report, output);
-    let told = Told {
-        release: &release,
-        graph: &graph,
-        report: &report,
-        comparisons: &comparisons,
-        hints: &hints,
-        manifest: digest,
-        out: &out,
-    };
-    output.summary(&told.table());
-    let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
-    let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
-    let recipe = graph.node(graph.release()).map(|node| node.derivation.to_json());
-    let kept = recipe.map_or(Ok(()), |recipe| world.store.put_json(&recipe).map(drop));
-    let registered = world.store.register_release(&BuiltRelease {
-        folder: folder.clone(),
-        name: spec.name.clone(),
-        version: spec.version.clone(),
-        release: graph.release(),
-        manifest: digest,
-        built: jiff::Timestamp::now(),
+    drop(goals);
+    drop(worlds);
+    let ended = begun.into_iter().map(|one| match one {
+        Err(came) => came,
+        Ok((one, snapshots)) => {
+            let report = reports.next().expect("there is a report for each goal");
+            one.end(&report, &snapshots, arguments, global, output)
+        }
     });
-    output.summary(&told.closing());
-    // What failed to be built is told even if it cannot be copied out either.
-    let failures = [
-        told.failure(),
-        exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
-        kept.and(registered).err().map(|error| Failure::error(Kind::Machine, "store", &error)),
-    ];
-    match failures.into_iter().flatten().reduce(Failure::and) {
-        None => Ok(told.document()),
-        Some(failure) => Err((told.document(), failure)),
-    }
+    ended.collect()
+}
+
+fn machine_failed(error: crate::realise::Error) -> Failure {
+    Failure::error(Kind::Machine, "machine", &error)
 }
 
 /// Refuses what this machine could not run: neither the build root's tools nor what is built.
 fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Failure> {
-    let all = wanted.iter().flat_map(|id| graph.closure(*id).into_iter().chain([*id]));
-    let packages = all.filter_map(|id| graph.node(id)?.derivation.package());
+    let packages = graph.with_needs(wanted).into_iter().map(|(_, package)| package);
     let foreign = packages.filter(|package| !machine::runs(&package.architecture));
     let mut names: BTreeMap<&Architecture, BTreeSet<&str>> = BTreeMap::new();
     for package in foreign {
@@ -166,17 +346,15 @@ fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Fai
 }
 
 fn options(arguments: &Build) -> Options {
-    let cores = machine::processors();
-    let jobs = arguments.jobs.and_then(|jobs| NonZeroUsize::new(jobs as usize));
-    let jobs = jobs.unwrap_or_else(default_jobs);
-    let cores = match arguments.cores {
-        Some(most) => cores.into_iter().take(most as usize).collect(),
-        None => cores,
-    };
+    let number = |given: Option<u32>| given.and_then(|given| NonZeroUsize::new(given as usize));
+    let processors = machine::processors();
+    let jobs = number(arguments.jobs).unwrap_or_else(default_jobs);
+    let all = NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN);
     Options {
         jobs,
+        cores: number(arguments.cores).map_or(all, |most| most.min(all)),
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
-        allowance: Allowance::of_machine(cores, jobs),
+        allowance: Allowance::of_machine(processors, jobs),
     }
 }
 
@@ -187,11 +365,12 @@ pub fn default_jobs() -> NonZeroUsize {
 
 /// What a build does without any flag.
 pub fn default_options() -> Options {
-    let cores = machine::processors();
+    let (processors, jobs) = (machine::processors(), default_jobs());
     Options {
-        jobs: NonZeroUsize::MIN,
+        jobs,
+        cores: NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN),
         on_failure: OnFailure::GoOn,
-        allowance: Allowance::of_machine(cores, NonZeroUsize::MIN),
+        allowance: Allowance::of_machine(processors, jobs),
     }
 }
 

@@ -58,6 +58,16 @@ impl Cascade {
         Ok(Self { spec, graph, comparison, durations })
     }
 
+    /// The specs as they are with the moved pins.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Their graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// What a moved pin leads to.
     pub fn of(&self, pin: &Pin) -> Effect {
         let touched: BTreeSet<DerivationId> = self
@@ -132,9 +142,15 @@ impl Cascade {
                 needs: needs.filter_map(|need| places.get(need)).copied().collect(),
                 estimate: package.and_then(|package| self.durations.get(&package.name)).copied(),
                 memory: 0,
+                cores: None,
+                group: 0,
             }
         };
-        let limits = plan::Limits { jobs: build::default_jobs(), memory: None };
+        let limits = plan::Limits {
+            jobs: build::default_jobs(),
+            memory: None,
+            cores: build::default_jobs(),
+        };
         let plan = Plan::new(ids.iter().map(node).collect(), limits, OnFailure::GoOn);
         plan.map(|plan| plan.remaining(|_| Duration::ZERO)).unwrap_or_default()
     }

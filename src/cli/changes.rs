@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::base::Span;
 use crate::graph::diff::Change;
 use crate::graph::fields;
+use crate::realise::rebuild::Input;
 use crate::spec::Spec;
 
 /// How wide a line may get.
@@ -24,30 +24,46 @@ pub struct Told {
     pub what: String,
     /// Lines of texts that went (`-`) and came (`+`).
     pub lines: Vec<String>,
-    /// Where the field was written.
-    pub span: Option<Span>,
+    /// Where the field was written, as `file:line`.
+    pub place: Option<String>,
 }
 
 /// The changes of a package, field by field; of a package of `spec`, with their places.
 pub fn tell(changes: &[Change], package: &str, spec: &Spec) -> Vec<Told> {
-    let mut fields: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
-    for change in changes {
-        fields.entry(&change.field).or_default().push(change);
+    let place = |change: &Change| {
+        let span = fields::changed(spec, package, change)?;
+        Some(format!("{}:{}", span.file, span.line))
+    };
+    by_field(changes.iter().map(|change| (change.clone(), place(change))))
+}
+
+/// The same of inputs as a record keeps them, with the places that they had then.
+pub fn tell_inputs<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> Vec<Told> {
+    by_field(inputs.into_iter().map(|input| {
+        let Input { package: _, field, item, old, new, place } = input.clone();
+        (Change { field, item, old, new }, place)
+    }))
+}
+
+fn by_field(changes: impl Iterator<Item = (Change, Option<String>)>) -> Vec<Told> {
+    let mut fields: BTreeMap<String, (Vec<Change>, Option<String>)> = BTreeMap::new();
+    for (change, place) in changes {
+        let (changes, known) = fields.entry(change.field.clone()).or_default();
+        changes.push(change);
+        *known = known.take().or(place);
     }
-    fields
-        .into_iter()
-        .map(|(field, changes)| Told {
-            field: field.to_owned(),
-            what: what(&changes),
-            lines: changes.iter().flat_map(|change| lines(change)).collect(),
-            span: changes.iter().find_map(|change| place(change, package, spec)),
-        })
-        .collect()
+    let told = |(field, (changes, place)): (String, (Vec<Change>, Option<String>))| Told {
+        field,
+        what: what(&changes.iter().collect::<Vec<_>>()),
+        lines: changes.iter().flat_map(lines).collect(),
+        place,
+    };
+    fields.into_iter().map(told).collect()
 }
 
 /// A change as a document.
 pub fn document(change: &Change, package: &str, spec: &Spec) -> Value {
-    let span = place(change, package, spec);
+    let span = fields::changed(spec, package, change);
     json!({
         "field": change.field,
         "item": change.item,
@@ -63,10 +79,9 @@ pub fn table(name: &str, width: usize, told: &[Told]) -> String {
     let mut text = String::new();
     let fields = told.iter().map(|told| told.field.len()).max().unwrap_or_default();
     let mut name = name;
-    for Told { field, what, lines, span } in told {
+    for Told { field, what, lines, place } in told {
         let head = format!("  {name:width$}  {field:fields$}  ");
         let indent = head.chars().count();
-        let place = span.as_ref().map(|span| format!("{}:{}", span.file, span.line));
         let mut rows = wrapped(what, WIDTH.saturating_sub(indent).max(24));
         if let Some(place) = place {
             let last = rows.last_mut().map(|row| row.chars().count()).unwrap_or_default();
@@ -74,7 +89,7 @@ pub fn table(name: &str, width: usize, told: &[Told]) -> String {
                 Some(row) if indent + last + 2 + place.chars().count() <= WIDTH => {
                     row.push_str(&format!("  {place}"));
                 }
-                _ => rows.push(place),
+                _ => rows.push(place.clone()),
             }
         }
         for (index, row) in rows.iter().enumerate() {
@@ -110,15 +125,6 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
 pub fn short(text: &str) -> String {
     let short = |word: &str| if is_hash(word) { word[..12].to_owned() } else { word.to_owned() };
     text.split(' ').map(short).collect::<Vec<_>>().join(" ")
-}
-
-fn place(change: &Change, package: &str, spec: &Spec) -> Option<Span> {
-    let package = spec.packages.iter().find(|known| known.name.as_str() == package)?;
-    let item = match change.field.as_str() {
-        "build_depends" => change.new.as_deref().unwrap_or_default(),
-        _ => &change.item,
-    };
-    fields::written(package, &change.field, item)
 }
 
 /// All changes of one field in a line.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -14,12 +15,14 @@ use super::failure::{Failure, Kind, Problem};
 use super::output::{CommandResult, Output};
 use super::report::count;
 use crate::archive::deb::dependency::Alternatives;
+use crate::archive::deb::index::BinaryPackage;
 use crate::base::{DerivationId, Diagnostic, HostPath, PackageName, Span};
-use crate::graph::{Extent, Graph, Origin, Survey, Wanted, names, survey};
+use crate::graph::{Derivation, Extent, Graph, Node, Origin, Survey, Wanted, names, survey};
 use crate::pin;
 use crate::realise::driver;
 use crate::realise::foresight::{Foresight, Unmet, foresee};
 use crate::realise::record::Record;
+use crate::realise::strata;
 use crate::realise::universe::{Snapshot, Snapshots};
 use crate::spec::lock::Lock;
 use crate::spec::model::{Located, Package, Source};
@@ -50,6 +53,8 @@ struct Report {
     title: String,
     release: Value,
     lines: Vec<Line>,
+    advice: Vec<String>,
+    strata: Vec<Value>,
 }
 
 /// What one check found.
@@ -98,6 +103,12 @@ impl Report {
         self.lines.push(Line { name, verdict, detail, problems });
     }
 
+    /// Adds what would make something better that is not wrong.
+    fn advise(&mut self, advice: String, details: Vec<String>) {
+        self.advice.push(advice);
+        self.advice.extend(details.into_iter().map(|detail| format!("  {detail}")));
+    }
+
     fn unchecked(&mut self, name: &'static str, failure: Failure) {
         let detail = failure.summary().to_owned();
         self.lines.push(Line {
@@ -123,6 +134,10 @@ impl Report {
         for Line { name, verdict, detail, .. } in &self.lines {
             text.push_str(&format!("  {:9}  {name:11}  {detail}\n", verdict.word()));
         }
+        for (index, line) in self.advice.iter().enumerate() {
+            let head = if index == 0 { "advice" } else { "" };
+            text.push_str(&format!("  {head:9}  {line}\n"));
+        }
         text
     }
 
@@ -138,6 +153,7 @@ impl Report {
         json!({
             "release": self.release,
             "checks": self.lines.iter().map(line).collect::<Vec<_>>(),
+            "strata": self.strata,
         })
     }
 
@@ -323,10 +339,14 @@ fn against_the_archive(
         .collect();
     let mut unsolvable = Vec::new();
     let mut packages = BTreeSet::new();
+    let mut build_roots: BTreeMap<DerivationId, Vec<_>> = BTreeMap::new();
     for (id, foreseen) in foreseen {
         match foreseen {
-            Ok(Foresight::Fine(size)) => {
-                packages.insert(size);
+            Ok(Foresight::Fine(chosen)) => {
+                packages.insert(chosen.len());
+                if let Some(recipe) = graph.node(id).and_then(|node| node.derivation.package()) {
+                    build_roots.entry(recipe.root).or_default().push(chosen);
+                }
             }
             Ok(Foresight::UnknownName(_)) => {}
             Ok(Foresight::Unmet(unmet)) => {
@@ -350,6 +370,70 @@ fn against_the_archive(
     };
     let unsolvable = Failure::in_release(&release.folder, unsolvable).problems;
     report.add("build roots", format!("{}{sizes}", count(wanted.len(), "root")), unsolvable);
+    for (id, lists) in build_roots {
+        strata(graph, id, &found[&id], &lists, report);
+    }
+}
+
+/// Proposes strata of a root, where they would save time.
+fn strata(
+    graph: &Graph,
+    id: DerivationId,
+    snapshot: &Snapshot,
+    lists: &[Vec<Arc<BinaryPackage>>],
+    report: &mut Report,
+) {
+    let Some(node) = graph.node(id) else { return };
+    let (Derivation::Root(root), Origin::Root { name, .. }) = (&node.derivation, &node.origin)
+    else {
+        return;
+    };
+    let Ok(proposals) = strata::propose(snapshot, root, lists) else { return };
+    let Some(worth) = proposals.iter().map(|one| one.saved).reduce(|a, b| a + b) else { return };
+    let known = root.strata.iter().map(|stratum| format!("{stratum:?}"));
+    let new = proposals.iter().map(|one| format!("[\"{}\"]", one.depends));
+    let list = known.chain(new).collect::<Vec<_>>().join(", ");
+    let title = match graph.nodes().filter(|node| is_root(node)).count() {
+        1 => format!("[root.{name}]"),
+        _ => format!("[root.{name}] of {}", root.architecture),
+    };
+    let advice = format!(
+        "`strata = [{list}]` in {title} would save about {} of making build roots",
+        rough(worth)
+    );
+    let each = proposals.iter().map(|one| {
+        format!(
+            "{}: {} in {} of {}",
+            one.depends,
+            count(one.packages, "package"),
+            one.roots,
+            count(one.of, "build root"),
+        )
+    });
+    report.advise(advice, each.collect());
+    report.strata.extend(proposals.iter().map(|one| {
+        json!({
+            "root": name,
+            "architecture": root.architecture.to_string(),
+            "depends": one.depends.to_string(),
+            "packages": one.packages,
+            "roots": one.roots,
+            "of": one.of,
+            "seconds": one.saved.as_secs(),
+        })
+    }));
+}
+
+fn is_root(node: &Node) -> bool {
+    matches!(node.origin, Origin::Root { .. })
+}
+
+/// A time of which only the size is known.
+fn rough(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..=99 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
 }
 
 /// How many build dependencies the packages have.

@@ -2,6 +2,7 @@
 //! files are fetched.
 
 use std::io;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -9,13 +10,28 @@ use super::arguments::RequiredLimits;
 use super::failure::Failure;
 use crate::base::HostPath;
 use crate::fetch::Places;
+use crate::realise::retry::Retries;
 use crate::sandbox::Enforcement;
+use crate::store::CapsuleLimits;
 
 /// What the user demands of every build.
 #[derive(Debug, Default, Deserialize)]
 pub struct Config {
     #[serde(default)]
     require_limits: Option<RequiredLimits>,
+    #[serde(default)]
+    retries: Option<u32>,
+    #[serde(default)]
+    capsules: Capsules,
+}
+
+/// How much is kept of failed builds.
+#[derive(Debug, Default, Deserialize)]
+struct Capsules {
+    /// Bytes of all; 0 for none.
+    size: Option<u64>,
+    /// For how many days.
+    days: Option<u64>,
 }
 
 impl Config {
@@ -46,6 +62,22 @@ impl Config {
             None => Enforcement::Best,
         }
     }
+
+    /// How faults of the machine are met: `retries` is how often they are tried again.
+    pub fn retries(&self) -> Retries {
+        let usual = Retries::default();
+        Retries { times: self.retries.unwrap_or(usual.times), ..usual }
+    }
+
+    /// What is kept of failed builds: `[capsules]`, `size` in bytes and `days`.
+    pub fn capsules(&self) -> CapsuleLimits {
+        let usual = CapsuleLimits::default();
+        let day = |days: u64| Duration::from_secs(days.saturating_mul(24 * 3600));
+        CapsuleLimits {
+            bytes: self.capsules.size.unwrap_or(usual.bytes),
+            age: self.capsules.days.map_or(usual.age, day),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +105,11 @@ mod tests {
         ] {
             assert_eq!(config.enforcement(given), wanted, "{config:?}");
         }
+        let retries = read("retries = 0\n").expect("a number").retries().times;
+        assert_eq!((retries, absent.retries().times), (0, 2));
+        let capsules = read("[capsules]\nsize = 0\ndays = 2\n").expect("limits").capsules();
+        assert_eq!((capsules.bytes, capsules.age.as_secs()), (0, 2 * 24 * 3600));
+        assert_eq!(absent.capsules(), CapsuleLimits::default());
         let failure = read("require_limits = \"some\"\n").expect_err("no such demand");
         let summary = failure.summary();
         assert!(summary.contains("config.toml") && summary.contains("cgroup"), "{summary}");

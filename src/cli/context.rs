@@ -19,17 +19,18 @@ use crate::base::{Diagnostic, Digest, HostPath};
 use crate::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use crate::graph::{Extent, Graph, Origin, lower, names};
 use crate::pin::{self, Stale};
+use crate::realise::retry::Retries;
 use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
-use crate::sandbox::Enforcement;
-use crate::sandbox::native::Native;
+use crate::sandbox::native::{Native, Session};
+use crate::sandbox::{self, Enforcement, Executor as _, Outcome, Request};
 use crate::spec::loader::Folder;
 use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
 use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
-use crate::store::Store;
+use crate::store::{CapsuleLimits, Store};
 
 /// Release folders and other words: what is `.` or `..` or contains `/` is a folder, unless it is
 /// a URL.
@@ -265,6 +266,8 @@ pub struct Machine {
     store: Store,
     executor: Native,
     upstream: Upstream,
+    retries: Retries,
+    capsules: CapsuleLimits,
     folder: HostPath,
     cancel: Arc<AtomicBool>,
 }
@@ -284,9 +287,16 @@ impl Machine {
             store,
             executor: Native::new(program),
             upstream,
+            retries: Retries::default(),
+            capsules: CapsuleLimits::default(),
             folder: release.folder.clone(),
             cancel: cancel_on_interrupt()?,
         })
+    }
+
+    /// The same machine for a release whose lock is not written yet, and rests on these files.
+    pub fn with_evidence(self, evidence: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { upstream: self.upstream.with_evidence(evidence), ..self }
     }
 
     /// The same machine, whose sandbox runs nothing unless limits are enforced like this. Fails
@@ -300,12 +310,39 @@ impl Machine {
         Ok(Self { executor, ..self })
     }
 
+    /// The same machine, whose faults are met, and whose failed builds are kept, like this.
+    pub fn failing(self, retries: Retries, capsules: CapsuleLimits) -> Self {
+        Self { retries, capsules, ..self }
+    }
+
+    /// Runs a request with the caller at its command; without a session its output is caught
+    /// instead, and it has no input.
+    pub fn enter(
+        &self,
+        request: &Request,
+        session: Option<Session>,
+    ) -> sandbox::Result<(Outcome, String)> {
+        match session {
+            Some(session) => {
+                let outcome = self.executor.enter(request, session, &self.cancel)?;
+                Ok((outcome, String::new()))
+            }
+            None => {
+                let mut output = Vec::new();
+                let outcome = self.executor.run(request, &mut output, &self.cancel)?;
+                Ok((outcome, String::from_utf8_lossy(&output).into_owned()))
+            }
+        }
+    }
+
     /// All of it, as builds want it.
     pub fn world(&self) -> World<'_> {
         World {
             store: &self.store,
             executor: &self.executor,
             upstream: &self.upstream,
+            retries: self.retries,
+            capsules: self.capsules,
             folder: &self.folder,
             cancel: &self.cancel,
         }

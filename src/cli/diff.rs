@@ -13,7 +13,7 @@ use super::context::{Release, nearest, release_folder};
 use super::failure::{Failure, Problem};
 use super::output::{CommandResult, Output};
 use super::report::count;
-use super::revision;
+use super::revision::{self, Past};
 use crate::base::HostPath;
 use crate::graph::Graph;
 use crate::graph::diff::{self, Change, Changed, Comparison, Key};
@@ -34,7 +34,7 @@ pub fn run(arguments: &Diff, _: &Global, output: &Output) -> CommandResult {
 
 /// A state of a release, as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
+pub enum State {
     /// What lies in a folder.
     Folder(HostPath),
     /// What a commit has.
@@ -43,14 +43,6 @@ enum State {
 
 /// The release folder whose repository is asked, the old state and the new one.
 fn states(words: &[String]) -> Result<(HostPath, State, State), Failure> {
-    let is_path = |word: &String| Path::new(word).exists();
-    let state = |word: &String| -> Result<State, Failure> {
-        if is_path(word) {
-            release_folder(Path::new(word)).map(State::Folder)
-        } else {
-            Ok(State::Revision(word.clone()))
-        }
-    };
     let head = || State::Revision("HEAD".to_owned());
     match words {
         [] => {
@@ -95,15 +87,30 @@ fn states(words: &[String]) -> Result<(HostPath, State, State), Failure> {
     }
 }
 
-/// A state that was read.
-struct Loaded {
-    title: String,
-    release: Release,
-    graph: Graph,
+/// The state that a word names: an existing path, or else a revision.
+pub fn state(word: &String) -> Result<State, Failure> {
+    let path = Path::new(word);
+    if path.exists() {
+        release_folder(path).map(State::Folder)
+    } else {
+        Ok(State::Revision(word.clone()))
+    }
 }
 
-/// Reads a state that is held against another.
-fn load(folder: &HostPath, state: &State, other: &State) -> Result<Loaded, Failure> {
+/// A state that was read.
+pub struct Loaded {
+    /// What it is called.
+    pub title: String,
+    /// Its specs and lock.
+    pub release: Release,
+    /// Its graph.
+    pub graph: Graph,
+    /// Keeps the folder of a state that is no folder of its own.
+    pub past: Option<Past>,
+}
+
+/// Reads a state of the release in `folder` that is held against another.
+pub fn load(folder: &HostPath, state: &State, other: &State) -> Result<Loaded, Failure> {
     match state {
         State::Folder(path) => {
             // Two folders have no past and present of their own.
@@ -111,14 +118,14 @@ fn load(folder: &HostPath, state: &State, other: &State) -> Result<Loaded, Failu
             let title = if is_present { "working tree".to_owned() } else { slashed(path) };
             let release = Release::load(path)?;
             let graph = release.graph()?;
-            Ok(Loaded { title, release, graph })
+            Ok(Loaded { title, release, graph, past: None })
         }
         State::Revision(revision) => {
             let past = revision::read(folder, revision)?;
             let release =
                 Release::load(&past.folder).map_err(|failure| as_it_was(failure, revision))?;
             let graph = release.graph().map_err(|failure| as_it_was(failure, revision))?;
-            Ok(Loaded { title: past.title, release, graph })
+            Ok(Loaded { title: past.title.clone(), release, graph, past: Some(past) })
         }
     }
 }

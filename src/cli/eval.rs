@@ -6,22 +6,20 @@ mod tree;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::arguments::{Eval, Global};
 use super::context::{Machine, Release, named_one, read_lock, store_folder};
 use super::failure::Failure;
-use super::kept::{Kept, Outlined};
+use super::kept::{Kept, KeptOutline};
 use super::output::{CommandResult, Output};
-use crate::base::{DerivationId, Digest, HostPath, nearest};
+use crate::base::{DerivationId, HostPath, nearest};
 use crate::graph::derivation::Package;
 use crate::graph::{Entry, Graph, Node, Origin, Outline, fields};
 use crate::realise::universe::Snapshots;
-use crate::spec::loader::Folder;
+use crate::spec::expression;
 use crate::spec::lock::Lock;
-use crate::spec::{self, expression};
 
 /// Prints the packages of a release, or their tree; of packages that were named, their fields and
 /// where these came from; of an expression, its value.
@@ -79,29 +77,22 @@ fn list(
     global: &Global,
     output: &Output,
 ) -> Result<Value, Failure> {
-    let kept = Kept::open(folder);
-    let store = store_folder(global)?;
-    let there = store.join("version").as_path().exists();
-    let ground = ground(folder, &store, there);
-    let now = kept.as_ref().and_then(|kept| renewed(folder, lock.as_ref(), kept, &ground));
-    let outline = match now {
+    let kept = KeptOutline::open(folder, global)?;
+    let outline = match kept.renewed(lock.as_ref()) {
         Some(outline) => {
-            if !there {
+            if !kept.is_checked() {
                 output.note(NO_STORE);
             }
             outline
         }
         None => {
-            let release = Release::load_kept(folder, lock, kept.as_ref())?;
+            let release = Release::load_kept(folder, lock, kept.results())?;
             let graph = release.graph()?;
             let checked = check_names(&release, &graph, global, output)?;
-            let outline = Outline::of(&graph);
-            if let (Some(kept), Some(footprint)) = (&kept, &release.spec.footprint)
-                && checked != Checked::Partly
-            {
-                let footprint = footprint.clone();
-                kept.keep_outline(&ground, &Outlined { footprint, outline: outline.clone() });
+            if checked != Checked::Partly {
+                kept.keep(&release.spec, &graph);
             }
+            let outline = Outline::of(&graph);
             // The program ends soon: giving all of it back piece by piece takes long.
             std::mem::forget((release, graph));
             outline
@@ -149,38 +140,6 @@ fn printed(outline: &Outline, output: &Output) -> Value {
         },
         "packages": entries.iter().map(package).collect::<Vec<_>>(),
     })
-}
-
-/// The kept outline of a release, brought up to date; nothing where there is none, or what changed
-/// is more than it can take in.
-fn renewed(
-    folder: &HostPath,
-    lock: Option<&Lock>,
-    kept: &Kept,
-    ground: &Digest,
-) -> Option<Outline> {
-    let before = kept.outline(ground)?;
-    let loader = Arc::new(Folder::new(folder.clone()));
-    let mut since = spec::since(loader, lock, kept.cache(), &before.footprint)?;
-    let outline = before.outline.renewed(&mut since, &lock.cloned().unwrap_or_default())?;
-    // Names that nobody asked for before are looked up with the whole graph at hand.
-    if outline != before.outline && outline.asks_anew(&before.outline) {
-        return None;
-    }
-    if !since.as_before {
-        let footprint = since.footprint;
-        kept.keep_outline(ground, &Outlined { footprint, outline: outline.clone() });
-    }
-    Some(outline)
-}
-
-/// What names all that an outline depends on beside the specs: what is pinned, and the store that
-/// names are checked in.
-fn ground(folder: &HostPath, store: &HostPath, there: bool) -> Digest {
-    let lock = std::fs::read(folder.join("release.lock")).unwrap_or_default();
-    let store = store.as_path().as_os_str().as_encoded_bytes();
-    let parts = [Digest::of(&lock), Digest::of(store)].map(|part| *part.as_bytes()).concat();
-    Digest::of(&[&parts[..], &[there as u8]].concat())
 }
 
 fn express(expression: &str, words: &[String], output: &Output) -> Result<Value, Failure> {

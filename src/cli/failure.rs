@@ -34,7 +34,18 @@ pub enum Problem {
         messages: Vec<String>,
         /// What to do about it.
         hints: Vec<String>,
+        /// Whether people have read it.
+        told: Told,
     },
+}
+
+/// Whether a problem was told before its command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It is told at the end.
+    AtTheEnd,
+    /// It was told in a form of its own.
+    Already,
 }
 
 /// Whose fault a failure is.
@@ -70,8 +81,7 @@ impl Failure {
 
     /// A failure of this kind with one message.
     pub fn new(kind: Kind, code: &'static str, message: impl fmt::Display) -> Self {
-        let messages = vec![message.to_string()];
-        Self { kind, problems: vec![Problem::Chain { code, messages, hints: Vec::new() }] }
+        Self::chain(kind, code, vec![message.to_string()])
     }
 
     /// An error and everything that led to it.
@@ -82,7 +92,12 @@ impl Failure {
             messages.push(cause.to_string());
             source = cause.source();
         }
-        Self { kind, problems: vec![Problem::Chain { code, messages, hints: Vec::new() }] }
+        Self::chain(kind, code, messages)
+    }
+
+    fn chain(kind: Kind, code: &'static str, messages: Vec<String>) -> Self {
+        let (hints, told) = (Vec::new(), Told::AtTheEnd);
+        Self { kind, problems: vec![Problem::Chain { code, messages, hints, told }] }
     }
 
     /// Everything that is wrong with a release.
@@ -116,6 +131,15 @@ impl Failure {
             Some(Problem::InRelease { diagnostic, .. }) => &diagnostic.message,
             Some(Problem::Chain { messages, .. }) => &messages[0],
             None => "",
+        }
+    }
+
+    /// What is wrong first of all, and its reasons.
+    pub fn messages(&self) -> Vec<String> {
+        match self.problems.first() {
+            Some(Problem::InRelease { diagnostic, .. }) => vec![diagnostic.message.clone()],
+            Some(Problem::Chain { messages, .. }) => messages.clone(),
+            None => Vec::new(),
         }
     }
 

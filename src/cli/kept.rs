@@ -6,14 +6,20 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use etcetera::BaseStrategy as _;
 use serde::{Deserialize, Serialize};
 
+use super::arguments::Global;
+use super::context::store_folder;
+use super::failure::Failure;
 use crate::base::{Digest, HostPath};
-use crate::graph::Outline;
-use crate::spec::{Cache, Footprint};
+use crate::graph::{Graph, Outline};
+use crate::spec::loader::Folder;
+use crate::spec::lock::Lock;
+use crate::spec::{self, Cache, Footprint, Spec};
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 4 << 30;
@@ -44,22 +50,6 @@ impl Kept {
         &self.cache
     }
 
-    /// The outline of the release's graph that was kept for the same `ground`, and what it was
-    /// made from.
-    pub fn outline(&self, ground: &Digest) -> Option<Outlined> {
-        let bytes = read(&self.path.with_extension("outline"))?;
-        let (head, content) = bytes.split_at_checked(64)?;
-        let expected = [*ground.as_bytes(), checksum(content)].concat();
-        (head == expected).then(|| postcard::from_bytes(content).ok())?
-    }
-
-    /// Keeps an outline in place of the one before.
-    pub fn keep_outline(&self, ground: &Digest, outlined: &Outlined) {
-        let Ok(content) = postcard::to_allocvec(outlined) else { return };
-        let head = [*ground.as_bytes(), checksum(&content)].concat();
-        replace(&self.path.with_extension("outline"), &[&head[..], &content].concat());
-    }
-
     /// Puts what this run leaves in place of what the one before left.
     pub fn write(&self) {
         if let Some(bytes) = self.cache.renewed() {
@@ -68,13 +58,88 @@ impl Kept {
     }
 }
 
-/// A graph's outline, and what it was made from.
+/// The outline that is kept of a release's graph: its list of packages without evaluating it.
+pub struct KeptOutline {
+    folder: HostPath,
+    results: Option<Kept>,
+    /// What names all that the outline depends on beside the specs: what is pinned, and the store
+    /// whose indexes names are looked up in.
+    ground: Digest,
+    checked: bool,
+}
+
+/// An outline, and what it was made from.
 #[derive(Serialize, Deserialize)]
-pub struct Outlined {
-    /// What was evaluated.
-    pub footprint: Footprint,
-    /// What came of it.
-    pub outline: Outline,
+struct Outlined {
+    footprint: Footprint,
+    outline: Outline,
+}
+
+impl KeptOutline {
+    /// What is kept of the release in `folder`.
+    pub fn open(folder: &HostPath, global: &Global) -> Result<Self, Failure> {
+        let store = store_folder(global)?;
+        let checked = store.join("version").as_path().exists();
+        let lock = fs::read(folder.join("release.lock")).unwrap_or_default();
+        let store = store.as_path().as_os_str().as_encoded_bytes();
+        let parts = [Digest::of(&lock), Digest::of(store)].map(|part| *part.as_bytes()).concat();
+        let ground = Digest::of(&[&parts[..], &[checked as u8]].concat());
+        Ok(Self { folder: folder.clone(), results: Kept::open(folder), ground, checked })
+    }
+
+    /// The results of evaluation that are kept beside it.
+    pub fn results(&self) -> Option<&Kept> {
+        self.results.as_ref()
+    }
+
+    /// Whether the names that packages ask for are looked up: not without a store.
+    pub fn is_checked(&self) -> bool {
+        self.checked
+    }
+
+    /// The outline, brought up to date; nothing where there is none, or what changed is more than
+    /// it can take in.
+    pub fn renewed(&self, lock: Option<&Lock>) -> Option<Outline> {
+        let before = self.read()?;
+        let loader = Arc::new(Folder::new(self.folder.clone()));
+        let cache = self.results.as_ref()?.cache();
+        let mut since = spec::since(loader, lock, cache, &before.footprint)?;
+        let outline = before.outline.renewed(&mut since, &lock.cloned().unwrap_or_default())?;
+        // Names that nobody asked for before are looked up with the whole graph at hand.
+        if outline != before.outline && outline.asks_anew(&before.outline) {
+            return None;
+        }
+        if !since.as_before {
+            self.write(&Outlined { footprint: since.footprint, outline: outline.clone() });
+        }
+        Some(outline)
+    }
+
+    /// Keeps the outline of a graph whose names were looked up, where they are.
+    pub fn keep(&self, spec: &Spec, graph: &Graph) {
+        if let Some(footprint) = spec.footprint.clone() {
+            self.write(&Outlined { footprint, outline: Outline::of(graph) });
+        }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        Some(self.results.as_ref()?.path.with_extension("outline"))
+    }
+
+    fn read(&self) -> Option<Outlined> {
+        let bytes = read(&self.path()?)?;
+        let (head, content) = bytes.split_at_checked(64)?;
+        let expected = [*self.ground.as_bytes(), checksum(content)].concat();
+        (head == expected).then(|| postcard::from_bytes(content).ok())?
+    }
+
+    fn write(&self, outlined: &Outlined) {
+        let (Some(path), Ok(content)) = (self.path(), postcard::to_allocvec(outlined)) else {
+            return;
+        };
+        let head = [*self.ground.as_bytes(), checksum(&content)].concat();
+        replace(&path, &[&head[..], &content].concat());
+    }
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::arguments::{Global, Lock, Update};
+use super::bump::BumpPlan;
 use super::cascade::Cascade;
 use super::context::{Release, client, mirrors, named_one, open_store};
 use super::failure::{Failure, Kind};
@@ -12,7 +13,7 @@ use super::interrupt::cancel_on_interrupt;
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
 use crate::fetch;
-use crate::pin::{self, Locked, Moves, Stale};
+use crate::pin::{self, Change, Locked, Moves, Pin, Stale};
 use crate::spec::stdlib;
 
 /// Pins what is not pinned yet, or only says whether anything is not.
@@ -30,7 +31,7 @@ pub fn lock(arguments: &Lock, global: &Global, output: &Output) -> CommandResult
         return check(&release, output);
     }
     let locked = pin(&release, global, output).map_err(wrong)?;
-    Ok(tell(&locked, None, output, "nothing to pin: release.lock is as it should be"))
+    Ok(tell(&locked, None, None, output, "nothing to pin: release.lock is as it should be"))
 }
 
 /// Pins what is not pinned yet, and writes that down.
@@ -55,6 +56,21 @@ pub fn update(arguments: &Update, global: &Global, output: &Output) -> CommandRe
             None
         }
     };
+    let moved = |change: &Change| matches!(change.pin, Pin::Suite { .. }) && change.old.is_some();
+    let bump = match &cascade {
+        Some(cascade) if locked.changes.iter().any(moved) => {
+            output.note("solving every build root against the old and the new indexes…");
+            match BumpPlan::new(&release, &locked, cascade, global) {
+                Ok(bump) => Some(bump),
+                Err(failure) => {
+                    let told = failure.messages().join(": ");
+                    output.note(&format!("how build roots change is not known: {told}"));
+                    None
+                }
+            }
+        }
+        _ => None,
+    };
     if !arguments.dry_run {
         write(&release.folder, &locked).map_err(wrong)?;
     }
@@ -65,7 +81,7 @@ pub fn update(arguments: &Update, global: &Global, output: &Output) -> CommandRe
              package or URL is named"
         }
     };
-    Ok(tell(&locked, cascade.as_ref(), output, nothing))
+    Ok(tell(&locked, cascade.as_ref(), bump.as_ref(), output, nothing))
 }
 
 fn check(release: &Release, output: &Output) -> CommandResult {
@@ -141,7 +157,13 @@ fn failed(folder: &HostPath, error: pin::Error) -> Failure {
     }
 }
 
-fn tell(locked: &Locked, cascade: Option<&Cascade>, output: &Output, nothing: &str) -> Value {
+fn tell(
+    locked: &Locked,
+    cascade: Option<&Cascade>,
+    bump: Option<&BumpPlan>,
+    output: &Output,
+    nothing: &str,
+) -> Value {
     if locked.changes.is_empty() {
         output.summary(&format!("{nothing}\n"));
         return json!({ "changes": [] });
@@ -157,14 +179,24 @@ fn tell(locked: &Locked, cascade: Option<&Cascade>, output: &Output, nothing: &s
         output.summary(&format!("{change}\n"));
         if let Some(cascade) = cascade {
             let effect = cascade.of(&change.pin);
-            output.summary(&effect.text());
             document["rebuilds"] = effect.document();
+            // A moved suite is another input of everything: what that comes to is told below.
+            if bump.is_none() || !matches!(change.pin, Pin::Suite { .. }) {
+                output.summary(&effect.text());
+            }
         }
         changes.push(document);
     }
     let mut document = json!({ "changes": changes });
-    if let Some(cascade) = cascade {
-        document["rebuilds"] = cascade.tell(output);
+    match (bump, cascade) {
+        (Some(bump), _) => {
+            output.text(&bump.text());
+            let (roots, rebuilds) = bump.documents();
+            document["roots"] = roots;
+            document["rebuilds"] = rebuilds;
+        }
+        (None, Some(cascade)) => document["rebuilds"] = cascade.tell(output),
+        (None, None) => {}
     }
     document
 }

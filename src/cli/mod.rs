@@ -4,7 +4,9 @@ mod add;
 mod address;
 mod arguments;
 mod build;
+mod bump;
 mod cascade;
+mod cause;
 mod changes;
 mod check;
 
@@ -25,10 +27,13 @@ mod lock;
 mod log;
 mod lsp;
 mod output;
+mod patch;
 mod progress;
 pub mod render;
 mod report;
 mod revision;
+mod root;
+mod shell;
 mod status;
 mod why;
 
@@ -48,6 +53,8 @@ pub fn main() -> ExitCode {
     };
     let output = Output::new(&arguments.global);
     let result = match &arguments.command {
+        // The exit code is that of the command that was run there.
+        Command::Shell(command) => return shell::run(command, &arguments.global, &output),
         Command::Init(command) => init::run(command, &arguments.global, &output),
         Command::Add(command) => add::run(command, &arguments.global, &output),
         Command::Check(command) => check::run(command, &arguments.global, &output),
@@ -57,8 +64,10 @@ pub fn main() -> ExitCode {
         Command::Build(command) => build::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
+        Command::Patch(command) => patch::run(command, &arguments.global, &output),
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
+        Command::Root(command) => root::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::arguments::{Colour, Global, ProgressKind};
-use super::failure::{Failure, Kind, Problem};
+use super::failure::{Failure, Kind, Problem, Told};
 use super::render;
 use crate::base::{HostPath, Span};
 use crate::spec::expression::PLACE;
@@ -49,6 +49,18 @@ impl Output {
             let mut out = anstream::stdout().lock();
             // A closed pipe is the reader's decision.
             let _ = out.write_all(text.as_bytes());
+        }
+    }
+
+    /// Makes sure that what was printed is seen, for whoever waits for more.
+    pub fn flush(&self) {
+        let _ = anstream::stdout().lock().flush();
+    }
+
+    /// Tells of what failed, on standard error; a document has it among its errors.
+    pub fn failed(&self, text: &str) {
+        if !self.json {
+            let _ = anstream::stderr().lock().write_all(text.as_bytes());
         }
     }
 
@@ -108,6 +120,8 @@ impl Output {
                     );
                     writeln!(err, "{}\n", text.trim_end())
                 }
+                // It was told when it became known.
+                Problem::Chain { told: Told::Already, .. } => Ok(()),
                 Problem::Chain { messages, hints, .. } => {
                     let (bold, plain) =
                         if self.colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
@@ -196,7 +210,7 @@ fn as_json(problem: &Problem) -> Value {
                 "hints": diagnostic.hints,
             })
         }
-        Problem::Chain { code, messages, hints } => json!({
+        Problem::Chain { code, messages, hints, told: _ } => json!({
             "code": code,
             "message": messages.join(": "),
             "hints": hints,

@@ -188,12 +188,18 @@ fn end_text(result: &Finished, elapsed: Duration) -> Option<String> {
         }
         Finished::Failed(failure) => {
             // The rest of it is told at the end.
-            let cause = text::clean(failure.cause.lines().next().unwrap_or_default());
+            let cause = text::clean(failure.line().lines().next().unwrap_or_default());
             Some(format!("FAILED after {}: {cause}", duration(elapsed)))
         }
         Finished::Skipped { because: Some(root) } => Some(format!("skipped: needs {root}")),
         Finished::Skipped { because: None } => Some("skipped".to_owned()),
     }
+}
+
+/// That a fault of the machine is met with another try.
+fn retry_text(cause: &str, wait: Duration, failed: u32, most: u32) -> String {
+    let cause = text::clean(cause.lines().next().unwrap_or_default());
+    format!("{cause}; that may pass: try {} of {most} in {}", failed + 1, duration(wait))
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! What came of a build: the table, the closing lines, the failures, the document.
 
+mod failed;
+
+pub use failed::kind_of;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::address::{shown, slashed};
 use super::context::Release;
-use super::failure::{Failure, Kind, Problem};
 use super::hint::Hints;
 use super::output::Output;
 use super::progress::duration;
@@ -15,15 +18,15 @@ use crate::base::{Digest, HostPath};
 use crate::graph::{Graph, Origin};
 use crate::realise::comparison::{Archive, Comparison};
 use crate::realise::driver::{Report, Reported};
-use crate::realise::event::{Failure as Failed, Fault, Finished};
+use crate::realise::event::{Failure as Failed, Fault, Finished, Kept};
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
 
 /// Output file name → how it compares to the distribution's own.
 pub type Comparisons = BTreeMap<String, Comparison>;
 
-/// How many lines of a failed build's log are shown.
-const TAIL: usize = 20;
+/// How many packages may be cached before they are only counted.
+pub const LISTED: usize = 40;
 
 /// Compares what is there with each package's own archive. An archive whose indexes cannot be
 /// had is no reason to fail now: everything is built.
@@ -76,7 +79,8 @@ pub struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// A line for every package: how it ended, and how it compares to the distribution's own.
+    /// A line for every package: how it ended, and how it compares to the distribution's own. What
+    /// went wrong comes last, next to where it is explained; many that are cached are counted.
     pub fn table(&self) -> String {
         let title = |package: &Reported| {
             let Reported { name, version, derivation, .. } = package;
@@ -86,9 +90,16 @@ impl Told<'_> {
                 (_, Some(recipe)) => format!("{name} {version} {}", recipe.architecture),
             }
         };
-        let packages = &self.report.packages;
-        let width = packages.iter().map(|one| title(one).chars().count()).max().unwrap_or(0);
+        let is_cached = |package: &&Reported| matches!(package.result, Finished::Cached { .. });
+        let cached = self.report.packages.iter().filter(is_cached).count();
         let mut text = String::new();
+        let mut packages: Vec<&Reported> = self.report.packages.iter().collect();
+        if cached > LISTED {
+            packages.retain(|package| !is_cached(package));
+            text.push_str(&format!(" {} cached\n", count(cached, "package")));
+        }
+        packages.sort_by_key(|package| rank(&package.result));
+        let width = packages.iter().map(|one| title(one).chars().count()).max().unwrap_or(0);
         for package in packages {
             let took = match &package.result {
                 Finished::Built { .. } | Finished::Failed(_) => duration(package.elapsed),
@@ -129,10 +140,7 @@ impl Told<'_> {
         let id = self.graph.release().short();
         let out = shown(self.out);
         if let Some(manifest) = self.manifest {
-            let manifest = manifest.short();
-            return format!(
-                "release {id}  manifest {manifest}   check: b3sum {out}/MANIFEST.json\n"
-            );
+            return whole(&id, manifest, self.out);
         }
         let packages = &self.report.packages;
         if packages.iter().all(|package| package.record.is_some()) {
@@ -158,41 +166,6 @@ impl Told<'_> {
         format!("{}\n", told.join(", "))
     }
 
-    /// What failed, each with its cause and the end of its log.
-    pub fn failure(&self) -> Option<Failure> {
-        let mut problems = Vec::new();
-        let mut kind = None;
-        for package in &self.report.packages {
-            let Finished::Failed(failed) = &package.result else { continue };
-            kind = kind.max(Some(kind_of(failed.fault)));
-            if failed.fault != Fault::Cancelled {
-                problems.push(self.problem(package, failed));
-            }
-        }
-        kind.map(|kind| Failure { kind, problems })
-    }
-
-    fn problem(&self, package: &Reported, failed: &Failed) -> Problem {
-        let folder = &self.release.folder;
-        let Reported { name, version, .. } = package;
-        let mut messages = vec![format!("{name} {version} failed: {}", failed.cause)];
-        messages.extend(failed.reasons.iter().cloned());
-        let mut hints = self.hints.get(&package.derivation).cloned().unwrap_or_default();
-        hints.extend(failed.hint.map(str::to_owned));
-        if !failed.tail.is_empty() {
-            let last = &failed.tail[failed.tail.len().saturating_sub(TAIL)..];
-            messages.push(format!("the last lines of its log\n    {}", last.join("\n    ")));
-            hints.push(format!("`perestroika log {} {name}` prints all of it", slashed(folder)));
-        }
-        if let Some(Origin::Package(origin)) =
-            self.graph.node(package.derivation).map(|node| &node.origin)
-        {
-            let file = shown(&folder.join(origin.span.file.as_str()));
-            hints.push(format!("its spec: {file}:{}", origin.span.line));
-        }
-        Problem::Chain { code: "build-failed", messages, hints }
-    }
-
     /// The same as a document.
     pub fn document(&self) -> Value {
         let mut summary =
@@ -206,6 +179,7 @@ impl Told<'_> {
             "release": self.release.built_document(self.graph, self.manifest),
             "packages": packages,
             "summary": summary,
+            "failures": self.failures_document(),
         })
     }
 
@@ -213,6 +187,10 @@ impl Told<'_> {
         let action = match &package.result {
             Finished::Built { action } | Finished::Cached { action } => Some(action.to_string()),
             Finished::Failed(_) | Finished::Skipped { .. } => None,
+        };
+        let failure = match &package.result {
+            Finished::Failed(failed) => failure_document(failed),
+            _ => Value::Null,
         };
         let outputs: Vec<Value> = package
             .record
@@ -235,8 +213,42 @@ impl Told<'_> {
             "derivation": package.derivation.to_string(),
             "action": action,
             "status": word(&package.result),
+            "failure": failure,
             "outputs": outputs,
         })
+    }
+}
+
+fn failure_document(failed: &Failed) -> Value {
+    let (kept, why) = match &failed.kept {
+        Kept::Nothing => (false, None),
+        Kept::Capsule { .. } => (true, None),
+        Kept::Not(why) => (false, Some(why)),
+    };
+    json!({
+        "kind": failed.kind.as_str(),
+        "cause": failed.cause,
+        "fingerprint": failed.fingerprint.to_string(),
+        "attempt": failed.attempt,
+        "capsule": kept,
+        "no_capsule": why,
+    })
+}
+
+/// The names of a release that is there as a whole.
+pub fn whole(id: &str, manifest: Digest, out: &HostPath) -> String {
+    let (manifest, out) = (manifest.short(), shown(out));
+    format!("release {id}  manifest {manifest}   check: b3sum {out}/MANIFEST.json\n")
+}
+
+/// What is listed first: what was there, what was built, what was not, what failed.
+fn rank(result: &Finished) -> u8 {
+    match result {
+        Finished::Cached { .. } => 0,
+        Finished::Built { .. } => 1,
+        Finished::Skipped { .. } => 2,
+        result if is_cancelled(result) => 3,
+        Finished::Failed(_) => 4,
     }
 }
 
@@ -260,15 +272,6 @@ fn status(result: &Finished) -> &'static str {
 
 fn is_cancelled(result: &Finished) -> bool {
     matches!(result, Finished::Failed(failure) if failure.fault == Fault::Cancelled)
-}
-
-fn kind_of(fault: Fault) -> Kind {
-    match fault {
-        Fault::Package => Kind::Result,
-        Fault::Input => Kind::Input,
-        Fault::Machine => Kind::Machine,
-        Fault::Cancelled => Kind::Interrupted,
-    }
 }
 
 /// `1 package`, `2 packages`.

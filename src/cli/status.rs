@@ -1,9 +1,11 @@
 //! `status`: how a release stands, on one screen.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::address::slashed;
 use super::arguments::{Global, Status};
 use super::build;
 use super::context::{Machine, Named, Release, named};
@@ -11,9 +13,17 @@ use super::eval::select;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use super::progress::duration;
-use crate::graph::Derivation;
+use super::report::count;
+use crate::base::Digest;
+use crate::graph::Graph;
 use crate::realise::driver::{self, Surveyed};
-use crate::store::Verdict;
+use crate::realise::rebuild::History;
+use crate::store::{BuiltRelease, Verdict};
+
+/// How many packages of a release are told of one by one: the rest of a screen is for its pins.
+const TOLD: usize = 14;
+/// The same where several releases share the screen.
+const TOLD_OF_SEVERAL: usize = 4;
 
 /// How many attempts are looked through for one that succeeded.
 const LOOKED_AT: u32 = 100;
@@ -23,98 +33,231 @@ pub fn run(arguments: &Status, global: &Global, output: &Output) -> CommandResul
     let wrong = |failure| (Value::Null, failure);
     let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
     let mut documents = Vec::new();
-    let mut behind = Vec::new();
-    for folder in &releases {
+    let mut behind = false;
+    let most = if releases.len() > 1 { TOLD_OF_SEVERAL } else { TOLD };
+    for (index, folder) in releases.iter().enumerate() {
         let release = Release::load(folder).map_err(wrong)?;
-        let document = one(&release, &names, global, output).map_err(wrong)?;
-        let of = |package: &&Value| package["status"] != "built";
-        let packages = document["packages"].as_array();
-        behind.push(packages.map_or(0, |packages| packages.iter().filter(of).count()));
-        documents.push(document);
+        let standing = Standing::new(&release, &names, global).map_err(wrong)?;
+        if index > 0 {
+            output.text("\n");
+        }
+        output.text(&standing.text(&release, most));
+        behind |= standing.packages.iter().any(|one| one.status != Word::Built);
+        documents.push(standing.document(&release));
     }
     let document = match documents.len() {
         1 => documents.remove(0),
         _ => json!({ "releases": documents }),
     };
-    if behind.iter().all(|count| *count == 0) {
+    if !behind {
         return Ok(document);
     }
     // The screen has said it: the exit code alone is left to tell.
     Err((document, Failure { kind: Kind::Result, problems: Vec::new() }))
 }
 
-fn one(
-    release: &Release,
-    names: &[String],
-    global: &Global,
-    output: &Output,
-) -> Result<Value, Failure> {
-    let graph = release.graph()?;
-    let wanted = select(&graph, names)?;
-    let machine = Machine::open(release, global)?;
-    let world = machine.world();
-    let broken = |error: &dyn std::error::Error| Failure::error(Kind::Machine, "store", error);
-    let survey = driver::survey(&world, &graph, &wanted, &build::default_options())
-        .map_err(|error| broken(&error))?;
-    let divergent = world.store.divergent_actions().map_err(|error| broken(&error))?;
-    let spec = &release.spec.release;
-    let last = world.store.last_release(&release.folder).map_err(|error| broken(&error))?;
-    let manifest =
-        last.as_ref().filter(|last| last.release == graph.release()).and_then(|last| last.manifest);
+/// How a package stands, the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    Divergent,
+    Failed,
+    Stale,
+    Unbuilt,
+    Built,
+}
 
-    let mut text = format!("{} {}\n", spec.name, spec.version);
-    let _ = writeln!(text, "release   {}", graph.release().short());
-    let _ = writeln!(
-        text,
-        "manifest  {}",
-        manifest.map_or_else(|| "not built as a whole yet".to_owned(), |digest| digest.short())
-    );
-    for (name, archive) in release.lock.iter().flat_map(|lock| &lock.archives) {
-        for suite in &archive.suites {
-            let _ = writeln!(text, "pinned    {name}: {} of {}", suite.suite, suite.date);
+impl Word {
+    const ALL: [Self; 5] = [Self::Divergent, Self::Failed, Self::Stale, Self::Unbuilt, Self::Built];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Divergent => "divergent",
+            Self::Failed => "failed",
+            Self::Stale => "stale",
+            Self::Unbuilt => "unbuilt",
+            Self::Built => "built",
         }
     }
-    text.push('\n');
-    let mut packages = Vec::new();
-    for Surveyed { derivation: id, there } in &survey {
-        let Some(Derivation::Package(package)) = graph.node(*id).map(|node| &node.derivation)
-        else {
-            continue;
-        };
-        // The newest first.
-        let attempts =
-            world.store.attempts(Some(&package.name), LOOKED_AT).map_err(|error| broken(&error))?;
-        let was_built = attempts.iter().any(|attempt| attempt.verdict == Verdict::Built);
-        let failed = attempts.first().filter(|attempt| {
-            attempt.derivation == *id && matches!(attempt.verdict, Verdict::Failed | Verdict::Fault)
-        });
-        let (status, detail) = match (there, failed) {
-            (Some((action, _)), _) if divergent.contains(action) => {
-                ("divergent", "its builds gave different bytes".to_owned())
-            }
-            (Some((_, record)), _) => {
-                let took = std::time::Duration::from_millis(record.elapsed.unsigned_abs());
-                ("built", format!("in {}", duration(took)))
-            }
-            (None, Some(attempt)) => ("failed", attempt.summary.clone()),
-            (None, None) if was_built => ("stale", String::new()),
-            (None, None) => ("unbuilt", "never built".to_owned()),
-        };
-        let _ = writeln!(
-            text,
-            "{}",
-            format!("  {status:9} {} {}  {detail}", package.name, package.version).trim_end()
-        );
-        packages.push(json!({
-            "name": package.name.as_str(),
-            "version": package.version,
-            "derivation": id.to_string(),
-            "status": status,
-        }));
+}
+
+/// How a package stands.
+struct Package {
+    title: String,
+    status: Word,
+    detail: String,
+    document: Value,
+}
+
+/// How a release stands.
+struct Standing {
+    graph: Graph,
+    last: Option<BuiltRelease>,
+    /// What was built of exactly this release, as a whole.
+    manifest: Option<Digest>,
+    /// The gravest first, then in the order of the graph.
+    packages: Vec<Package>,
+}
+
+impl Standing {
+    fn new(release: &Release, names: &[String], global: &Global) -> Result<Self, Failure> {
+        let graph = release.graph()?;
+        let wanted = select(&graph, names)?;
+        let machine = Machine::open(release, global)?;
+        let world = machine.world();
+        let broken = |error: &dyn std::error::Error| Failure::error(Kind::Machine, "store", error);
+        let survey = driver::survey(&world, &graph, &wanted, &build::default_options())
+            .map_err(|error| broken(&error))?;
+        let divergent = world.store.divergent_actions().map_err(|error| broken(&error))?;
+        let last = world.store.last_release(&release.folder).map_err(|error| broken(&error))?;
+        let history = History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
+        let ours = last.as_ref().filter(|last| last.release == graph.release());
+        let manifest = ours.and_then(|last| last.manifest);
+        let mut packages = Vec::new();
+        for Surveyed { derivation: id, there } in &survey {
+            let Some(package) = graph.node(*id).and_then(|node| node.derivation.package()) else {
+                continue;
+            };
+            let (status, detail) = match there {
+                Some((action, _)) if divergent.contains(action) => {
+                    (Word::Divergent, "its builds gave different bytes".to_owned())
+                }
+                Some((_, record)) => {
+                    let took = Duration::from_millis(record.elapsed.unsigned_abs());
+                    (Word::Built, format!("in {}", duration(took)))
+                }
+                None => {
+                    // The newest first.
+                    let attempts = world.store.attempts(Some(&package.name), LOOKED_AT);
+                    let attempts = attempts.map_err(|error| broken(&error))?;
+                    let built = history.has_built(attempts.iter());
+                    let failed = attempts.into_iter().next().filter(|attempt| {
+                        let failed = matches!(attempt.verdict, Verdict::Failed | Verdict::Fault);
+                        attempt.derivation == *id && failed
+                    });
+                    match failed {
+                        Some(attempt) => (Word::Failed, attempt.summary),
+                        None if built => (Word::Stale, String::new()),
+                        None => (Word::Unbuilt, "never built".to_owned()),
+                    }
+                }
+            };
+            packages.push(Package {
+                title: format!("{} {}", package.name, package.version),
+                status,
+                detail,
+                document: json!({
+                    "name": package.name.as_str(),
+                    "version": package.version,
+                    "derivation": id.to_string(),
+                    "status": status.as_str(),
+                }),
+            });
+        }
+        Ok(Self { graph, last, manifest, packages })
     }
-    output.text(&text);
-    Ok(json!({
-        "release": release.built_document(&graph, manifest),
-        "packages": packages,
-    }))
+
+    /// So many packages of this status.
+    fn count(&self, status: Word) -> usize {
+        self.packages.iter().filter(|package| package.status == status).count()
+    }
+
+    fn text(&self, release: &Release, most: usize) -> String {
+        let spec = &release.spec.release;
+        let mut text = format!("{} {}\n", spec.name, spec.version);
+        let _ = writeln!(text, "release   {}", self.graph.release().short());
+        let manifest = match self.manifest {
+            Some(manifest) => manifest.short(),
+            None => "not built as a whole yet".to_owned(),
+        };
+        let _ = writeln!(text, "manifest  {manifest}");
+        for line in pins(release) {
+            let _ = writeln!(text, "pinned    {line}");
+        }
+        if let Some(last) = &self.last {
+            let when = last.built.strftime("%Y-%m-%d %H:%M");
+            let now = if last.release == self.graph.release() { "" } else { ", as it was then" };
+            let _ = writeln!(text, "built     {when}{now}");
+        }
+        let counts = Word::ALL.iter().filter(|word| self.count(**word) > 0);
+        let counts = counts.map(|word| format!("{} {}", self.count(*word), word.as_str()));
+        let counts: Vec<String> = counts.collect();
+        let total = count(self.packages.len(), "package");
+        let _ = writeln!(text, "\n{total}: {}", counts.join(", "));
+
+        let all = self.packages.len() <= most;
+        let mut told: Vec<&Package> =
+            self.packages.iter().filter(|one| all || one.status != Word::Built).collect();
+        told.sort_by_key(|package| package.status);
+        let width = told.iter().take(most).map(|one| one.title.chars().count()).max();
+        let width = width.unwrap_or_default();
+        for Package { title, status, detail, .. } in told.iter().take(most) {
+            let pad = if detail.is_empty() { 0 } else { width };
+            let line = format!("  {:9} {title:pad$}  {detail}", status.as_str());
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        if told.len() > most {
+            let _ = writeln!(text, "  and {} more; `--json` has them all", told.len() - most);
+        }
+        if self.count(Word::Stale) > 0 {
+            let folder = slashed(&release.folder);
+            let _ = writeln!(text, "why: perestroika build {folder} -n");
+        }
+        text
+    }
+
+    fn document(&self, release: &Release) -> Value {
+        let counts = Word::ALL.map(|word| (word.as_str().to_owned(), self.count(word).into()));
+        let archives = release.lock.iter().flat_map(|lock| &lock.archives);
+        let suites = archives.flat_map(|(name, archive)| {
+            archive.suites.iter().map(move |suite| {
+                json!({
+                    "archive": name,
+                    "suite": suite.suite,
+                    "date": suite.date,
+                    "days": age(&suite.date),
+                })
+            })
+        });
+        json!({
+            "release": release.built_document(&self.graph, self.manifest),
+            "pins": suites.collect::<Vec<_>>(),
+            "built": self.last.as_ref().map(|last| last.built.to_string()),
+            "summary": serde_json::Map::from_iter(counts),
+            "packages": self.packages.iter().map(|one| one.document.clone()).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A line for each pinned suite, with its age, and one for what else is pinned.
+fn pins(release: &Release) -> Vec<String> {
+    let Some(lock) = &release.lock else { return vec!["nothing yet".to_owned()] };
+    let mut lines = Vec::new();
+    for (name, archive) in &lock.archives {
+        for suite in &archive.suites {
+            let age = match age(&suite.date) {
+                Some(days) if days > 0 => format!(", {} old", count(days, "day")),
+                _ => String::new(),
+            };
+            lines.push(format!("{name}: {} of {}{age}", suite.suite, suite.date));
+        }
+    }
+    let others = [
+        (lock.sources.len(), "source package"),
+        (lock.git.len(), "commit"),
+        (lock.downloads.len(), "file"),
+        (lock.stdlib.len(), "stdlib module"),
+    ];
+    let others = others.iter().filter(|(number, _)| *number > 0);
+    let others: Vec<String> = others.map(|(number, what)| count(*number, what)).collect();
+    if !others.is_empty() {
+        lines.push(others.join(", "));
+    }
+    lines
+}
+
+/// How many days ago a suite was made.
+fn age(date: &str) -> Option<usize> {
+    let made = crate::archive::deb::release::date(date)?;
+    let hours = jiff::Timestamp::now().duration_since(made).as_hours();
+    usize::try_from(hours / 24).ok()
 }

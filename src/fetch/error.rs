@@ -160,6 +160,20 @@ pub enum Error {
     Store(store::Error),
 }
 
+impl Error {
+    /// Whether the same may succeed a little later: a server that cannot be reached or is busy, a
+    /// store that is full. What a server says clearly does not change by asking again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Git { .. } => true,
+            // Request timeout, too early, too many requests, and whatever fails in the server.
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            Self::Store(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+}
+
 /// An index that its mirror has replaced by a newer one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -202,8 +202,25 @@ pub fn actions(old: &Json, new: &Json) -> Vec<Change> {
     let none = |_: &str| None;
     let rest = recipes(&Json::Object(old), &Json::Object(new), &none, &none);
     let mut changes = rest.changes;
-    for name in keys(&before, &after) {
-        let (old, new) = (before.get(name), after.get(name));
+    changes.extend(lists(&before, &after));
+    changes.sort();
+    changes
+}
+
+/// What is different between the build root of an action and a list of packages: version and
+/// SHA-256 by name.
+pub fn root(old: &Json, new: &BTreeMap<String, (String, String)>) -> Vec<Change> {
+    lists(&packages(members(old).remove("root")), new)
+}
+
+/// What is different between two lists of packages: version and content by name.
+pub fn lists(
+    old: &BTreeMap<String, (String, String)>,
+    new: &BTreeMap<String, (String, String)>,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for name in keys(old, new) {
+        let (old, new) = (old.get(name), new.get(name));
         if old == new {
             continue;
         }
@@ -215,7 +232,6 @@ pub fn actions(old: &Json, new: &Json) -> Vec<Change> {
         let (field, item) = ("root".to_owned(), name.to_owned());
         changes.push(Change { field, item, old: told(old), new: told(new) });
     }
-    changes.sort();
     changes
 }
 
@@ -251,13 +267,14 @@ fn by_key(graph: &Graph) -> BTreeMap<Key, &Node> {
 }
 
 /// The documents of a graph, by the hash they are named by.
-struct Shelf<'a> {
+pub struct Shelf<'a> {
     graph: &'a Graph,
     trees: BTreeMap<String, &'a crate::base::Tree>,
 }
 
 impl<'a> Shelf<'a> {
-    fn new(graph: &'a Graph) -> Self {
+    /// The documents of this graph.
+    pub fn new(graph: &'a Graph) -> Self {
         let trees = graph.nodes().filter_map(|node| match (&node.derivation, &node.origin) {
             (
                 Derivation::Source(super::derivation::Source::Tree { tree: digest }),
@@ -268,7 +285,8 @@ impl<'a> Shelf<'a> {
         Self { graph, trees: trees.collect() }
     }
 
-    fn get(&self, name: &str) -> Option<Json> {
+    /// The document of this name.
+    pub fn get(&self, name: &str) -> Option<Json> {
         if let Some(tree) = self.trees.get(name) {
             return Some(tree.to_json());
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::declared::{CONFLICTS, DEPENDS, control_field};
+use super::diff::Change;
 use super::{Derivation, Graph, Node, Origin, PackageOrigin, derivation};
 use crate::base::{DerivationId, Json, Span};
 use crate::spec::Spec;
@@ -140,6 +141,16 @@ pub fn written(package: &model::Package, field: &str, item: &str) -> Option<Span
             .or_else(|| of(&["build_depends"])),
         field => of(&[field]),
     }
+}
+
+/// Where a changed input of the package of this name was written, likewise.
+pub fn changed(spec: &Spec, package: &str, change: &Change) -> Option<Span> {
+    let package = spec.packages.iter().find(|known| known.name.as_str() == package)?;
+    let item = match change.field.as_str() {
+        "build_depends" => change.new.as_deref().unwrap_or_default(),
+        _ => &change.item,
+    };
+    written(package, &change.field, item)
 }
 
 /// Knows everything about one package.

@@ -14,7 +14,7 @@ pub mod query;
 mod relations;
 mod source;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
@@ -195,6 +195,25 @@ impl Graph {
                 found.push(self.nodes[place].id);
             }
         }
+        found
+    }
+
+    /// The packages of `ids` and all packages that they need, each after what it needs.
+    pub fn with_needs(&self, ids: &[DerivationId]) -> Vec<(&Node, &derivation::Package)> {
+        let mut needed: HashSet<DerivationId> = ids.iter().copied().collect();
+        let packages: Vec<_> = self.packages().collect();
+        let mut found: Vec<_> = packages
+            .into_iter()
+            .rev()
+            .filter(|(node, package)| {
+                let is_needed = needed.contains(&node.id);
+                if is_needed {
+                    needed.extend(&package.dependencies);
+                }
+                is_needed
+            })
+            .collect();
+        found.reverse();
         found
     }
 

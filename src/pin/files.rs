@@ -1,5 +1,6 @@
 //! The files of a lock: release.lock, and what its pins rest on in `release.lock.d/`.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -110,6 +111,12 @@ impl Locked {
             let path = format!("{FOLDER}/{path}").parse().ok()?;
             Some((path, str::from_utf8(bytes).ok()?))
         })
+    }
+
+    /// The `InRelease` files that its pins of archives rest on, by path below the release folder.
+    pub fn evidence(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = self.files.iter().filter(|(path, _)| path.ends_with(".InRelease"));
+        files.map(|(path, bytes)| (format!("{FOLDER}/{path}"), bytes.clone())).collect()
     }
 
     /// All files by path below the release folder, release.lock last.

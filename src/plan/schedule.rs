@@ -21,6 +21,10 @@ pub struct Node {
     pub estimate: Option<Duration>,
     /// The memory in bytes that it is counted with while it runs.
     pub memory: u64,
+    /// The processors that it is counted with; without, its share among the jobs.
+    pub cores: Option<NonZeroUsize>,
+    /// What it is built for: the groups of a plan get the same time, whoever is longer.
+    pub group: usize,
 }
 
 /// How much may run at once.
@@ -30,6 +34,8 @@ pub struct Limits {
     pub jobs: NonZeroUsize,
     /// Bytes of memory at once. A node that alone exceeds it is counted with all of it.
     pub memory: Option<u64>,
+    /// Processors that the nodes share. A node that wants more is counted with all of them.
+    pub cores: NonZeroUsize,
 }
 
 /// What a failure means for nodes that do not need the failed one.
@@ -103,10 +109,9 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub struct Plan {
     entries: Vec<Entry>,
-    /// Longest way to the end first, then in the order of the list.
-    ready: BTreeSet<(Reverse<Duration>, NodeId)>,
+    groups: Vec<Group>,
     running: BTreeSet<NodeId>,
-    /// The most urgent node, if it waits for memory.
+    /// The most urgent node, if it waits for memory or processors.
     held_up: Option<NodeId>,
     /// Those that run although it waits.
     overtook: BTreeSet<NodeId>,
@@ -121,9 +126,28 @@ struct Entry {
     estimate: Duration,
     /// Its estimate and that of the longest chain of nodes that need it.
     way: Duration,
-    memory: u64,
+    weight: Weight,
+    group: usize,
     missing: usize,
     dependents: Vec<NodeId>,
+}
+
+/// Nodes that are built for one purpose.
+#[derive(Debug, Clone, Default)]
+struct Group {
+    /// Longest way to the end first, then in the order of the list.
+    ready: BTreeSet<(Reverse<Duration>, NodeId)>,
+    running: usize,
+    /// What was handed out of it should last so long in all.
+    served: Duration,
+}
+
+/// What a node takes of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weight {
+    memory: u64,
+    /// In processors times jobs, so that the share of a job is a whole number.
+    cores: u64,
 }
 
 impl Plan {
@@ -144,9 +168,10 @@ impl Plan {
             entries[id.0].way = entries[id.0].estimate.saturating_add(longest);
         }
         let unfinished = entries.len();
+        let groups = nodes.iter().map(|node| node.group + 1).max().unwrap_or_default();
         let mut plan = Self {
             entries,
-            ready: BTreeSet::new(),
+            groups: vec![Group::default(); groups],
             running: BTreeSet::new(),
             held_up: None,
             overtook: BTreeSet::new(),
@@ -160,42 +185,53 @@ impl Plan {
 
     /// The nodes to start now, most urgent first; they count as running from here on.
     ///
-    /// A node that does not fit into the memory left waits, and is overtaken only by nodes that
-    /// leave room for it: many small ones cannot starve a large one.
+    /// Of several groups, the one that got the least time so far comes first. A node that does not
+    /// fit into the memory or beside the processors left waits, and is overtaken only by nodes
+    /// that leave room for it: many small ones cannot starve a large one.
     #[expect(clippy::should_implement_trait, reason = "a plan is no iterator: more may come later")]
     pub fn next(&mut self) -> Vec<NodeId> {
-        let limit = self.limits.memory.unwrap_or(u64::MAX);
-        let mut used = self.memory_of(&self.running);
-        let mut overtaking = self.memory_of(&self.overtook);
+        let limit = self.limit();
+        let mut used = self.weight_of(&self.running);
+        let mut overtaking = self.weight_of(&self.overtook);
         let mut held_up = None;
         let mut chosen = Vec::new();
-        for (_, id) in &self.ready {
-            if self.running.len() + chosen.len() >= self.limits.jobs.get() {
+        let mut served: Vec<Duration> = self.groups.iter().map(|group| group.served).collect();
+        let mut waiting: Vec<_> =
+            self.groups.iter().map(|group| group.ready.iter().peekable()).collect();
+        while self.running.len() + chosen.len() < self.limits.jobs.get() {
+            let groups = (0..waiting.len()).filter(|group| waiting[*group].peek().is_some());
+            let Some(group) = groups.collect::<Vec<_>>().into_iter().min_by_key(|g| served[*g])
+            else {
                 break;
-            }
-            let memory = self.entries[id.0].memory;
-            let fits = used.saturating_add(memory) <= limit;
+            };
+            let Some((_, id)) = waiting[group].next() else { break };
+            let Entry { weight, estimate, .. } = &self.entries[id.0];
+            let fits = (used + *weight).within(limit);
             match held_up {
                 None if fits => {}
                 None => {
                     held_up = Some(*id);
                     continue;
                 }
-                Some(waiting) => {
-                    let waiting = self.entries[waiting.0].memory;
-                    let together = overtaking.saturating_add(memory).saturating_add(waiting);
-                    if !fits || together > limit {
+                Some(NodeId(first)) => {
+                    let together = overtaking + *weight + self.entries[first].weight;
+                    if !fits || !together.within(limit) {
                         continue;
                     }
-                    overtaking += memory;
+                    overtaking = overtaking + *weight;
                     self.overtook.insert(*id);
                 }
             }
-            used += memory;
+            used = used + *weight;
+            served[group] = served[group].saturating_add(*estimate);
             chosen.push(*id);
         }
         for id in &chosen {
-            self.ready.remove(&self.key(*id));
+            let key = self.key(*id);
+            let group = &mut self.groups[self.entries[id.0].group];
+            group.ready.remove(&key);
+            group.running += 1;
+            group.served = served[self.entries[id.0].group];
             self.running.insert(*id);
             self.entries[id.0].state = State::Running;
         }
@@ -206,10 +242,16 @@ impl Plan {
         chosen
     }
 
-    /// The nodes that could start but for the limits, most urgent first. What turns out to be
-    /// cached may be finished as [`Finish::Cached`] straight from here, without taking room.
+    /// The nodes that could start but for the limits, group by group, most urgent first. What
+    /// turns out to be cached may be finished as [`Finish::Cached`] straight from here, without
+    /// taking room.
     pub fn ready(&self) -> impl Iterator<Item = NodeId> {
-        self.ready.iter().map(|(_, id)| *id)
+        self.groups.iter().flat_map(|group| &group.ready).map(|(_, id)| *id)
+    }
+
+    /// How long a node should last: its estimate, or [`UNKNOWN`].
+    pub fn estimate(&self, id: NodeId) -> Duration {
+        self.entries.get(id.0).map_or(UNKNOWN, |entry| entry.estimate)
     }
 
     /// Takes the end of a node that was handed out (or that is ready, if cached), and gives the
@@ -221,7 +263,10 @@ impl Plan {
         let before = self.entries[id.0].state;
         let ready = before == State::Ready && finish == Finish::Cached;
         assert!(before == State::Running || ready, "node {} was not handed out", id.0);
-        self.ready.remove(&self.key(id));
+        let key = self.key(id);
+        let group = &mut self.groups[self.entries[id.0].group];
+        group.ready.remove(&key);
+        group.running -= usize::from(before == State::Running);
         self.running.remove(&id);
         self.overtook.remove(&id);
         self.end(id, State::Finished(finish));
@@ -303,14 +348,29 @@ impl Plan {
     fn ready_if_nothing_is_missing(&mut self, id: NodeId) {
         let key = self.key(id);
         let entry = &mut self.entries[id.0];
-        if entry.state == State::Waiting && entry.missing == 0 {
-            entry.state = State::Ready;
-            self.ready.insert(key);
+        if entry.state != State::Waiting || entry.missing > 0 {
+            return;
         }
+        entry.state = State::Ready;
+        let group = entry.group;
+        if !self.groups[group].is_active() {
+            // Who had nothing to do has not saved that time up.
+            let others = self.groups.iter().filter(|other| other.is_active());
+            let least = others.map(|other| other.served).min().unwrap_or_default();
+            self.groups[group].served = self.groups[group].served.max(least);
+        }
+        self.groups[group].ready.insert(key);
     }
 
-    fn memory_of(&self, ids: &BTreeSet<NodeId>) -> u64 {
-        ids.iter().fold(0, |sum, id| sum.saturating_add(self.entries[id.0].memory))
+    fn weight_of(&self, ids: &BTreeSet<NodeId>) -> Weight {
+        ids.iter().fold(Weight::default(), |sum, id| sum + self.entries[id.0].weight)
+    }
+
+    fn limit(&self) -> Weight {
+        Weight {
+            memory: self.limits.memory.unwrap_or(u64::MAX),
+            cores: whole(self.limits.cores).saturating_mul(whole(self.limits.jobs)),
+        }
     }
 
     fn end(&mut self, id: NodeId, state: State) {
@@ -335,7 +395,7 @@ impl Plan {
     }
 
     fn skip_all(&mut self, skip: Skip) -> Vec<NodeId> {
-        self.ready.clear();
+        self.groups.iter_mut().for_each(|group| group.ready.clear());
         let startable = |state| matches!(state, State::Waiting | State::Ready);
         let skipped: Vec<NodeId> =
             self.states().filter(|(_, state)| startable(*state)).map(|(id, _)| id).collect();
@@ -346,15 +406,46 @@ impl Plan {
 
 impl Entry {
     fn new(node: &Node, limits: Limits) -> Self {
+        let cores = match node.cores {
+            Some(cores) => whole(cores.min(limits.cores)).saturating_mul(whole(limits.jobs)),
+            None => whole(limits.cores),
+        };
+        let memory = node.memory.min(limits.memory.unwrap_or(u64::MAX));
         Self {
             state: State::Waiting,
             estimate: node.estimate.unwrap_or(UNKNOWN),
             way: Duration::ZERO,
-            memory: node.memory.min(limits.memory.unwrap_or(u64::MAX)),
+            weight: Weight { memory, cores },
+            group: node.group,
             missing: 0,
             dependents: Vec::new(),
         }
     }
+}
+
+impl Group {
+    fn is_active(&self) -> bool {
+        self.running > 0 || !self.ready.is_empty()
+    }
+}
+
+impl Weight {
+    fn within(self, limit: Self) -> bool {
+        self.memory <= limit.memory && self.cores <= limit.cores
+    }
+}
+
+impl std::ops::Add for Weight {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let memory = self.memory.saturating_add(other.memory);
+        Self { memory, cores: self.cores.saturating_add(other.cores) }
+    }
+}
+
+fn whole(number: NonZeroUsize) -> u64 {
+    u64::try_from(number.get()).unwrap_or(u64::MAX)
 }
 
 /// The nodes in an order in which each comes after all it needs.

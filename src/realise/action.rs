@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::archive::deb::index::BinaryPackage;
-use crate::base::{ActionId, Json};
-use crate::graph::derivation::{Package, Patch, Source, SourceFile};
+use crate::base::{ActionId, DerivationId, Json};
+use crate::graph::Graph;
+use crate::graph::derivation::{Derivation, Package, Patch, Source, SourceFile};
 
 const FORMAT: &str = "perestroika/action/1";
 
@@ -23,6 +24,22 @@ pub struct Sources<'a> {
     pub packaging: Option<&'a Source>,
     /// Others, by the path they are put at.
     pub extra: BTreeMap<&'a str, &'a Source>,
+}
+
+impl<'a> Sources<'a> {
+    /// Those of a package of this graph.
+    pub fn of(graph: &'a Graph, package: &'a Package) -> Self {
+        let source = |id: DerivationId| match graph.node(id).map(|node| &node.derivation) {
+            Some(Derivation::Source(source)) => source,
+            _ => unreachable!("a package's source is a source of its graph"),
+        };
+        let extra = package.extra.iter();
+        Self {
+            own: source(package.source),
+            packaging: package.packaging.map(source),
+            extra: extra.map(|(path, id)| (path.as_str(), source(*id))).collect(),
+        }
+    }
 }
 
 /// One build, stated completely.

@@ -1,7 +1,7 @@
 //! The one event loop of a build: it owns the plan, hands packages to threads, and takes what
 //! came of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -9,31 +9,53 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cause::{Cause, Kind};
+use super::enter::{self, Entry as Guest, Way};
 use super::error::Result;
 use super::event::{Event, Failure, Fault, Finished};
 use super::machine::Allowance;
 use super::package::{self, Done, Job};
+use super::rebuild::History;
 use super::record::Record;
-use super::request;
-use super::universe::Snapshots;
+use super::universe::{self, Snapshots};
 use super::world::World;
-use crate::base::{ActionId, DerivationId, PackageName};
+use super::{known, request};
+use crate::base::{ActionId, DerivationId, Digest, PackageName};
 use crate::graph::derivation::Package;
 use crate::graph::{Graph, Node, Origin};
 use crate::plan::{self, Finish, NodeId, OnFailure, Plan, Skip};
+use crate::spec::Spec;
+use crate::spec::model::Resources;
+use crate::store::Share;
 
 /// How a build goes about its work.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Packages at once.
     pub jobs: NonZeroUsize,
+    /// Processors of one package at most.
+    pub cores: NonZeroUsize,
     /// What a failure means for the others.
     pub on_failure: OnFailure,
-    /// What each build may use.
+    /// What the builds may use together, or each of them.
     pub allowance: Allowance,
 }
 
-/// What came of every package, in the order of the graph.
+/// A release in a build, and what of it is wanted.
+pub struct Goal<'a> {
+    /// Everything its builds may touch.
+    pub world: &'a World<'a>,
+    /// Its graph.
+    pub graph: &'a Graph,
+    /// The specs that the graph comes from, for the places where things were written.
+    pub spec: Option<&'a Spec>,
+    /// What is wanted of it; what that needs is wanted too.
+    pub wanted: &'a [DerivationId],
+    /// What was read of its pinned archives.
+    pub snapshots: Arc<Snapshots>,
+}
+
+/// What came of every package of a release, in the order of its graph.
 #[derive(Debug)]
 pub struct Report {
     /// The packages.
@@ -57,29 +79,26 @@ pub struct Reported {
     pub elapsed: Duration,
 }
 
-/// Builds `wanted` and everything they need. A package that fails is part of the report; an
-/// error means that nothing could be begun.
+/// Builds what is wanted of each release, and everything that needs; gives a report for each. The
+/// releases share the machine evenly, and what several of them have is built once. A package that
+/// fails is part of the report; an error means that nothing could be begun.
 pub fn build(
-    world: &World<'_>,
-    graph: &Graph,
-    wanted: &[DerivationId],
+    goals: &[Goal<'_>],
     options: &Options,
-    snapshots: &Arc<Snapshots>,
     tell: &(dyn Fn(Event) + Sync),
-) -> Result<Report> {
-    let mut run = Run::new(world, graph, wanted, options, snapshots, tell)?;
+) -> Result<Vec<Report>> {
+    let mut run = Run::new(goals, options, &BTreeSet::new(), tell)?;
     tell(Event::Planned { packages: run.packages.len() });
     thread::scope(|scope| {
         let (results, inbox) = mpsc::channel();
         loop {
             run.take_what_is_there();
             for id in run.plan.next() {
-                let job = run.job(id);
+                let job = run.start(id);
                 let results = results.clone();
-                run.started(id);
                 scope.spawn(move || {
                     let result = catch_unwind(AssertUnwindSafe(|| package::realise(&job)))
-                        .unwrap_or_else(|_| Err(package::defect()));
+                        .unwrap_or_else(|_| Err(package::defect(&job.package.name)));
                     // The loop waits for every job it started.
                     let _ = results.send((id, result));
                 });
@@ -90,12 +109,12 @@ pub fn build(
             tell(Event::Remaining { time: run.remaining() });
             let (id, result) = inbox.recv().expect("a plan that is not done has something running");
             run.take(id, result);
-            if world.cancel.load(Ordering::Relaxed) {
+            if goals.iter().any(|goal| goal.world.cancel.load(Ordering::Relaxed)) {
                 run.plan.stop();
             }
         }
     });
-    Ok(run.report())
+    Ok(run.reports())
 }
 
 /// What a package comes to without building.
@@ -115,7 +134,8 @@ pub fn survey(
     wanted: &[DerivationId],
     options: &Options,
 ) -> Result<Vec<Surveyed>> {
-    let mut run = Run::new(world, graph, wanted, options, &Arc::default(), &|_| {})?;
+    let goals = [Goal { world, graph, spec: None, wanted, snapshots: Arc::default() }];
+    let mut run = Run::new(&goals, options, &BTreeSet::new(), &|_| {})?;
     run.take_what_is_there();
     Ok(run
         .packages
@@ -127,88 +147,131 @@ pub fn survey(
         .collect())
 }
 
+/// A guest of the package `id` to be entered; everything it needs of the release must be built,
+/// and for [`Way::Installed`] the package itself.
+pub fn enter(
+    world: &World<'_>,
+    graph: &Graph,
+    id: DerivationId,
+    options: &Options,
+    way: Way,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<Result<Guest, Box<Failure>>> {
+    let wanted = [id];
+    let goals = [Goal { world, graph, spec: None, wanted: &wanted, snapshots: Arc::default() }];
+    let mut run = Run::new(&goals, options, &BTreeSet::new(), tell)?;
+    run.take_what_is_there();
+    let place = run.places[&id];
+    let own = &run.packages[place.0];
+    let is_missing =
+        |entry: &&Entry<'_>| entry.done.is_none() && (entry.node.id != id || way == Way::Installed);
+    let missing = run.packages.iter().filter(is_missing).map(|entry| entry.package.name.as_str());
+    let missing: Vec<&str> = missing.collect();
+    if !missing.is_empty() {
+        let text = format!("not built yet: {}", missing.join(", "));
+        let cause = Cause::new(Kind::Input, text);
+        return Ok(Err(Box::new(Failure::new(Fault::Input, &own.package.name, cause))));
+    }
+    let record = own.done.as_ref().map(|done| Arc::clone(&done.record));
+    Ok(enter::enter(&run.start(place), way, record.as_ref()))
+}
+
+/// The packages of a release as a plan, in the order of the graph: what is wanted, and all that
+/// it needs. Those of `instant` take no time.
+pub fn plan(
+    world: &World<'_>,
+    graph: &Graph,
+    wanted: &[DerivationId],
+    options: &Options,
+    instant: &BTreeSet<DerivationId>,
+) -> Result<Plan> {
+    let goals = [Goal { world, graph, spec: None, wanted, snapshots: Arc::default() }];
+    Ok(Run::new(&goals, options, instant, &|_| {})?.plan)
+}
+
 /// The state of a build.
 struct Run<'a> {
-    world: &'a World<'a>,
-    graph: &'a Graph,
+    goals: &'a [Goal<'a>],
     options: &'a Options,
     tell: &'a (dyn Fn(Event) + Sync),
-    snapshots: Arc<Snapshots>,
+    share: Arc<Share>,
     plan: Plan,
     packages: Vec<Entry<'a>>,
-    places: BTreeMap<DerivationId, NodeId>,
+    places: HashMap<DerivationId, NodeId>,
+    running: BTreeSet<NodeId>,
     /// Packages that were built before, so that it is known how long they take.
     known: BTreeSet<NodeId>,
     /// Ready packages that were looked up in vain.
     stale: BTreeSet<NodeId>,
+    histories: Vec<Option<Arc<History>>>,
 }
 
 struct Entry<'a> {
+    /// The first release that has it.
+    goal: usize,
     node: &'a Node,
     package: &'a Package,
+    /// The processors it was given.
+    cores: Vec<u32>,
     began: Option<Instant>,
     elapsed: Duration,
     done: Option<Done>,
+    /// The name of what it offers, once it is there.
+    offers: Option<Digest>,
     failure: Option<Box<Failure>>,
 }
 
 impl<'a> Run<'a> {
     fn new(
-        world: &'a World<'a>,
-        graph: &'a Graph,
-        wanted: &[DerivationId],
+        goals: &'a [Goal<'a>],
         options: &'a Options,
-        snapshots: &Arc<Snapshots>,
+        instant: &BTreeSet<DerivationId>,
         tell: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self> {
-        let mut needed: BTreeSet<DerivationId> = wanted.iter().copied().collect();
-        needed.extend(wanted.iter().flat_map(|id| graph.closure(*id)));
-        let packages: Vec<Entry<'_>> = graph
-            .packages()
-            .filter(|(node, _)| needed.contains(&node.id))
-            .map(|(node, package)| Entry {
-                node,
-                package,
-                began: None,
-                elapsed: Duration::ZERO,
-                done: None,
-                failure: None,
-            })
-            .collect();
-        let places: BTreeMap<_, _> = packages
-            .iter()
-            .enumerate()
-            .map(|(place, entry)| (entry.node.id, NodeId(place)))
-            .collect();
-        let durations = world.store.durations()?;
+        let mut packages: Vec<Entry<'_>> = Vec::new();
+        let mut places = HashMap::new();
+        for (index, goal) in goals.iter().enumerate() {
+            for (node, package) in goal.graph.with_needs(goal.wanted) {
+                if let hash_map::Entry::Vacant(place) = places.entry(node.id) {
+                    place.insert(NodeId(packages.len()));
+                    packages.push(Entry::new(index, node, package));
+                }
+            }
+        }
+        let store = goals.first().expect("something is to be built").world.store;
+        let durations = store.durations()?;
         let is_known = |id: &NodeId| durations.contains_key(&packages[id.0].package.name);
         let known = (0..packages.len()).map(NodeId).filter(is_known).collect();
-        let nodes = packages
-            .iter()
-            .map(|entry| plan::Node {
-                needs: entry.package.dependencies.iter().map(|id| places[id]).collect(),
-                estimate: durations.get(&entry.package.name).copied(),
-                memory: match &entry.node.origin {
-                    Origin::Package(origin) => origin.resources.memory.unwrap_or(0),
-                    _ => 0,
-                },
-            })
-            .collect();
-        let limits =
-            plan::Limits { jobs: options.jobs, memory: Some(options.allowance.machine_memory) };
-        let plan = Plan::new(nodes, limits, options.on_failure)
+        let estimate = |entry: &Entry<'_>| match instant.contains(&entry.node.id) {
+            true => Some(Duration::ZERO),
+            false => durations.get(&entry.package.name).copied(),
+        };
+        let nodes = packages.iter().map(|entry| plan::Node {
+            needs: entry.package.dependencies.iter().map(|id| places[id]).collect(),
+            estimate: estimate(entry),
+            memory: entry.resources().memory.unwrap_or(0),
+            cores: entry.resources().cores.and_then(|cores| NonZeroUsize::new(cores as usize)),
+            group: entry.goal,
+        });
+        let limits = plan::Limits {
+            jobs: options.jobs,
+            memory: Some(options.allowance.machine_memory),
+            cores: NonZeroUsize::new(options.allowance.cores.len()).unwrap_or(NonZeroUsize::MIN),
+        };
+        let plan = Plan::new(nodes.collect(), limits, options.on_failure)
             .expect("the graph has no cycles and all that its nodes need");
         Ok(Self {
-            world,
-            graph,
+            goals,
             options,
             tell,
-            snapshots: Arc::clone(snapshots),
+            share: Arc::new(store.share(options.jobs)),
             plan,
             packages,
             places,
             known,
+            running: BTreeSet::new(),
             stale: BTreeSet::new(),
+            histories: goals.iter().map(|_| None).collect(),
         })
     }
 
@@ -220,72 +283,107 @@ impl<'a> Run<'a> {
             if ready.is_empty() {
                 return;
             }
-            for id in ready {
-                match package::look_up(&self.job(id)) {
-                    Ok(Some(done)) => self.take(id, Ok(done)),
+            let wanted: Vec<(DerivationId, Digest)> =
+                ready.iter().map(|id| (self.packages[id.0].node.id, self.offered(*id))).collect();
+            let store = self.goals[0].world.store;
+            for (id, found) in ready.into_iter().zip(known::look_up(store, &wanted)) {
+                match found {
+                    Some(done) => self.take(id, Ok(done)),
                     // What cannot be looked up is told by the job itself.
-                    Ok(None) | Err(_) => {
-                        self.stale.insert(id);
-                    }
+                    None => drop(self.stale.insert(id)),
                 }
             }
         }
     }
 
-    fn job(&self, id: NodeId) -> Job<'a> {
-        let entry = &self.packages[id.0];
-        let closure = self
-            .graph
-            .closure(entry.node.id)
-            .iter()
-            .filter_map(|need| self.places.get(need))
-            .filter_map(|place| self.packages[place.0].done.as_ref())
-            .map(|done| Arc::clone(&done.record))
-            .collect();
-        Job {
-            world: self.world,
-            graph: self.graph,
-            snapshots: Arc::clone(&self.snapshots),
-            node: entry.node,
-            package: entry.package,
-            closure,
-            allowance: self.options.allowance.clone(),
-            promised: self.promised(id),
-            tell: self.tell,
-        }
+    /// The name of all that is offered to a package whose needs are there.
+    fn offered(&self, id: NodeId) -> Digest {
+        let needs = self.packages[id.0].package.dependencies.iter();
+        universe::offered_digest(needs.filter_map(|need| self.packages[self.places[need].0].offers))
     }
 
-    /// Bytes of scratch that the packages being worked on, beside this one, may use.
-    fn promised(&self, id: NodeId) -> u64 {
-        let entries = self.packages.iter().enumerate().filter(|(place, entry)| {
-            let over = entry.done.is_some() || entry.failure.is_some();
-            *place != id.0 && entry.began.is_some() && !over
-        });
-        entries
-            .filter_map(|(_, entry)| match &entry.node.origin {
-                Origin::Package(origin) => Some(&origin.resources),
-                _ => None,
-            })
-            .map(|resources| request::limits(resources, &self.options.allowance).scratch)
-            .fold(0, u64::saturating_add)
-    }
-
-    fn started(&mut self, id: NodeId) {
+    /// Everything that it takes to have a package that begins now.
+    fn start(&mut self, id: NodeId) -> Job<'a> {
+        let cores = self.processors(id);
+        let promised = self.promised();
+        let history = self.history(self.packages[id.0].goal);
+        self.running.insert(id);
         let entry = &mut self.packages[id.0];
         entry.began = Some(Instant::now());
+        entry.cores.clone_from(&cores);
         (self.tell)(Event::Started {
             package: entry.package.name.clone(),
             version: entry.package.version.clone(),
         });
+        let entry = &self.packages[id.0];
+        let goal = &self.goals[entry.goal];
+        let below = goal.graph.closure(entry.node.id);
+        let below = below.iter().filter_map(|need| self.places.get(need));
+        let below = below.map(|place| &self.packages[place.0]);
+        let needs: Vec<_> = below
+            .filter_map(|entry| {
+                Some((&entry.package.name, Arc::clone(&entry.done.as_ref()?.record)))
+            })
+            .collect();
+        Job {
+            world: goal.world,
+            graph: goal.graph,
+            spec: goal.spec,
+            history,
+            snapshots: Arc::clone(&goal.snapshots),
+            node: entry.node,
+            package: entry.package,
+            closure: needs.iter().map(|(_, record)| Arc::clone(record)).collect(),
+            needs,
+            offered: self.offered(id),
+            share: Arc::clone(&self.share),
+            allowance: Allowance { cores, ..self.options.allowance.clone() },
+            promised,
+            tell: self.tell,
+        }
+    }
+
+    /// The processors of a package that begins now: those that the fewest others were given.
+    fn processors(&self, id: NodeId) -> Vec<u32> {
+        let all = &self.options.allowance.cores;
+        let given = |core: u32| {
+            self.running.iter().filter(|one| self.packages[one.0].cores.contains(&core)).count()
+        };
+        let most = self.options.cores.get();
+        let count = self.packages[id.0].resources().cores;
+        let count = count.map_or(most, |cores| most.min(cores.max(1) as usize));
+        let mut cores = all.clone();
+        cores.sort_by_key(|core| given(*core));
+        cores.truncate(count);
+        cores.sort_unstable();
+        cores
+    }
+
+    /// Bytes of scratch that the packages being worked on may use.
+    fn promised(&self) -> u64 {
+        let limits = self.running.iter().map(|id| {
+            request::limits(self.packages[id.0].resources(), &self.options.allowance).scratch
+        });
+        limits.fold(0, u64::saturating_add)
+    }
+
+    fn history(&mut self, goal: usize) -> Arc<History> {
+        let Goal { world, .. } = self.goals[goal];
+        // Without it, a cause may be held against another release's build.
+        let read = || Arc::new(History::of(world.store, world.folder).unwrap_or_default());
+        Arc::clone(self.histories[goal].get_or_insert_with(read))
     }
 
     /// Takes what came of a package, and tells of it and of those it brings down.
     fn take(&mut self, id: NodeId, result: Result<Done, Box<Failure>>) {
+        let offered = self.offered(id);
+        self.running.remove(&id);
         let entry = &mut self.packages[id.0];
         entry.elapsed = entry.began.map(|began| began.elapsed()).unwrap_or_default();
         let finish = match result {
             Ok(done) => {
                 let finish = if done.cached { Finish::Cached } else { Finish::Built };
+                entry.offers = Some(universe::offers_digest(&done.record, &offered));
                 entry.done = Some(done);
                 finish
             }
@@ -341,22 +439,45 @@ impl<'a> Run<'a> {
         Finished::Skipped { because }
     }
 
-    fn report(self) -> Report {
-        let results: Vec<Finished> =
-            (0..self.packages.len()).map(|place| self.result(NodeId(place))).collect();
-        let packages = self
-            .packages
-            .into_iter()
-            .zip(results)
-            .map(|(entry, result)| Reported {
-                derivation: entry.node.id,
-                name: entry.package.name.clone(),
-                version: entry.package.version.clone(),
-                result,
-                record: entry.done.map(|done| done.record),
-                elapsed: entry.elapsed,
-            })
-            .collect();
-        Report { packages }
+    fn reports(self) -> Vec<Report> {
+        let report = |goal: &Goal<'_>| {
+            let packages = goal.graph.with_needs(goal.wanted).into_iter().map(|(node, package)| {
+                let place = self.places[&node.id];
+                let entry = &self.packages[place.0];
+                Reported {
+                    derivation: node.id,
+                    name: package.name.clone(),
+                    version: package.version.clone(),
+                    result: self.result(place),
+                    record: entry.done.as_ref().map(|done| Arc::clone(&done.record)),
+                    elapsed: entry.elapsed,
+                }
+            });
+            Report { packages: packages.collect() }
+        };
+        self.goals.iter().map(report).collect()
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn new(goal: usize, node: &'a Node, package: &'a Package) -> Self {
+        Self {
+            goal,
+            node,
+            package,
+            cores: Vec::new(),
+            began: None,
+            elapsed: Duration::ZERO,
+            done: None,
+            offers: None,
+            failure: None,
+        }
+    }
+
+    fn resources(&self) -> &'a Resources {
+        match &self.node.origin {
+            Origin::Package(origin) => &origin.resources,
+            _ => unreachable!("a package comes from a spec"),
+        }
     }
 }

@@ -194,6 +194,41 @@ impl Error {
         }
     }
 
+    /// Whether the same may succeed a little later, by itself or because somebody helps. That is
+    /// tried; everything else is told at once.
+    ///
+    /// The list: the store is full or another process holds its database, a damaged object was
+    /// put aside, a server cannot be reached or says that it is busy, a git repository does not
+    /// answer, and the executor itself failed (a process or mount could not be had, or the
+    /// sandbox was killed from outside). Not on it: isolation that this machine does not give, a
+    /// file that no mirror has, bytes that are not those that are pinned.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Store(error) => error.may_pass(),
+            Self::Fetch(error) => error.may_pass(),
+            Self::Sandbox(error) => error.may_pass(),
+            Self::Root(error) => error.may_pass(),
+            Self::Snapshot(error) => error.may_pass(),
+            Self::File { source, .. } => is_full(source),
+            Self::Unsolvable { .. }
+            | Self::Stratum { .. }
+            | Self::Patch { .. }
+            | Self::Index { .. }
+            | Self::Output { .. }
+            | Self::OtherOutputs { .. }
+            | Self::Unpinned { .. }
+            | Self::Evidence { .. }
+            | Self::SourceMoved { .. }
+            | Self::SourceGone { .. }
+            | Self::OtherTree { .. }
+            | Self::Tree { .. }
+            | Self::Tarball(_)
+            | Self::Record { .. }
+            | Self::Action { .. }
+            | Self::RecordLost { .. } => false,
+        }
+    }
+
     /// Reasons beside those of its sources.
     pub fn reasons(&self) -> Vec<String> {
         match self {
@@ -234,6 +269,12 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Whether the system says that there is no room.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Why a patch does not apply, with the first lines of the hunk.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::base::{ActionId, PackageName};
+use super::cause::{Cause, Kind};
+use crate::base::{ActionId, Digest, PackageName};
 
 /// Something that happened to one package, or to the build.
 #[derive(Debug, Clone)]
@@ -37,6 +38,19 @@ pub enum Event {
         package: PackageName,
         /// The line, control characters removed, at most 200 characters.
         text: String,
+    },
+    /// The machine failed it, and it is tried again after a while.
+    Retry {
+        /// Which package.
+        package: PackageName,
+        /// What failed.
+        cause: String,
+        /// How long it waits.
+        wait: Duration,
+        /// How many tries failed.
+        failed: u32,
+        /// How many there will be at most.
+        most: u32,
     },
     /// It is done with.
     Finished {
@@ -107,14 +121,63 @@ pub enum Finished {
 pub struct Failure {
     /// Whose fault it is.
     pub fault: Fault,
+    /// What kind of failure it is.
+    pub kind: Kind,
     /// What went wrong, in one line.
     pub cause: String,
+    /// The name that this failure has in whatever package it is met.
+    pub fingerprint: Digest,
     /// Why that was, the nearest reason first.
     pub reasons: Vec<String>,
     /// What to do about it.
     pub hint: Option<&'static str>,
     /// The last lines of the build's log.
     pub tail: Vec<String>,
+    /// The number of the attempt among those at this package, if one was begun.
+    pub attempt: Option<u64>,
+    /// Whether its sandbox was kept.
+    pub kept: Kept,
+    /// Whether trying again a little later may help.
+    pub may_pass: bool,
+}
+
+/// Whether the sandbox of a failed build was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// There is nothing to keep: nothing was run, or it was called off.
+    Nothing,
+    /// It was, so that `shell` can enter it.
+    Capsule {
+        /// Older ones that had to make room.
+        removed: Vec<String>,
+    },
+    /// It was not, for this reason.
+    Not(String),
+}
+
+impl Failure {
+    /// A failure of `package` with this cause, and nothing else that is known of it.
+    pub fn new(fault: Fault, package: &PackageName, cause: Cause) -> Self {
+        let fingerprint = cause.fingerprint(package);
+        let Cause { kind, text } = cause;
+        Self {
+            fault,
+            kind,
+            cause: text,
+            fingerprint,
+            reasons: Vec::new(),
+            hint: None,
+            tail: Vec::new(),
+            attempt: None,
+            kept: Kept::Nothing,
+            may_pass: false,
+        }
+    }
+
+    /// The kind and the cause in one line.
+    pub fn line(&self) -> String {
+        Cause::new(self.kind, self.cause.clone()).line()
+    }
 }
 
 /// Whose fault a failure is: it decides the exit code and whether trying again makes sense.

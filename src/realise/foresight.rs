@@ -10,14 +10,14 @@ use crate::archive::deb::dependency::{Alternatives, Relation};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver::Universe;
 use crate::base::{Architecture, DerivationId, PackageName, Sha256};
-use crate::graph::derivation::{Derivation, Package};
+use crate::graph::derivation::{Derivation, Package, Root};
 use crate::graph::{Graph, Origin};
 
 /// Whether a build root can be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Foresight {
-    /// It has so many packages.
-    Fine(usize),
+    /// It has these packages.
+    Fine(Vec<Arc<BinaryPackage>>),
     /// A build dependency has a name that nobody has: whoever checks names tells of it.
     UnknownName(PackageName),
     /// Build dependencies whose names are known, in no version that would do.
@@ -35,9 +35,7 @@ pub struct Unmet {
     pub there: Vec<String>,
 }
 
-/// Chooses the packages of the build root of `package`, from the pinned archive and from what its
-/// static closure offers. Of what is built, `records` know it; the rest is taken to come out as
-/// the archive has a package of the same name, or else without dependencies of its own.
+/// Whether a build root of `package` can be had: see [`packages`].
 ///
 /// # Errors
 /// Records of the store that cannot be read.
@@ -47,22 +45,8 @@ pub fn foresee(
     snapshot: &Snapshot,
     records: &BTreeMap<DerivationId, Arc<Record>>,
 ) -> Result<Foresight> {
-    let recipe = recipe(graph, package);
-    let Some(Derivation::Root(root)) = graph.node(recipe.root).map(|node| &node.derivation) else {
-        unreachable!("a package's root is a root");
-    };
-    let mut offered = Vec::new();
-    for id in graph.closure(package) {
-        let Some(other) = graph.node(id).and_then(|node| node.derivation.package()) else {
-            continue;
-        };
-        let binaries = match records.get(&id) {
-            Some(record) => recorded(record)?,
-            None => expected(graph, id, other, snapshot.universe(), &root.architecture)?,
-        };
-        offered.extend(binaries.into_iter().filter(|one| !is_kept_out(recipe, &one.name)));
-    }
-    let offered: Vec<Arc<BinaryPackage>> = offered.into_iter().map(Arc::new).collect();
+    let (root, recipe) = recipe(graph, package);
+    let offered = offered(graph, package, snapshot, records)?;
     let universe = snapshot.universe().replace(offered.clone());
     let named = |relation: &Relation| {
         let any = Relation { version: None, qualifier: None, ..relation.clone() };
@@ -96,15 +80,57 @@ pub fn foresee(
         return Ok(Foresight::UnknownName(name));
     }
     match choose(snapshot, root, recipe, offered) {
-        Ok(chosen) => Ok(Foresight::Fine(chosen.len())),
+        Ok(chosen) => Ok(Foresight::Fine(chosen)),
         Err(Error::Unsolvable { because }) => Ok(Foresight::Unsolvable(because)),
         Err(error) => Err(error),
     }
 }
 
-fn recipe(graph: &Graph, id: DerivationId) -> &Package {
+/// The packages of the build root of `package`, chosen from the pinned archive and from what its
+/// static closure offers. Of what is built, `records` know it; the rest is taken to come out as
+/// the archive has a package of the same name, or else without dependencies of its own.
+///
+/// # Errors
+/// No choice of packages will do; records of the store that cannot be read.
+pub fn packages(
+    graph: &Graph,
+    package: DerivationId,
+    snapshot: &Snapshot,
+    records: &BTreeMap<DerivationId, Arc<Record>>,
+) -> Result<Vec<Arc<BinaryPackage>>> {
+    let (root, recipe) = recipe(graph, package);
+    choose(snapshot, root, recipe, offered(graph, package, snapshot, records)?)
+}
+
+/// What the closure of a package presumably offers to it.
+fn offered(
+    graph: &Graph,
+    package: DerivationId,
+    snapshot: &Snapshot,
+    records: &BTreeMap<DerivationId, Arc<Record>>,
+) -> Result<Vec<Arc<BinaryPackage>>> {
+    let (root, recipe) = recipe(graph, package);
+    let mut offered = Vec::new();
+    for id in graph.closure(package) {
+        let Some(other) = graph.node(id).and_then(|node| node.derivation.package()) else {
+            continue;
+        };
+        let binaries = match records.get(&id) {
+            Some(record) => recorded(record)?,
+            None => expected(graph, id, other, snapshot.universe(), &root.architecture)?,
+        };
+        offered.extend(binaries.into_iter().filter(|one| !is_kept_out(recipe, &one.name)));
+    }
+    Ok(offered.into_iter().map(Arc::new).collect())
+}
+
+fn recipe(graph: &Graph, id: DerivationId) -> (&Root, &Package) {
     let package = graph.node(id).and_then(|node| node.derivation.package());
-    package.expect("a package of the graph")
+    let package = package.expect("a package of the graph");
+    match graph.node(package.root).map(|node| &node.derivation) {
+        Some(Derivation::Root(root)) => (root, package),
+        _ => unreachable!("a package's root is a root"),
+    }
 }
 
 /// The binary packages that a record has.

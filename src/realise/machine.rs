@@ -49,6 +49,14 @@ pub fn available_memory() -> u64 {
     })
 }
 
+/// How many processes this machine's kernel has killed for want of memory since it started
+/// (`oom_kill` of proc_vmstat(5)); 0 where it does not tell.
+pub fn oom_kills() -> u64 {
+    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
 fn available(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)

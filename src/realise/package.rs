@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::action::{Action, Sources};
@@ -10,20 +9,24 @@ use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
 use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
+use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
+pub use super::verdict::defect;
+use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
-use super::{inputs, log, machine, outputs, patches, script, sources};
+use super::{capsule, inputs, known, log, machine, outputs, patches, retry, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
-use crate::base::{ActionId, DerivationId, Digest, ReleasePath};
+use crate::base::{ActionId, DerivationId, Digest, PackageName, ReleasePath};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
-use crate::sandbox::{self, Outcome, Verdict};
+use crate::sandbox::{self, Keep, Keeping, Request, Verdict};
+use crate::spec::Spec;
 use crate::spec::model::Resources;
-use crate::store::{self, NewAttempt};
+use crate::store::{self, NewAttempt, Share};
 
 /// A package that is to be had, and everything that takes.
 pub struct Job<'a> {
@@ -32,8 +35,18 @@ pub struct Job<'a> {
     pub snapshots: Arc<Snapshots>,
     pub node: &'a Node,
     pub package: &'a Package,
-    /// The records of everything it needs of the release, directly and indirectly.
+    /// The specs it comes from.
+    pub spec: Option<&'a Spec>,
+    /// Recipes that the release had before.
+    pub history: Arc<History>,
+    /// The records of everything it needs of the release, directly and indirectly, by name.
+    pub needs: Vec<(&'a PackageName, Arc<Record>)>,
+    /// The same without the names.
     pub closure: Vec<Arc<Record>>,
+    /// The name of all that is offered to it.
+    pub offered: Digest,
+    /// Its part in the places for builds.
+    pub share: Arc<Share>,
     pub allowance: Allowance,
     /// Bytes of scratch that the builds already running may use.
     pub promised: u64,
@@ -48,60 +61,73 @@ pub struct Done {
 }
 
 /// The version of everything that turns a derivation and its offers into an action.
-const RESOLUTION_RULES: u32 =
+pub const RESOLUTION_RULES: u32 =
     (solver::RULES << 20) | (buildroot::ASSEMBLY << 10) | sandbox::CONTRACT;
 
-/// Looks the package up, or builds it.
+/// Looks the package up, or builds it. What the machine fails is tried again, a few times; what
+/// the package fails is not.
 pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
-    match look_up(job) {
-        Ok(Some(done)) => return Ok(done),
-        Ok(None) => {}
-        Err(error) => return Err(failure(job, &error)),
+    let mut failed = 0;
+    loop {
+        let mut failure = match once(job) {
+            Err(failure) if failure.may_pass => failure,
+            result => return result,
+        };
+        failed += 1;
+        let retries = job.world.retries;
+        let Some(wait) = retries.next(failed) else { return Err(failure) };
+        (job.tell)(Event::Retry {
+            package: job.package.name.clone(),
+            cause: failure.line(),
+            wait,
+            failed,
+            most: retries.times + 1,
+        });
+        if !retry::wait(wait, job.world.cancel) {
+            failure.fault = Fault::Cancelled;
+            return Err(failure);
+        }
+    }
+}
+
+fn once(job: &Job<'_>) -> Result<Done, Box<Failure>> {
+    let store = job.world.store;
+    if let Some(done) = known::look_up(store, &[(job.node.id, job.offered)]).pop().flatten() {
+        return Ok(done);
     }
     job.phase(Phase::Solve);
     let resolved = resolve(job).map_err(|error| failure(job, &error))?;
-    let found = adopted(job, resolved.action.id()).map_err(|error| failure(job, &error))?;
-    if let Some(done) = found {
+    let adopted = || {
+        let found = known::adopted(store, resolved.action.id());
+        found.map_err(|error| failure(job, &error))
+    };
+    if let Some(done) = adopted()? {
         return Ok(done);
     }
     job.phase(Phase::Wait);
     let lock = format!("action-{}", resolved.action.id());
-    let _mine = job
-        .world
-        .store
-        .lock_unless(&lock, job.world.cancel)
-        .map_err(|error| failure(job, &error.into()))?;
+    let _mine =
+        store.lock_unless(&lock, job.world.cancel).map_err(|error| failure(job, &error.into()))?;
     // Another process may have built it while this one waited.
-    let found = adopted(job, resolved.action.id()).map_err(|error| failure(job, &error))?;
-    match found {
-        Some(done) => Ok(done),
-        None => build(job, &resolved),
+    if let Some(done) = adopted()? {
+        return Ok(done);
     }
-}
-
-/// What would be used without building anything: the action this derivation came to when it was
-/// offered the same before, and its record.
-pub fn look_up(job: &Job<'_>) -> Result<Option<Done>> {
-    let offered = universe::offered_digest(&job.closure);
-    match job.world.store.resolution(&job.node.id, &offered, RESOLUTION_RULES)? {
-        Some(action) => adopted(job, action),
-        None => Ok(None),
-    }
+    let _place = job.share.place(job.world.cancel).map_err(|error| failure(job, &error.into()))?;
+    build(job, &resolved)
 }
 
 /// A package's action and the root that it needs.
-struct Resolved {
+pub struct Resolved {
     action: Action,
-    snapshot: Arc<Snapshot>,
     lists: RootLists,
     script: String,
 }
 
-fn resolve(job: &Job<'_>) -> Result<Resolved> {
+/// Chooses the packages of its build root, and with them its action.
+pub fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let store = job.world.store;
     let root = job.root();
-    let snapshot =
-        job.snapshots.get(job.world, job.graph, job.package.root).map_err(Error::Snapshot)?;
+    let snapshot = job.snapshot()?;
     let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
     let sources = job.sources();
     let script = script::script(job.package, &sources);
@@ -118,67 +144,50 @@ fn resolve(job: &Job<'_>) -> Result<Resolved> {
             store.put_json(&tree.to_json())?;
         }
     }
-    let offered = universe::offered_digest(&job.closure);
-    store.remember_resolution(&job.node.id, &offered, RESOLUTION_RULES, &action.id())?;
-    Ok(Resolved { action, snapshot, lists, script })
-}
-
-/// The adopted record of an action, if all its outputs are still there.
-fn adopted(job: &Job<'_>, action: ActionId) -> Result<Option<Done>> {
-    let Some(adopted) = job.world.store.record(&action)? else { return Ok(None) };
-    let record = Record::from_json(&adopted.record.encode())
-        .map_err(|source| Error::Record { digest: adopted.digest, source })?;
-    let whole =
-        record.outputs.iter().all(|output| job.world.store.object(&output.blake3).is_some());
-    Ok(whole.then(|| Done { action, record: Arc::new(record), cached: true }))
+    store.remember_resolution(&job.node.id, &job.offered, RESOLUTION_RULES, &action.id())?;
+    Ok(Resolved { action, lists, script })
 }
 
 fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
-    let cause = cause(job).map_err(|error| run(&error))?;
-    let inputs = inputs::Inputs {
-        package: job.package,
-        source: job.source(),
-        packaging: job.packaging(),
-        extra: job.extra(),
-        patches: job.patches(),
-        script: &resolved.script,
-    };
-    let root = build_root(job, resolved, &inputs).map_err(|error| run(&error))?;
-    let scratch = world.store.scratch().map_err(|error| run(&error.into()))?;
-    let folders = make_folders(&scratch, root.layers.clone()).map_err(|error| run(&error))?;
-    inputs::prepare(world, &inputs, &folders.inputs).map_err(|error| run(&error))?;
-    let request = request::request(
-        job.package,
-        script::outputs(job.package, &job.sources()),
-        job.resources(),
-        &folders,
-        &job.allowance,
-        Room { available: machine::available_memory(), promised: job.promised },
-    );
+    let causes = cause(job, &resolved.action).map_err(|error| run(&error))?;
+    let laid = lay_out(job, resolved).map_err(|error| run(&error))?;
+    let Laid { root, scratch, folders, request } = laid;
 
     job.phase(Phase::Build);
     let started = jiff::Timestamp::now().as_second();
     let clock = Instant::now();
     let action = resolved.action.id();
     let new = NewAttempt { package: job.package.name.clone(), derivation: job.node.id, action };
-    let (attempt, writer) = world
+    let (mut attempt, writer) = world
         .store
         .start_attempt(&new, request.limits.output)
         .map_err(|error| run(&error.into()))?;
     let mut log = log::Tee::new(writer, |text| {
         (job.tell)(Event::Line { package: job.package.name.clone(), text: text.to_owned() });
     });
+    let killed = machine::oom_kills();
     let outcome = world.executor.run(&request, &mut log, world.cancel);
     let elapsed = clock.elapsed();
-    let (writer, tail) = log.finish();
+    let (mut writer, tail) = log.finish();
     job.phase(Phase::Keep);
+    let is_success = matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::Built);
+    let log = if is_success { String::new() } else { log::ending(&writer) };
+    let oom_kills = if is_success { 0 } else { machine::oom_kills().saturating_sub(killed) };
+    if matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::OutOfOutput) {
+        let words = format!("the log is cut here: more than {} bytes", request.limits.output);
+        writer.mark(&words).map_err(|error| run(&error.into()))?;
+    }
     let kept = writer.finish().map_err(|error| run(&error.into()))?;
+    let keeping: Option<Keeping> = outcome.as_ref().ok().and_then(|one| one.kept.clone());
     let ended = outcome
         .map_err(Error::from)
         .map_err(|error| run(&error))
-        .and_then(|outcome| verdict(job, &outcome, &tail).map(|()| outcome))
+        .and_then(|outcome| {
+            let evidence = Evidence { log: &log, tail: &tail, oom_kills };
+            verdict(job, &outcome, &evidence).map(|()| outcome)
+        })
         .and_then(|outcome| {
             source_package(job)
                 .and_then(|source| {
@@ -190,14 +199,17 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         });
     let (outcome, outputs) = match ended {
         Ok(ended) => ended,
-        Err(failure) => {
-            let verdict = match failure.fault {
-                Fault::Cancelled => store::Verdict::Cancelled,
-                Fault::Machine => store::Verdict::Fault,
-                Fault::Package | Fault::Input => store::Verdict::Failed,
-            };
+        Err(mut failure) => {
+            let number = world.store.attempt(attempt.id()).ok().flatten();
+            failure.attempt = number.map(|attempt| attempt.number);
+            if let Some(keeping) = keeping {
+                let id = attempt.id();
+                failure.kept =
+                    capsule::keep(job, action, id, &scratch, &folders, &request, &keeping);
+            }
+            attempt.blame(failure.kind.as_str(), failure.fingerprint);
             // The failure is what the user must hear of, even if noting it fails too.
-            let _ = attempt.finish(verdict, &failure.cause, None, Some(&kept));
+            let _ = attempt.finish(remembered(failure.fault), &failure.line(), None, Some(&kept));
             return Err(failure);
         }
     };
@@ -211,16 +223,17 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         circumstances: circumstances(&job.allowance),
         started,
         elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
-        cause,
+        cause: causes.line(),
+        causes: Some(causes),
     };
     let keep = || -> Result<Done> {
         let recorded = world.store.put_record(&action, &record.to_json())?;
         attempt.finish(store::Verdict::Built, "", Some(recorded.digest), Some(&kept))?;
         // If the action was built before, the earlier record counts, unless files of it are lost.
-        let mut done = adopted(job, action)?;
+        let mut done = known::adopted(world.store, action)?;
         if done.is_none() {
             world.store.adopt(&action, &recorded.digest)?;
-            done = adopted(job, action)?;
+            done = known::adopted(world.store, action)?;
         }
         let done = done.ok_or(Error::RecordLost { action })?;
         Ok(Done { cached: false, ..done })
@@ -228,16 +241,66 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     keep().map_err(|error| run(&error))
 }
 
+/// Everything that a build needs, in its place.
+pub struct Laid {
+    pub root: buildroot::BuildRoot,
+    pub scratch: store::Scratch,
+    pub folders: Folders,
+    pub request: Request,
+}
+
+/// Puts everything in its place that a build needs.
+pub fn lay_out(job: &Job<'_>, resolved: &Resolved) -> Result<Laid> {
+    let world = job.world;
+    let inputs = inputs::Inputs {
+        package: job.package,
+        source: job.source(),
+        packaging: job.packaging(),
+        extra: job.extra(),
+        patches: job.patches(),
+        script: &resolved.script,
+    };
+    let root = build_root(job, &resolved.lists, Purpose::Build(&inputs))?;
+    let scratch = world.store.scratch()?;
+    let keep =
+        capsule::place(&scratch, &world.capsules).map_err(inputs::at("create", scratch.path()))?;
+    let folders = make_folders(&scratch, root.layers.clone(), keep)?;
+    inputs::prepare(world, &inputs, &folders.inputs)?;
+    let request = request::request(
+        job.package,
+        script::outputs(job.package, &job.sources()),
+        job.resources(),
+        &folders,
+        &job.allowance,
+        Room { available: machine::available_memory(), promised: job.promised },
+    );
+    Ok(Laid { root, scratch, folders, request })
+}
+
+/// What a root is put together for.
+#[derive(Clone, Copy)]
+pub enum Purpose<'a> {
+    /// To build with these inputs.
+    Build(&'a inputs::Inputs<'a>),
+    /// To hold the package's own packages, of this record.
+    Installed(&'a Record),
+}
+
 /// Fetches the packages of the build root, and with them the source, whose failings and those of
 /// its patches are so known before any work is done; then puts the root together.
-fn build_root(
+pub fn build_root(
     job: &Job<'_>,
-    resolved: &Resolved,
-    inputs: &inputs::Inputs<'_>,
+    lists: &RootLists,
+    purpose: Purpose<'_>,
 ) -> Result<buildroot::BuildRoot> {
     let world = job.world;
+    let own = match purpose {
+        Purpose::Installed(record) => Some(record),
+        Purpose::Build(_) => None,
+    };
     let mut ours: BTreeMap<_, _> = BTreeMap::new();
-    for output in job.closure.iter().flat_map(|record| &record.outputs) {
+    let records = job.closure.iter().map(AsRef::as_ref).chain(own);
+    for output in records.flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
     }
     let sources: Vec<inputs::Placed<'_>> = [job.source()]
@@ -248,8 +311,7 @@ fn build_root(
     for (node, source) in &sources {
         sources::fetch(world, node, source)?;
     }
-    let packages: Vec<PoolFile> = resolved
-        .lists
+    let packages: Vec<PoolFile> = lists
         .packages()
         .filter(|package| !ours.contains_key(&package.sha256))
         .map(|package| PoolFile {
@@ -261,11 +323,14 @@ fn build_root(
     let progress = |progress: fetch::Progress| {
         job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
     };
-    let archive = &resolved.snapshot.archive;
+    let snapshot = job.snapshot()?;
+    let archive = &snapshot.archive;
     let files = sources.iter().flat_map(|(node, source)| inputs::wanted(node, source));
     let wanted: Vec<PoolFile> = packages.into_iter().chain(files).collect();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
-    patches::check(world, inputs)?;
+    if let Purpose::Build(inputs) = purpose {
+        patches::check(world, inputs)?;
+    }
     ours.extend(wanted.iter().map(|file| file.sha256).zip(objects));
     let packages = |list: &[Arc<BinaryPackage>]| -> Vec<RootPackage> {
         list.iter()
@@ -275,8 +340,7 @@ fn build_root(
             })
             .collect()
     };
-    let layers: Vec<Vec<RootPackage>> =
-        resolved.lists.layers.iter().map(|list| packages(list)).collect();
+    let layers: Vec<Vec<RootPackage>> = lists.layers.iter().map(|list| packages(list)).collect();
     let progress = |progress: buildroot::Progress| {
         let buildroot::Progress { step, done, total } = progress;
         job.phase(Phase::Root { step, done, total });
@@ -307,7 +371,11 @@ fn source_package(job: &Job<'_>) -> Result<Vec<Output>> {
     Ok(files.iter().zip(objects).map(output).collect())
 }
 
-fn make_folders(scratch: &store::Scratch, layers: Vec<crate::base::HostPath>) -> Result<Folders> {
+fn make_folders(
+    scratch: &store::Scratch,
+    layers: Vec<crate::base::HostPath>,
+    keep: Option<Keep>,
+) -> Result<Folders> {
     let folder = |name: &str| {
         let path = scratch.path().join(name);
         std::fs::create_dir(&path).map_err(inputs::at("create", &path)).map(|()| path)
@@ -317,88 +385,30 @@ fn make_folders(scratch: &store::Scratch, layers: Vec<crate::base::HostPath>) ->
         inputs: folder("inputs")?,
         outputs: folder("outputs")?,
         scratch: folder("disk")?,
+        keep,
     })
 }
 
 /// Why this package is built: what the record will answer to `why`.
-fn cause(job: &Job<'_>) -> Result<String> {
-    let attempts = job.world.store.attempts(Some(&job.package.name), 100)?;
-    let last = attempts.iter().find(|attempt| attempt.verdict == store::Verdict::Built);
-    Ok(match last {
-        None => "not built before".to_owned(),
-        Some(last) if last.derivation != job.node.id => {
-            format!("its recipe changed since {}", last.derivation)
-        }
-        Some(last) => format!("what it is built with changed since {}", last.action),
-    })
-}
-
-/// Turns an outcome that is no success into the failure to be shown.
-fn verdict(job: &Job<'_>, outcome: &Outcome, tail: &[String]) -> Result<(), Box<Failure>> {
-    let limits = request::limits(job.resources(), &job.allowance);
-    let (fault, cause, hint) = match outcome.verdict {
-        Verdict::Built => return Ok(()),
-        Verdict::Failed(code) => {
-            let cause = log::cause(tail).unwrap_or_else(|| format!("its build exited with {code}"));
-            (Fault::Package, cause, None)
-        }
-        Verdict::Signalled(signal) => {
-            (Fault::Package, format!("its build was ended by signal {signal}"), None)
-        }
-        Verdict::TimedOut => (
-            Fault::Package,
-            format!("its build took longer than {} s", limits.wall.as_secs()),
-            Some("`resources: #{ time: … }` of its spec is the limit, in seconds"),
-        ),
-        Verdict::Silent => (
-            Fault::Package,
-            format!("its build printed nothing for {} s", limits.silence.as_secs()),
-            Some("`resources: #{ silence: … }` of its spec is the limit, in seconds"),
-        ),
-        Verdict::OutOfMemory => (
-            Fault::Package,
-            format!("its build needed more than {} MiB of memory", limits.memory >> 20),
-            Some("`resources: #{ memory: … }` of its spec is the limit, in bytes"),
-        ),
-        Verdict::OutOfSpace => (
-            Fault::Package,
-            format!("its build filled its {} MiB of scratch space", limits.scratch >> 20),
-            Some("`resources: #{ scratch: … }` of its spec is the limit, in bytes"),
-        ),
-        Verdict::OutOfOutput => (
-            Fault::Package,
-            format!("its build printed more than {} MiB", limits.output >> 20),
-            None,
-        ),
-        Verdict::Cancelled => (Fault::Cancelled, "cancelled".to_owned(), None),
+fn cause(job: &Job<'_>, action: &Action) -> Result<Cause> {
+    let (store, id) = (job.world.store, job.node.id);
+    let attempts = store.attempts(Some(&job.package.name), 100)?;
+    let architecture = job.package.architecture.as_str();
+    let Some(before) = job.history.before(store, attempts.iter(), architecture) else {
+        return Ok(Cause::default());
     };
-    Err(Box::new(Failure { fault, cause, reasons: Vec::new(), hint, tail: tail.to_vec() }))
-}
-
-fn failure(job: &Job<'_>, error: &Error) -> Box<Failure> {
-    let mut messages = vec![error.to_string()];
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        messages.push(cause.to_string());
-        source = cause.source();
-    }
-    let cause = messages.remove(0);
-    messages.extend(error.reasons());
-    let cancelled = job.world.cancel.load(Ordering::Relaxed);
-    let fault = if cancelled { Fault::Cancelled } else { error.fault() };
-    let hint = error.hint();
-    Box::new(Failure { fault, cause, reasons: messages, hint, tail: Vec::new() })
-}
-
-/// The failure of a package whose thread panicked: the panic's own words are on standard error.
-pub fn defect() -> Box<Failure> {
-    Box::new(Failure {
-        fault: Fault::Machine,
-        cause: "a defect of this program stopped it".to_owned(),
-        reasons: Vec::new(),
-        hint: None,
-        tail: Vec::new(),
-    })
+    let old = rebuild::document(store, &before.action.to_string());
+    let different = old.map(|old| Different::actions(&old, action.document()));
+    let needs = job.needs.iter().map(|(name, record)| (name.as_str(), &**record));
+    let build = rebuild::Build {
+        store,
+        package: job.package.name.as_str(),
+        root: job.root_name(),
+        derivation: id,
+        news: &|name| rebuild::document(store, name),
+        spec: job.spec,
+    };
+    Ok(build.cause(before, different.unwrap_or_default(), &rebuild::needs(needs)))
 }
 
 /// What may not matter, kept for when it does.
@@ -417,9 +427,21 @@ impl Job<'_> {
         (self.tell)(Event::Phase { package: self.package.name.clone(), phase });
     }
 
-    fn root(&self) -> &Root {
+    /// The pinned packages of its root.
+    pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        self.snapshots.get(self.world, self.graph, self.package.root).map_err(Error::Snapshot)
+    }
+
+    pub(super) fn root(&self) -> &Root {
         match &self.get(self.package.root).derivation {
             Derivation::Root(root) => root,
+            _ => unreachable!("a package's root is a root"),
+        }
+    }
+
+    fn root_name(&self) -> &str {
+        match &self.get(self.package.root).origin {
+            Origin::Root { name, .. } => name,
             _ => unreachable!("a package's root is a root"),
         }
     }
@@ -440,12 +462,8 @@ impl Job<'_> {
     }
 
     /// What all of these are.
-    fn sources(&self) -> Sources<'_> {
-        Sources {
-            own: self.source().1,
-            packaging: self.packaging().map(|(_, source)| source),
-            extra: self.extra().into_iter().map(|(path, (_, source))| (path, source)).collect(),
-        }
+    pub(super) fn sources(&self) -> Sources<'_> {
+        Sources::of(self.graph, self.package)
     }
 
     fn source_of(&self, id: DerivationId) -> (&Node, &Source) {
@@ -456,7 +474,7 @@ impl Job<'_> {
         }
     }
 
-    fn resources(&self) -> &Resources {
+    pub(super) fn resources(&self) -> &Resources {
         &self.origin().resources
     }
 

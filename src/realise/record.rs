@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::rebuild::Cause;
 use crate::base::{ActionId, DerivationId, Digest, Json, Sha256, json};
 
 const FORMAT: &str = "perestroika/record/1";
@@ -30,8 +31,11 @@ pub struct Record {
     pub started: i64,
     /// How long it took, in milliseconds.
     pub elapsed: i64,
-    /// Why it was built.
+    /// Why it was built, in a line.
     pub cause: String,
+    /// Why it was built, input by input; none in records of earlier versions.
+    #[serde(default)]
+    pub causes: Option<Cause>,
 }
 
 /// A file that an action left.
@@ -78,8 +82,9 @@ impl Record {
             started,
             elapsed,
             cause,
+            causes,
         } = self;
-        Json::object([
+        let mut members = vec![
             ("format", FORMAT.into()),
             ("action", Json::text(action)),
             ("derivation", Json::text(derivation)),
@@ -91,7 +96,10 @@ impl Record {
             ("started", Json::Integer(*started)),
             ("elapsed", Json::Integer(*elapsed)),
             ("cause", cause.into()),
-        ])
+        ];
+        // Left out where there is none, as it was before there could be any.
+        members.extend(causes.as_ref().map(|causes| ("causes", causes.to_json())));
+        Json::object(members)
     }
 
     /// Reads a document.
@@ -133,6 +141,7 @@ fn texts(members: &BTreeMap<String, String>) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::realise::rebuild::{Before, Input, Need};
 
     #[test]
     fn a_record_reads_back_from_its_document() {
@@ -153,9 +162,27 @@ mod tests {
             started: 1,
             elapsed: 2,
             cause: "new".to_owned(),
+            causes: None,
         };
         let bytes = record.to_json().encode();
+        assert!(!String::from_utf8_lossy(&bytes).contains("causes"), "as it was before");
         assert_eq!(Record::from_json(&bytes).expect("its own document"), record);
+        let input = Input {
+            package: "x".to_owned(),
+            field: "patches".to_owned(),
+            item: "a.patch".to_owned(),
+            old: None,
+            new: Some("b".to_owned()),
+            place: Some("x.rhai:2".to_owned()),
+        };
+        let needs = vec![Need { package: "y".to_owned(), because: vec![input.clone()] }];
+        let before = Before { derivation: record.derivation, action: record.action };
+        let causes = Cause { before: Some(before), own: vec![input], root: Vec::new(), needs };
+        for causes in [causes, Cause::default()] {
+            let told = Record { causes: Some(causes), ..record.clone() };
+            let bytes = told.to_json().encode();
+            assert_eq!(Record::from_json(&bytes).expect("its own document"), told);
+        }
         let other = String::from_utf8(bytes).expect("JSON").replace("record/1", "record/2");
         assert!(matches!(Record::from_json(other.as_bytes()), Err(Error::Format(_))));
     }

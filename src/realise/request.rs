@@ -7,14 +7,14 @@ use super::machine::Allowance;
 use crate::archive::deb::version::Version;
 use crate::base::{GuestPath, HostPath};
 use crate::graph::derivation::Package;
-use crate::sandbox::{Access, Collect, Limits, Mount, Request, Scratch, Stage};
+use crate::sandbox::{Access, Collect, Keep, Limits, Mount, Request, Scratch, Stage};
 use crate::spec::model::Resources;
 
 /// Where a build finds what was prepared for it, read-only.
 pub(super) const INPUTS: &str = "/run/perestroika";
 
 /// Where the source folder lies, as on the distribution's own builders.
-const WORK: &str = "/build/reproducible-path";
+pub(super) const WORK: &str = "/build/reproducible-path";
 
 /// The host folders of one build, all in the store.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Folders {
     pub outputs: HostPath,
     /// An empty folder for scratch on disk.
     pub scratch: HostPath,
+    /// Where it is kept if the build fails.
+    pub keep: Option<Keep>,
 }
 
 /// The memory that there is for scratch.
@@ -75,6 +77,7 @@ pub fn request(
         limits,
         scratch,
         collect: Some(Collect { from: guest(WORK), patterns, to: folders.outputs.clone() }),
+        keep: folders.keep.clone(),
     }
 }
 

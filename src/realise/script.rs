@@ -38,14 +38,43 @@ pub fn outputs(package: &Package, sources: &Sources<'_>) -> Vec<String> {
 /// `packaging` and the others at `extra/0`, `extra/1` and so on, in their order. A tarball is at
 /// `upstream/orig.tar.xz` (and so on) too, as it came.
 pub fn script(package: &Package, sources: &Sources<'_>) -> String {
-    let makes = makes_source_package(package, sources);
-    let folder = quote(&folder(package));
     let mut text = String::new();
-    if package.architecture.as_str() == "i386" {
+    if is_i386(package) {
         // On an x86-64 kernel `uname` would tell of that: as on the distribution's builders, it
         // tells of what is built for.
         text.push_str("[ \"$(uname -m)\" != x86_64 ] || exec setarch i686 /bin/sh \"$0\"\n");
     }
+    prepare(&mut text, package, sources);
+    text.push_str(&package.script);
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+/// The script that prepares the source folder as [`script`] does, telling of it on standard error,
+/// and becomes the command that it is given instead of building.
+pub fn entering(package: &Package, sources: &Sources<'_>) -> String {
+    let mut text = String::new();
+    if is_i386(package) {
+        let again = "exec setarch i686 /bin/sh \"$0\" \"$@\"";
+        text.push_str(&format!("[ \"$(uname -m)\" != x86_64 ] || {again}\n"));
+    }
+    // Preparing sets parameters of its own, so the command waits in a function.
+    text.push_str("begin() {\n");
+    prepare(&mut text, package, sources);
+    text.push_str("}\nbegin >&2\nset +e\nexec \"$@\"\n");
+    text
+}
+
+fn is_i386(package: &Package) -> bool {
+    package.architecture.as_str() == "i386"
+}
+
+/// Everything up to the package's own script.
+fn prepare(text: &mut String, package: &Package, sources: &Sources<'_>) {
+    let makes = makes_source_package(package, sources);
+    let folder = quote(&folder(package));
     text.push_str("set -e\n");
     match sources.own {
         Source::Debian { dsc, files } => {
@@ -67,7 +96,7 @@ pub fn script(package: &Package, sources: &Sources<'_>) -> String {
         text.push_str(&format!("rm -rf debian\ncp -R {INPUTS}/packaging/debian debian\n"));
     }
     for (index, (path, source)) in sources.extra.iter().enumerate() {
-        put_extra(&mut text, index, path, source);
+        put_extra(text, index, path, source);
     }
     if !package.files.is_empty() {
         text.push_str(&format!("cp -R {INPUTS}/files/. .\n"));
@@ -83,9 +112,9 @@ pub fn script(package: &Package, sources: &Sources<'_>) -> String {
         text.push_str(DATE);
         if !from_archive {
             text.push_str(TOUCH);
-            upstream_tarball(&mut text, package);
+            upstream_tarball(text, package);
         }
-        make_source_package(&mut text, package, sources);
+        make_source_package(text, package, sources);
     }
     // What the graph says of the package and what its source says must be one thing.
     let expected = quote(&format!("{} {}", package.name, package.version));
@@ -99,12 +128,7 @@ pub fn script(package: &Package, sources: &Sources<'_>) -> String {
     if !from_archive || !sources.extra.is_empty() {
         text.push_str(TOUCH);
     }
-    check_control(&mut text, package);
-    text.push_str(&package.script);
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text
+    check_control(text, package);
 }
 
 /// In the source folder: puts another source at `path`.

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::error::{Error, Result};
-use super::record::Record;
+use super::package::Job;
+use super::record::{Output, Record};
 use super::world::World;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::{self, BinaryPackage};
@@ -43,11 +44,26 @@ impl Snapshots {
             let mut roots = self.roots.lock().expect("nobody panics while holding it");
             Arc::clone(roots.entry(id).or_default())
         };
-        slot.get_or_init(|| read(world, graph, id).map(Arc::new).map_err(Arc::new)).clone()
+        let got =
+            slot.get_or_init(|| read(world, graph, id).map(Arc::new).map_err(Arc::new)).clone();
+        if got.as_ref().is_err_and(|error| error.may_pass()) {
+            // Whoever asks again is to be answered anew.
+            let mut roots = self.roots.lock().expect("nobody panics while holding it");
+            if roots.get(&id).is_some_and(|there| Arc::ptr_eq(there, &slot)) {
+                roots.remove(&id);
+            }
+        }
+        got
     }
 }
 
 impl Snapshot {
+    /// The snapshot that these indexes of an archive make up, in order of preference.
+    pub fn new(archive: String, indexes: Vec<Vec<Arc<BinaryPackage>>>) -> Self {
+        let (universe, base, strata) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { archive, indexes, universe, base, strata }
+    }
+
     /// Everything in it, to choose from.
     pub fn universe(&self) -> &Universe {
         self.universe.get_or_init(|| Universe::new(self.indexes.clone()))
@@ -117,8 +133,7 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
             .map_err(|error| damaged(format!("cannot be read: {error}")))?;
         indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
-    let (universe, base, strata) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-    Ok(Snapshot { archive: archive.clone(), indexes, universe, base, strata })
+    Ok(Snapshot::new(archive.clone(), indexes))
 }
 
 fn base_request(root: &Root) -> solver::Request {
@@ -145,7 +160,12 @@ impl RootLists {
         self.layers.iter().flatten()
     }
 
-    fn new(mut all: Vec<Arc<BinaryPackage>>, base: &[Arc<BinaryPackage>], strata: &[List]) -> Self {
+    /// The lists of a root of these packages.
+    pub fn new(
+        mut all: Vec<Arc<BinaryPackage>>,
+        base: &[Arc<BinaryPackage>],
+        strata: &[List],
+    ) -> Self {
         if !base.iter().all(|package| contains(&all, package)) {
             all.sort_by(|a, b| a.name.cmp(&b.name));
             return Self { layers: vec![all] };
@@ -177,6 +197,23 @@ pub fn solve(
     Ok(RootLists::new(all, snapshot.base(root)?, snapshot.strata(root)?))
 }
 
+/// A clean root with the package's own binary packages, as its record has them, and what they need.
+pub fn with_installed(job: &Job<'_>, record: &Record) -> Result<RootLists> {
+    let (snapshot, root) = (job.snapshot()?, job.root());
+    let mut offered = offered(job.package, &job.closure)?;
+    let mut own = Vec::new();
+    for output in record.outputs.iter().filter(|output| output.is_offered()) {
+        own.push(Arc::new(binary(output)?));
+    }
+    let wanted = own.iter().map(|one| format!("{} (= {})", one.name, one.version));
+    let depends = dependencies(&wanted.collect::<Vec<_>>());
+    offered.extend(own);
+    let request = solver::Request { depends, ..base_request(root) };
+    let all = solver::solve(&snapshot.universe().replace(offered), &request)
+        .map_err(|unsolvable| Error::Unsolvable { because: unsolvable.because })?;
+    Ok(RootLists::new(all, snapshot.base(root)?, snapshot.strata(root)?))
+}
+
 /// All packages of a build root to which the release offers `offered`, sorted by name.
 pub fn choose(
     snapshot: &Snapshot,
@@ -204,12 +241,7 @@ pub(super) fn dependencies(texts: &[String]) -> Dependencies {
 fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryPackage>>> {
     let mut found = Vec::new();
     for output in closure.iter().flat_map(|record| &record.outputs).filter(|one| one.is_offered()) {
-        let binary =
-            BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
-                .map_err(|error| Error::Output {
-                    file: output.file.clone(),
-                    reason: error.to_string(),
-                })?;
+        let binary = binary(output)?;
         // A closure may have builds for other architectures, for their packages of none.
         let fits = binary.architecture == package.architecture
             || binary.architecture == Architecture::all();
@@ -220,22 +252,31 @@ fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryP
     Ok(found)
 }
 
+fn binary(output: &Output) -> Result<BinaryPackage> {
+    BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
+        .map_err(|error| Error::Output { file: output.file.clone(), reason: error.to_string() })
+}
+
 /// Whether the build root of `package` takes this name from the archive, whoever offers it.
 pub(super) fn is_kept_out(package: &Package, name: &PackageName) -> bool {
     package.from_seed.contains(name) || package.binaries.contains(name)
 }
 
-/// The name of what a closure offers, for looking up resolutions.
-pub fn offered_digest(closure: &[Arc<Record>]) -> Digest {
-    let mut outputs: Vec<_> = closure
-        .iter()
-        .flat_map(|record| &record.outputs)
-        .filter(|output| output.is_offered())
-        .map(|output| (output.file.as_str(), output.sha256))
-        .collect();
-    outputs.sort_unstable();
-    let list = outputs.into_iter().map(|(file, sha256)| {
-        Json::object([("file", file.into()), ("sha256", Json::text(sha256))])
+/// The name of all that is offered to a package, for looking up resolutions: made of the names
+/// of what each package offers that it needs directly.
+pub fn offered_digest(below: impl IntoIterator<Item = Digest>) -> Digest {
+    let mut below: Vec<Digest> = below.into_iter().collect();
+    below.sort_unstable();
+    Digest::of(&Json::Array(below.iter().map(Json::text).collect()).encode())
+}
+
+/// The name of what a package that came out like this offers to those that need it: its own
+/// outputs, and `below`, all that was offered to itself.
+pub fn offers_digest(record: &Record, below: &Digest) -> Digest {
+    let outputs = record.outputs.iter().filter(|output| output.is_offered());
+    let outputs = outputs.map(|output| {
+        Json::object([("file", output.file.as_str().into()), ("sha256", Json::text(output.sha256))])
     });
-    Digest::of(&Json::Array(list.collect()).encode())
+    let members = [("below", Json::text(below)), ("outputs", Json::Array(outputs.collect()))];
+    Digest::of(&Json::object(members).encode())
 }

@@ -37,6 +37,8 @@ pub struct Upstream {
     lock: Lock,
     client: Client,
     mirrors: BTreeMap<String, Mirrors>,
+    /// Release files that are not in the folder yet, by path below it.
+    evidence: BTreeMap<String, Vec<u8>>,
 }
 
 impl Upstream {
@@ -45,7 +47,13 @@ impl Upstream {
     pub fn new(folder: HostPath, lock: Lock, client: Client, mirrors: Vec<Mirrors>) -> Self {
         let mirrors =
             mirrors.into_iter().map(|mirrors| (mirrors.archive().to_owned(), mirrors)).collect();
-        Self { folder, lock, client, mirrors }
+        Self { folder, lock, client, mirrors, evidence: BTreeMap::new() }
+    }
+
+    /// The same, where these files, by path below the release folder, are taken before what lies
+    /// there: what a lock rests on that is not written yet.
+    pub fn with_evidence(self, evidence: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { evidence, ..self }
     }
 
     /// The object that holds a pinned index, uncompressed.
@@ -159,8 +167,12 @@ impl Upstream {
     /// The Release file kept when the archive was pinned. Its signature was checked then; that it
     /// is the same file still is checked here.
     fn evidence(&self, archive: &str, suite: &str, expected: &Sha256) -> Result<ReleaseFile> {
-        let path = self.folder.join(format!("release.lock.d/{archive}/{suite}.InRelease"));
-        let bytes = fs::read(&path).map_err(at("read", &path))?;
+        let name = format!("release.lock.d/{archive}/{suite}.InRelease");
+        let path = self.folder.join(&name);
+        let bytes = match self.evidence.get(&name) {
+            Some(bytes) => bytes.clone(),
+            None => fs::read(&path).map_err(at("read", &path))?,
+        };
         let actual = Sha256::of(&bytes);
         if actual != *expected {
             return Err(Error::Evidence { path: path.to_string(), expected: *expected, actual });

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::AtomicBool;
 
+use super::retry::Retries;
 use super::upstream::Upstream;
 use crate::base::HostPath;
 use crate::sandbox::Executor;
-use crate::store::Store;
+use crate::store::{CapsuleLimits, Store};
 
 /// Everything a build may touch.
 pub struct World<'a> {
@@ -17,6 +18,10 @@ pub struct World<'a> {
     pub upstream: &'a Upstream,
     /// The release folder, whose sources are read again when they are built.
     pub folder: &'a HostPath,
+    /// How a fault of the machine is met.
+    pub retries: Retries,
+    /// What is kept of failed builds.
+    pub capsules: CapsuleLimits,
     /// Becomes true when the build is to stop.
     pub cancel: &'a AtomicBool,
 }

@@ -76,7 +76,7 @@ pub const SIGNALS: Limit = (Some(1024), Some(1024));
 pub const fn id(stage: &Stage) -> u32 {
     match stage {
         Stage::Configure { .. } => 0,
-        Stage::Build => 1000,
+        Stage::Build | Stage::Experiment { .. } => 1000,
     }
 }
 
@@ -86,7 +86,7 @@ pub const fn id(stage: &Stage) -> u32 {
 pub const fn environment(stage: &Stage) -> [(&'static str, &'static str); 4] {
     let home = match stage {
         Stage::Configure { .. } => "/root",
-        Stage::Build => "/nonexistent",
+        Stage::Build | Stage::Experiment { .. } => "/nonexistent",
     };
     [
         ("HOME", home),

@@ -292,6 +292,7 @@ fn request(folder: &HostPath, guest: Guest) -> std::io::Result<Request> {
         },
         scratch: Scratch::Memory,
         collect: None,
+        keep: None,
     })
 }
 

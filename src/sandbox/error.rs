@@ -51,3 +51,22 @@ pub enum Error {
     #[error("cannot write the output of the command to its log")]
     Log(#[source] std::io::Error),
 }
+
+impl Error {
+    /// Whether the same request may run a little later: the system had no process, memory or
+    /// mount to give, or something outside killed the sandbox. What this machine does not give at
+    /// all does not pass.
+    pub fn may_pass(&self) -> bool {
+        use std::io::ErrorKind;
+        match self {
+            Self::System { .. } | Self::Lost(_) => true,
+            Self::Log(error) => {
+                matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            }
+            Self::Isolation { .. }
+            | Self::Limits { .. }
+            | Self::Request(_)
+            | Self::Command { .. } => false,
+        }
+    }
+}

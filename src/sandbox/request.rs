@@ -5,6 +5,8 @@ use std::io::Write;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::{GuestPath, HostPath};
 
 /// One command and the whole world it may see. Nothing in it names a package, a store or a
@@ -29,6 +31,39 @@ pub struct Request {
     pub scratch: Scratch,
     /// Files to bring out afterwards.
     pub collect: Option<Collect>,
+    /// Where to keep what is left on scratch if it does not succeed.
+    pub keep: Option<Keep>,
+}
+
+/// Keeping what a command that failed leaves on scratch.
+#[derive(Debug, Clone)]
+pub struct Keep {
+    /// An existing empty host folder; what is put there can be the [`Scratch::Disk`] of a later
+    /// request, which then finds everything as it was. On the file system of the scratch that is
+    /// on disk.
+    pub to: HostPath,
+    /// At most so many bytes; of more, nothing is kept.
+    pub bytes: u64,
+    /// At most so many files and folders.
+    pub files: u64,
+}
+
+/// What came of [`Keep`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keeping {
+    /// Everything is there but sockets.
+    Kept {
+        /// How much room it takes.
+        bytes: u64,
+        /// How many files and folders it has.
+        files: u64,
+    },
+    /// It would be more than was allowed.
+    TooLarge,
+    /// Somebody asked to stop meanwhile.
+    CalledOff,
+    /// It could not be copied, for this reason.
+    Failed(String),
 }
 
 /// A host file or folder at a place of the guest.
@@ -67,6 +102,14 @@ pub enum Stage {
     /// A package is being built: uid 1000, the root read-only, scratch on `/build`, `/tmp`,
     /// `/var/tmp`, `/run` and `/dev/shm`.
     Build,
+    /// The same with a root that can be written: an overlay over the layers holds what is, for
+    /// experiments. No build is run like this.
+    Experiment {
+        /// What was written: empty at first, then as an earlier request left it.
+        upper: HostPath,
+        /// An empty folder beside `upper`, for overlayfs itself.
+        work: HostPath,
+    },
 }
 
 /// What a command may use at most.
@@ -106,7 +149,7 @@ pub enum Enforcement {
 pub enum Scratch {
     /// In memory (tmpfs).
     Memory,
-    /// In this empty folder of the host.
+    /// In this folder of the host: empty, or as an earlier request left it.
     Disk(HostPath),
 }
 
@@ -133,6 +176,8 @@ pub struct Outcome {
     pub receipt: Receipt,
     /// Names of the files collected, sorted.
     pub collected: Vec<String>,
+    /// What was kept of scratch; none if it was not asked for, or there was no reason.
+    pub kept: Option<Keeping>,
 }
 
 /// How a command ended. A failed build is one of these, never an `Err`.

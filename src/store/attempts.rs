@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::Row;
+use rustix::fs::FlockOperation;
 
 use super::database::{action, i64_of, optional};
 use super::error::{Error, Result, system};
+use super::locks::attempt;
 use super::logs::is_growing;
 use super::objects::{is_file, open};
 use super::{Log, LogWriter, Store};
@@ -76,6 +78,8 @@ pub enum AttemptLog {
 pub struct Attempt {
     /// Its number in this store; later ones have higher numbers.
     pub id: i64,
+    /// Its number among the attempts at packages of this name, from 1.
+    pub number: u64,
     /// The package.
     pub package: PackageName,
     /// Its recipe.
@@ -90,6 +94,10 @@ pub struct Attempt {
     pub verdict: Verdict,
     /// What is to be said about it in a line: the failure's picked-out cause. May be empty.
     pub summary: String,
+    /// What kind of failure it ended with.
+    pub kind: Option<String>,
+    /// The name that this failure has in whatever package it is met.
+    pub fingerprint: Option<Digest>,
     /// The name of its record, if it was built.
     pub record: Option<Digest>,
     /// Its log.
@@ -103,7 +111,40 @@ pub struct OpenAttempt {
     id: i64,
     began: Instant,
     partial: HostPath,
+    blame: Option<(&'static str, Digest)>,
     _lease: File,
+}
+
+/// A log that is read while it is written.
+#[derive(Debug)]
+pub struct Following {
+    file: File,
+    path: HostPath,
+}
+
+/// What comes next of a log that is read while it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// So many bytes.
+    Text(usize),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more: its writer has finished, or died.
+    End,
+}
+
+impl Following {
+    /// Reads what is there into `buffer`.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<Next> {
+        // Looked at first: what is written until its writer ends is there to be read afterwards.
+        let ended =
+            attempt(&self.file, FlockOperation::NonBlockingLockShared, self.path.as_path())?;
+        match self.file.read(buffer).map_err(system("read", &self.path))? {
+            0 if ended => Ok(Next::End),
+            0 => Ok(Next::Nothing),
+            count => Ok(Next::Text(count)),
+        }
+    }
 }
 
 impl Store {
@@ -135,6 +176,7 @@ impl Store {
             id,
             began: Instant::now(),
             partial: log.path().clone(),
+            blame: None,
             _lease: log.lease()?,
         };
         Ok((attempt, log))
@@ -167,6 +209,51 @@ impl Store {
                 Ok((text, Completeness::Partial))
             }
         }
+    }
+
+    /// The attempt of this number, if there is one.
+    pub fn attempt(&self, id: i64) -> Result<Option<Attempt>> {
+        let row = self.row("look up an attempt", &format!("{SELECT} WHERE id = ?1"), [id], read)?;
+        row.map(|row| self.attempt_of(row)).transpose()
+    }
+
+    /// The log of an attempt under way, from its beginning; none if it is under way no longer.
+    pub fn follow_log(&self, attempt: &Attempt) -> Result<Option<Following>> {
+        let AttemptLog::Partial(path) = &attempt.log else { return Ok(None) };
+        match open(path) {
+            Ok(file) => Ok(Some(Following { file, path: path.clone() })),
+            Err(Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Closes the attempts whose processes died: what there is of their logs is kept as it is,
+    /// with a last line that says why it ends. Gives how many there were.
+    pub fn settle_attempts(&self) -> Result<usize> {
+        let open = self.rows(
+            "list open attempts",
+            "SELECT id, partial FROM attempt WHERE verdict IS NULL",
+            (),
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
+        )?;
+        let mut settled = 0;
+        for (id, partial) in open {
+            let Some(log) = self.close_log(&self.path("logs").join(&partial))? else { continue };
+            let changed = self.write("settle an attempt", |transaction| {
+                transaction
+                    .prepare_cached(
+                        "UPDATE attempt SET verdict = 'interrupted', log = ?2
+                         WHERE id = ?1 AND verdict IS NULL",
+                    )?
+                    .execute((id, log.digest.as_bytes()))
+            })?;
+            if changed > 0 {
+                // As after every attempt: should this fail, it is only there twice.
+                let _ = fs::remove_file(self.path("logs").join(&partial));
+            }
+            settled += changed;
+        }
+        Ok(settled)
     }
 
     /// How long each package took when it was last built.
@@ -204,6 +291,9 @@ impl Store {
             .map_err(|_| self.damaged(format!("the time `{}`", row.started)))?;
         Ok(Attempt {
             id: row.id,
+            number: row.number.unsigned_abs(),
+            kind: row.kind,
+            fingerprint: row.fingerprint,
             package: self.package_of(&row.package)?,
             derivation: row.derivation,
             action: row.action,
@@ -240,6 +330,11 @@ impl OpenAttempt {
         self.id
     }
 
+    /// Says what kind of failure it ended with, and the name of that failure.
+    pub fn blame(&mut self, kind: &'static str, fingerprint: Digest) {
+        self.blame = Some((kind, fingerprint));
+    }
+
     /// Notes how the attempt ended. `summary` is a line for people, `record` the name of the
     /// record of a success, `log` what its finished [`LogWriter`] gave.
     pub fn finish(
@@ -254,7 +349,7 @@ impl OpenAttempt {
             transaction
                 .prepare_cached(
                     "UPDATE attempt SET milliseconds = ?2, verdict = ?3, summary = ?4, record = ?5,
-                     log = ?6 WHERE id = ?1",
+                     log = ?6, kind = ?7, fingerprint = ?8 WHERE id = ?1",
                 )?
                 .execute((
                     self.id,
@@ -263,6 +358,8 @@ impl OpenAttempt {
                     summary,
                     record.as_ref().map(Digest::as_bytes),
                     log.map(|log| log.digest.as_bytes()),
+                    self.blame.map(|(kind, _)| kind),
+                    self.blame.as_ref().map(|(_, fingerprint)| fingerprint.as_bytes()),
                 ))
         })?;
         if log.is_some() {
@@ -274,7 +371,9 @@ impl OpenAttempt {
 }
 
 const SELECT: &str = "SELECT id, package, derivation, action, started, milliseconds, verdict, \
-                      summary, record, log, partial FROM attempt";
+                      summary, record, log, partial, kind, fingerprint, \
+                      (SELECT count(*) FROM attempt AS other WHERE other.package = \
+                      attempt.package AND other.id <= attempt.id) FROM attempt";
 
 struct AttemptRow {
     id: i64,
@@ -288,6 +387,9 @@ struct AttemptRow {
     record: Option<Digest>,
     log: Option<Digest>,
     partial: String,
+    kind: Option<String>,
+    fingerprint: Option<Digest>,
+    number: i64,
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
@@ -303,5 +405,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         record: optional(row, 8, Digest::from_bytes)?,
         log: optional(row, 9, Digest::from_bytes)?,
         partial: row.get(10)?,
+        kind: row.get(11)?,
+        fingerprint: optional(row, 12, Digest::from_bytes)?,
+        number: row.get(13)?,
     })
 }

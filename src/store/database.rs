@@ -18,8 +18,14 @@ use crate::base::{ActionId, Digest, HostPath, Sha256};
 /// How long a writer waits for others: their transactions take milliseconds, a slow disk longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `user_version` of the schema below.
-const SCHEMA_VERSION: i64 = 1;
+/// `user_version` of the schema below, with all that was added to it since.
+const SCHEMA_VERSION: i64 = 1 + ADDED.len() as i64;
+
+/// What later versions of the schema added, each to the one before.
+const ADDED: [&str; 1] = [
+    // What kind of failure an attempt ended with, and the name that all failures like it have.
+    "ALTER TABLE attempt ADD COLUMN kind TEXT; ALTER TABLE attempt ADD COLUMN fingerprint BLOB;",
+];
 
 const SCHEMA: &str = "
     CREATE TABLE object (
@@ -71,16 +77,20 @@ pub(super) fn open(root: &HostPath) -> Result<Connection> {
     let connection = Connection::open(&path).map_err(failed("open the records"))?;
     connection.busy_timeout(PATIENCE).map_err(failed("set the patience"))?;
     connection.set_prepared_statement_cache_capacity(64);
-    if version(&connection, &path)? == 0 {
+    if (0..SCHEMA_VERSION).contains(&version(&connection, &path)?) {
         // Changing the journal's mode does not wait for others: one at a time.
         let lock = root.join("locks").join(".records");
         let _making = acquire(&lock, FlockOperation::LockExclusive)?;
         connection
             .pragma_update(None, "journal_mode", "WAL")
             .map_err(failed("set the journal's mode"))?;
-        if version(&connection, &path)? == 0 {
+        // Another process may have done it while this one waited.
+        if let found @ 0..SCHEMA_VERSION = version(&connection, &path)? {
+            let first = if found == 0 { SCHEMA } else { "" };
+            let done = usize::try_from(found).unwrap_or(0).saturating_sub(1);
+            let added = ADDED[done..].concat();
             let text = format!(
-                "BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                "BEGIN IMMEDIATE; {first} {added} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             );
             connection.execute_batch(&text).map_err(failed("create the tables"))?;
         }
@@ -122,6 +132,17 @@ impl Store {
             transaction.commit()?;
             Ok(value)
         };
+        run().map_err(database(operation, self.database_path()))
+    }
+
+    /// Runs many statements that read, all of which see the same state.
+    pub(super) fn look<T>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let mut connection = self.connection();
+        let run = || body(&connection.transaction_with_behavior(TransactionBehavior::Deferred)?);
         run().map_err(database(operation, self.database_path()))
     }
 

@@ -196,6 +196,22 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the same may succeed a little later: space may be freed, another process may let
+    /// go of the database, and what was damaged and put aside is made anew.
+    pub fn may_pass(&self) -> bool {
+        use rusqlite::ErrorCode;
+        match self {
+            Self::Full { .. } | Self::PutAside { .. } => true,
+            Self::Database { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// Turns the system's answer to `operation` on `path` into an error.
 pub(super) fn system<E: Into<io::Error>>(
     operation: &'static str,

@@ -3,6 +3,7 @@
 //! A tree is staged in a temporary folder, written out, renamed into place, then registered: what
 //! has no row is rubbish of a killed process and is replaced.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
@@ -64,6 +65,20 @@ impl Store {
                 Ok(Layer { path, manifest: digest(row, 0)?, divergent })
             },
         )
+    }
+
+    /// The manifests of all layers that are kept.
+    pub fn layers(&self) -> Result<BTreeSet<Digest>> {
+        let rows = self.rows(
+            "list layers",
+            "SELECT key, manifest FROM layer WHERE adopted = 1",
+            (),
+            |row| Ok((digest(row, 0)?, digest(row, 1)?)),
+        )?;
+        let folder = self.path("layers");
+        let kept =
+            rows.into_iter().filter(|(key, _)| folder.join(key.to_string()).as_path().is_dir());
+        Ok(kept.map(|(_, manifest)| manifest).collect())
     }
 
     /// A new tree to be filled, on the store's file system.

@@ -63,6 +63,33 @@ impl Store {
         })
     }
 
+    /// Finishes a growing log whose writer died, with a last line that says so; nothing if its
+    /// writer lives, or if it is gone.
+    pub(super) fn close_log(&self, partial: &HostPath) -> Result<Option<Log>> {
+        let mut options = OpenOptions::new();
+        let mut file = match options.read(true).append(true).open(partial) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(system("open", partial)(error)),
+        };
+        if !attempt(&file, FlockOperation::NonBlockingLockExclusive, partial.as_path())? {
+            return Ok(None);
+        }
+        let mut hasher = blake3::Hasher::new();
+        let size = io::copy(&mut file, &mut hasher).map_err(system("read", partial))?;
+        let mut log = LogWriter {
+            store: self.clone(),
+            partial: partial.clone(),
+            file,
+            hasher,
+            size,
+            limit: LONGEST,
+            dropped: 0,
+        };
+        log.mark("the log ends here: the program was ended while this was built")?;
+        log.finish().map(Some)
+    }
+
     /// The text of a finished log, verified.
     pub fn read_log(&self, digest: &Digest) -> Result<Vec<u8>> {
         let path = self.log_path(digest);
@@ -94,6 +121,13 @@ impl LogWriter {
         self.write_all(text).map_err(system("write", &self.partial))
     }
 
+    /// Says something in the log that the build did not print, on a line of its own in brackets,
+    /// whatever the limit.
+    pub fn mark(&mut self, words: &str) -> Result<()> {
+        let line = format!("\n[{words}]\n");
+        self.keep(line.as_bytes()).map_err(system("write", &self.partial))
+    }
+
     /// Another handle of the file: as long as one is open, the log counts as being written.
     pub(super) fn lease(&self) -> Result<File> {
         self.file.try_clone().map_err(system("keep open", &self.partial))
@@ -103,8 +137,7 @@ impl LogWriter {
     /// stays until the attempt it belongs to is finished.
     pub fn finish(mut self) -> Result<Log> {
         if self.dropped > 0 {
-            let note = format!("\n[the log is cut here: {} more bytes]\n", self.dropped);
-            self.keep(note.as_bytes()).map_err(system("write", &self.partial))?;
+            self.mark(&format!("the log is cut here: {} more bytes", self.dropped))?;
         }
         let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         let log = Log { digest, size: self.size, dropped: self.dropped };

@@ -10,6 +10,7 @@
 //! derived/       what can always be made anew from pinned files, by the digest of what it is from
 //! scratch/       temporary folders, each leased by its process
 //! logs/          build logs
+//! capsules/      what failed builds left, by attempt
 //! quarantine/    what was found damaged
 //! locks/         lock files, never removed
 //! records.sqlite what belongs to what: an index over the rest
@@ -20,6 +21,7 @@
 
 mod attempts;
 mod batch;
+mod capsules;
 mod database;
 mod derived;
 mod error;
@@ -32,12 +34,16 @@ mod records;
 mod remove;
 mod roots;
 mod scratch;
+mod share;
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
 
-pub use attempts::{Attempt, AttemptLog, Completeness, NewAttempt, OpenAttempt, Verdict};
+pub use attempts::{
+    Attempt, AttemptLog, Completeness, Following, NewAttempt, Next, OpenAttempt, Verdict,
+};
 pub use batch::Batch;
+pub use capsules::{Capsule, CapsuleLimits, Contents, Entered};
 pub use error::{Error, Result};
 pub use layers::{Layer, StagedLayer};
 pub use locks::Guard;
@@ -46,6 +52,7 @@ pub use objects::Object;
 pub use records::{Adopted, Recorded};
 pub use roots::BuiltRelease;
 pub use scratch::Scratch;
+pub use share::Share;
 
 use crate::base::HostPath;
 use error::system;

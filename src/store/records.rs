@@ -48,6 +48,30 @@ impl Store {
         )
     }
 
+    /// The same for many recipes with what is offered to each, at once, where the action has an
+    /// adopted record too: that is given by its name.
+    pub fn known(
+        &self,
+        wanted: &[(DerivationId, Digest)],
+        rules: u32,
+    ) -> Result<Vec<Option<(ActionId, Digest)>>> {
+        self.look("look up resolutions", |transaction| {
+            let mut statement = transaction.prepare_cached(
+                "SELECT record.action, record.document FROM resolution JOIN record
+                 ON record.action = resolution.action AND record.adopted = 1
+                 WHERE derivation = ?1 AND offered = ?2 AND rules = ?3",
+            )?;
+            let find = |(derivation, offered): &(DerivationId, Digest)| {
+                statement
+                    .query_row((derivation.as_bytes(), offered.as_bytes(), rules), |row| {
+                        Ok((action_in(row, 0)?, digest(row, 1)?))
+                    })
+                    .optional()
+            };
+            wanted.iter().map(find).collect()
+        })
+    }
+
     /// Remembers what [`Store::resolution`] will answer.
     pub fn remember_resolution(
         &self,
@@ -156,6 +180,13 @@ impl Store {
             Ok(true)
         })?;
         if moved { Ok(()) } else { Err(Error::Missing { path: self.json_path(record) }) }
+    }
+
+    /// The names of all adopted records.
+    pub fn adopted_records(&self) -> Result<BTreeSet<Digest>> {
+        let sql = "SELECT document FROM record WHERE adopted = 1";
+        let rows = self.rows("list adopted records", sql, (), |row| digest(row, 0))?;
+        Ok(rows.into_iter().collect())
     }
 
     /// The actions whose builds gave different outputs.

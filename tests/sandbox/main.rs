@@ -7,6 +7,7 @@ mod basics;
 mod contract;
 mod enforcement;
 mod hostile;
+mod keep;
 mod kills;
 mod layers;
 mod limits;

@@ -109,6 +109,7 @@ impl Tiny {
             },
             scratch: Scratch::Memory,
             collect: None,
+            keep: None,
         }
     }
 

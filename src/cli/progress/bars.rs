@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::block::{Block, Size};
 use super::tally::{Running, Tally};
 use super::text::{Line, Style, clean, width};
-use super::{Display, STOPPED_NOW, STOPPING, Urgency, clock, end_text};
+use super::{Display, STOPPED_NOW, STOPPING, Urgency, clock, end_text, retry_text};
 use crate::realise::event::{Event, Finished, Phase};
 
 /// The most rows that the lines take, however high the terminal.
@@ -103,6 +103,10 @@ impl Display for Bars {
                 if let Some(end) = end_text(&result, elapsed) {
                     self.above.push(self.ended(&format!("{package} {version}"), style, &end));
                 }
+            }
+            Event::Retry { package, cause, wait, failed, most } => {
+                let text = retry_text(&cause, wait, failed, most);
+                self.above.push(self.ended(package.as_str(), Style::Notable, &text));
             }
             _ => {}
         }
@@ -213,6 +217,7 @@ fn row(
 /// What a package is at: the kind of it, and how far or with what.
 fn phase(running: &Running) -> (&'static str, String) {
     match &running.phase {
+        None if running.tried => ("try again", "soon".to_owned()),
         None => ("begins", String::new()),
         Some(Phase::Solve) => ("solve", String::new()),
         Some(Phase::Fetch { done, total }) => ("fetch", format!("{done}/{total} files")),

@@ -10,6 +10,7 @@
 //! | `started` | `package`, `version` |
 //! | `phase` | `package`, `phase` (`solve`, `fetch`, `wait`, steps of a build root, `build`, `store`), `done` and `total` of what is counted, else null |
 //! | `line` | `package`, `text`: a line of its build |
+//! | `retry` | `package`, `cause`: the machine failed it; `milliseconds` until it is tried again, `failed`: how many tries did, `most`: how many there will be at most |
 //! | `finished` | `package`, `version`, `status` (`built`, `cached`, `failed`, `cancelled`, `skipped`), `cause`, `milliseconds` |
 //! | `note` | `text`: something said for people |
 //! | `stopping` | none: an interrupt was heard |
@@ -92,6 +93,10 @@ fn document(event: &Event) -> Value {
         Event::Line { package, text } => {
             json!({"event": "line", "package": package.as_str(), "text": text})
         }
+        Event::Retry { package, cause, wait, failed, most } => json!({
+            "event": "retry", "package": package.as_str(), "cause": cause,
+            "milliseconds": wait.as_millis() as u64, "failed": failed, "most": most,
+        }),
         Event::Finished { package, version, result, elapsed } => {
             let (status, cause) = match result {
                 Finished::Built { .. } => ("built", None),
@@ -99,7 +104,7 @@ fn document(event: &Event) -> Value {
                 Finished::Failed(failure) if failure.fault == Fault::Cancelled => {
                     ("cancelled", None)
                 }
-                Finished::Failed(failure) => ("failed", Some(failure.cause.clone())),
+                Finished::Failed(failure) => ("failed", Some(failure.line())),
                 Finished::Skipped { because } => {
                     ("skipped", because.as_ref().map(|root| format!("needs {root}")))
                 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::tally::{Running, Tally};
 use super::text::clean;
-use super::{Display, STOPPED_NOW, STOPPING, Urgency, clock, end_text, line, phase_kind};
+use super::{
+    Display, STOPPED_NOW, STOPPING, Urgency, clock, end_text, line, phase_kind, retry_text,
+};
 use crate::base::PackageName;
 use crate::realise::event::{Event, Phase};
 
@@ -53,6 +55,10 @@ impl Plain {
             }
             Event::Line { package, text } => {
                 self.verbose.then(|| format!("{package}| {}", clean(text)))
+            }
+            Event::Retry { package, cause, wait, failed, most } => {
+                self.phases.remove(package);
+                Some(format!("{package}: {}", retry_text(cause, *wait, *failed, *most)))
             }
             Event::Finished { package, version, result, elapsed } => {
                 Some(format!("{package} {version}: {}", end_text(result, *elapsed)?))

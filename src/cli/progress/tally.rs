@@ -32,8 +32,10 @@ pub struct Running {
     pub package: PackageName,
     /// Its version.
     pub version: String,
-    /// What it is at; nothing if it has just begun.
+    /// What it is at; nothing if it has just begun, or waits to be tried again.
     pub phase: Option<Phase>,
+    /// Whether it was tried before, and the machine failed it.
+    pub tried: bool,
     /// The last line that its build printed.
     pub last: String,
     /// When it began.
@@ -65,6 +67,7 @@ impl Tally {
                 package: package.clone(),
                 version: version.clone(),
                 phase: None,
+                tried: false,
                 last: String::new(),
                 began: now,
             }),
@@ -77,6 +80,12 @@ impl Tally {
             Event::Line { package, text } => {
                 if let Some(running) = self.find(package) {
                     running.last.clone_from(text);
+                }
+            }
+            Event::Retry { package, .. } => {
+                if let Some(running) = self.find(package) {
+                    (running.phase, running.tried) = (None, true);
+                    running.last.clear();
                 }
             }
             Event::Finished { package, version, result, .. } => {

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::reason::{self, Reason};
-use super::{Asked, broken};
-use crate::base::{DerivationId, Json, PackageName};
+use super::{Asked, broken, reason};
+use crate::base::{DerivationId, PackageName};
+use crate::cli::cause::{self as told, Told};
 use crate::cli::changes;
 use crate::cli::failure::Failure;
-use crate::store::{Attempt, Store, Verdict};
+use crate::realise::rebuild::{self, Cause, History};
+use crate::store::{Attempt, Verdict};
 
 /// Groups what the last build of the release did by why it did it.
 pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
@@ -25,7 +26,9 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
     };
     let since = ours.next().map(|before| before.built);
     let attempts = reason::attempts(world.store, None)?;
-    let packages = packages_of(world.store, last.release);
+    let packages: Option<BTreeSet<DerivationId>> =
+        rebuild::packages(world.store, last.release).map(|ids| ids.into_iter().collect());
+    let history = History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
     let known = |attempt: &Attempt| match &packages {
         Some(packages) => packages.contains(&attempt.derivation),
         None => graph.package(attempt.package.as_str()).is_some(),
@@ -39,46 +42,56 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
             run.entry((&attempt.package, attempt.derivation)).or_insert(attempt);
         }
     }
-    let mut groups: BTreeMap<String, Vec<(&Attempt, Reason)>> = BTreeMap::new();
-    for attempt in run.values() {
-        let before = reason::before(world.store, &attempts, attempt);
-        let reason = reason::of_attempt(world.store, attempt, before);
-        let summary = reason.summary(attempt.package.as_str());
-        groups.entry(summary).or_default().push((attempt, reason));
+    let mut by_package: BTreeMap<&PackageName, Vec<&Attempt>> = BTreeMap::new();
+    for attempt in &attempts {
+        by_package.entry(&attempt.package).or_default().push(attempt);
     }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(summary, members)| (usize::MAX - members.len(), summary.clone()));
+    let run: Vec<(&Attempt, Cause)> = run
+        .into_values()
+        .map(|attempt| {
+            let of_package = by_package[&attempt.package].iter().copied();
+            (attempt, reason::of_attempt(asked, &history, attempt, of_package).0)
+        })
+        .collect();
+    let members = run.iter().map(|one| (one, one.0.package.as_str(), &one.1));
+    let groups: Vec<(Told, Vec<&(&Attempt, Cause)>)> = told::grouped(members);
 
     let when = last.built.strftime("%Y-%m-%d %H:%M:%S");
-    let mut text = format!("{} {}, built {when}: ", last.name, last.version);
+    let mut text = format!("{} {}, built {when}\n", last.name, last.version);
     if run.is_empty() {
         text.push_str("nothing was to be built\n");
     } else {
-        let _ = writeln!(text, "{} rebuilt", run.len());
+        let told =
+            groups.iter().map(|(told, members)| format!("{} {}", members.len(), told.line()));
+        let told = format!("{} rebuilt: {}", run.len(), told.collect::<Vec<_>>().join(", "));
+        for row in changes::wrapped(&told, 98) {
+            let _ = writeln!(text, "{row}");
+        }
     }
     let digits = run.len().to_string().len();
-    for (summary, members) in &groups {
-        let _ = writeln!(text, "  {:>digits$} {summary}{}", members.len(), place(asked, members));
+    for (told, members) in &groups {
+        let _ = writeln!(text, "\n  {:>digits$} {}", members.len(), told.line());
         let name = |attempt: &Attempt| match attempt.verdict {
             Verdict::Built => attempt.package.to_string(),
             verdict => format!("{} ({})", attempt.package, verdict.as_str()),
         };
         let names: Vec<String> = members.iter().map(|(attempt, _)| name(attempt)).collect();
-        for row in changes::wrapped(&names.join(", "), 76 - digits) {
+        for row in changes::wrapped(&names.join(", "), 92 - digits) {
             let _ = writeln!(text, "  {:digits$}   {row}", "");
         }
     }
     output.text(&text);
-    let group = |(summary, members): &(String, Vec<(&Attempt, Reason)>)| {
+    let group = |(told, members): &(Told, Vec<&(&Attempt, Cause)>)| {
         let details: BTreeSet<String> = members
             .iter()
-            .flat_map(|(attempt, reason)| reason.documents(attempt.package.as_str(), &release.spec))
+            .flat_map(|(attempt, cause)| told::documents(cause, attempt.package.as_str()))
             .map(|document| document.to_string())
             .collect();
         let details: Vec<Value> =
             details.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
         json!({
-            "cause": summary,
+            "cause": told.text,
+            "place": told.place,
             "packages": members.iter().map(|(one, _)| one.package.as_str()).collect::<Vec<_>>(),
             "changes": details,
         })
@@ -88,37 +101,4 @@ pub fn answer(asked: &Asked<'_>) -> Result<Value, Failure> {
         "release": last.release.to_string(),
         "causes": groups.iter().map(group).collect::<Vec<_>>(),
     }))
-}
-
-/// Where what a group shares was written, in brackets.
-fn place(asked: &Asked<'_>, members: &[(&Attempt, Reason)]) -> String {
-    let spec = &asked.release.spec;
-    let places: BTreeSet<String> = members
-        .iter()
-        .filter_map(|(_, reason)| match reason {
-            Reason::Recipe(causes) => Some(causes),
-            _ => None,
-        })
-        .flatten()
-        .flat_map(|(name, changes)| changes::tell(changes, name, spec))
-        .filter_map(|told| told.span.map(|span| format!("{}:{}", span.file, span.line)))
-        .collect();
-    let mut places = places.into_iter();
-    match (places.next(), places.next()) {
-        (Some(place), None) => format!(" ({place})"),
-        _ => String::new(),
-    }
-}
-
-/// The recipes of a release that was built here.
-fn packages_of(store: &Store, release: DerivationId) -> Option<BTreeSet<DerivationId>> {
-    let Some(Json::Object(document)) = reason::stored(store, &release.to_string()) else {
-        return None;
-    };
-    let Some(Json::Array(packages)) = document.get("packages") else { return None };
-    let id = |package: &Json| match package {
-        Json::String(id) => id.parse().ok(),
-        _ => None,
-    };
-    Some(packages.iter().filter_map(id).collect())
 }

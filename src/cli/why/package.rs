@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::reason::{self, Reason};
-use super::{Asked, Found, broken};
+use super::{Asked, Found, broken, reason};
 use crate::cli::build;
+use crate::cli::cause as told;
 use crate::cli::changes;
 use crate::cli::failure::Failure;
 use crate::cli::progress::duration;
 use crate::graph::diff;
 use crate::realise::driver;
+use crate::realise::rebuild::{self, History};
+use crate::realise::stale::{Ground, Outlook};
+use crate::realise::universe::Snapshots;
 use crate::store::{Attempt, Verdict};
 
 /// Holds the package's recipe against what was built of it before.
@@ -24,55 +27,58 @@ pub fn answer(asked: &Asked<'_>, (node, package): Found<'_>) -> Result<Value, Fa
     let there = survey.iter().find(|one| one.derivation == node.id);
     let action = there.and_then(|one| one.there.as_ref()).map(|(action, _)| *action);
     let mut attempts = reason::attempts(world.store, Some(&package.name))?;
-    let architecture = Some(package.architecture.as_str());
-    attempts.retain(|attempt| reason::is_for(world.store, attempt, architecture));
+    let architecture = package.architecture.as_str();
+    attempts.retain(|attempt| {
+        let of = rebuild::architecture(world.store, attempt.derivation);
+        of.is_none_or(|of| of == architecture)
+    });
+    let history = History::of(world.store, &release.folder).map_err(|error| broken(&error))?;
     let built = |attempt: &&Attempt| attempt.verdict == Verdict::Built;
     let made = action
         .and_then(|action| attempts.iter().filter(built).find(|attempt| attempt.action == action));
-    let (status, before, reason) = match (action, made) {
+    let mut outlook = Outlook::Same;
+    let (status, before, cause) = match (action, made) {
         (Some(_), Some(made)) => {
-            let before = reason::before(world.store, &attempts, made);
-            ("built", before, reason::of_attempt(world.store, made, before))
+            let (cause, before) = reason::of_attempt(asked, &history, made, attempts.iter());
+            ("built", before, Some(cause))
         }
-        (Some(_), None) => ("built", None, Reason::Same),
+        (Some(_), None) => ("built", None, None),
         (None, _) => {
-            let before = attempts.iter().find(built);
-            let documents = diff::documents(graph);
-            let reason = match before {
-                None => Reason::First,
-                Some(before) if before.derivation == node.id => Reason::Same,
-                Some(before) => {
-                    reason::of_recipes(world.store, before.derivation, node.id, &documents)
-                }
-            };
-            ("stale", before, reason)
+            let snapshots = Snapshots::default();
+            let spec = &release.spec;
+            let ground = Ground { world: &world, graph, spec, snapshots: &snapshots };
+            let mut stale = ground.explain(&survey).map_err(|error| broken(&error))?;
+            let stale = stale.remove(&node.id).expect("what is not there is stale");
+            outlook = stale.outlook;
+            let before = history.before(world.store, attempts.iter(), architecture);
+            ("stale", before, Some(stale.cause))
         }
     };
+    let cause = cause.unwrap_or_default();
 
     let mut text = format!("{name} {} · {}\n", package.version, node.id.short());
     let line = match (status, made, before) {
         ("built", Some(made), Some(before)) => {
-            format!("built {}; the build before was {}", told(made), told(before))
+            format!("built {}; the build before was {}", run(made), run(before))
         }
-        ("built", Some(made), None) => format!("built {} for the first time", told(made)),
+        ("built", Some(made), None) => format!("built {} for the first time", run(made)),
         ("built", None, _) => "built; when and why is not known to this store".to_owned(),
-        (_, _, Some(before)) => format!("would be rebuilt; its last build was {}", told(before)),
+        (_, _, Some(before)) => format!("would be rebuilt; its last build was {}", run(before)),
         (..) => "would be built: this store has no build of it".to_owned(),
     };
     let _ = writeln!(text, "{line}");
-    let table = reason.table(name, &release.spec);
-    if table.is_empty() {
-        match (status, &reason, before) {
-            ("stale", Reason::Same, _) => text.push_str(
-                "its recipe is the same: something it needs is to be built first, or its files are lost\n",
-            ),
-            ("built", Reason::Same, Some(_)) => {
-                text.push_str("nothing that went into it changed: its files were lost\n");
-            }
-            _ => {}
+    let table = told::table(&cause, name);
+    match (status, before) {
+        _ if !table.is_empty() => {
+            let _ = write!(text, "\nwhat changed\n{table}");
         }
-    } else {
-        let _ = write!(text, "\nwhat changed\n{table}");
+        ("stale", Some(_)) if outlook == Outlook::Build => {
+            text.push_str("nothing that is known of its inputs changed: its files are lost\n");
+        }
+        ("built", Some(_)) => {
+            text.push_str("nothing that went into it changed: its files were lost\n");
+        }
+        _ => {}
     }
     let moved = moved(asked, made, before);
     if let Some(told) = &moved {
@@ -85,10 +91,14 @@ pub fn answer(asked: &Asked<'_>, (node, package): Found<'_>) -> Result<Value, Fa
             made.derivation.short()
         );
     }
-    let own =
-        matches!(&reason, Reason::Recipe(causes) if causes.iter().any(|(one, _)| one == name));
-    if status == "stale" && matches!(reason, Reason::Recipe(_)) && !own {
-        text.push_str("\nit stays as it is if what it needs comes out the same\n");
+    match (status, outlook) {
+        ("stale", Outlook::Perhaps) if before.is_some() => {
+            text.push_str("\nit stays as it is if what it needs comes out the same\n");
+        }
+        ("stale", Outlook::Same) => {
+            text.push_str("\nthat leads to a build which is there: nothing is to be built\n");
+        }
+        _ => {}
     }
     if let Some(failed) = attempts.first().filter(|last| last.derivation == node.id && !built(last))
     {
@@ -108,7 +118,7 @@ pub fn answer(asked: &Asked<'_>, (node, package): Found<'_>) -> Result<Value, Fa
             "action": before.action.to_string(),
             "started": before.started.to_string(),
         })),
-        "causes": reason.documents(name, &release.spec),
+        "causes": told::documents(&cause, name),
     }))
 }
 
@@ -119,16 +129,16 @@ fn moved(asked: &Asked<'_>, made: Option<&Attempt>, before: Option<&Attempt>) ->
         return None;
     }
     let world = asked.machine.world();
-    let mut changes = reason::root(world.store, before, made);
+    let document = |attempt: &Attempt| rebuild::document(world.store, &attempt.action.to_string());
+    let mut changes = diff::actions(&document(before)?, &document(made)?);
     changes.retain(|change| change.field == "root");
-    let spec = &asked.release.spec;
-    let told = changes::tell(&changes, "", spec);
+    let told = changes::tell(&changes, "", &asked.release.spec);
     let rows = told.iter().flat_map(|told| changes::wrapped(&told.what, 76));
     let text: String = rows.map(|row| format!("  {row}\n")).collect();
     (!text.is_empty()).then_some(text)
 }
 
-fn told(attempt: &Attempt) -> String {
+fn run(attempt: &Attempt) -> String {
     let took = attempt.duration.map(|took| format!(" in {}", duration(took)));
     let when = attempt.started.strftime("%Y-%m-%d %H:%M:%S");
     format!("{when}{}", took.unwrap_or_default())

@@ -111,6 +111,7 @@ pub(super) fn run(
         limits: LIMITS,
         scratch: Scratch::Memory,
         collect: None,
+        keep: None,
     };
     let mut log = Log { configured, count: 0, line: Vec::new(), all: Vec::new() };
     let outcome = executor.run(&request, &mut log, cancel)?;

@@ -92,6 +92,20 @@ impl Ids {
 }
 
 impl Error {
+    /// Whether the same may succeed a little later: what the packages themselves do wrong does not
+    /// pass.
+    pub fn may_pass(&self) -> bool {
+        let is_full = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        match self {
+            Self::System { source, .. } => is_full(source),
+            Self::Store(error) => error.may_pass(),
+            Self::Sandbox(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+
     /// What is known beside the error itself: what a script called, and the last lines printed.
     pub fn reasons(&self) -> Vec<String> {
         const LINES: usize = 8;

@@ -19,7 +19,7 @@ use super::guest::{self, Ends, Event};
 use super::system::{self, Fork};
 use super::watch::Watch;
 use super::wire::{self, End, Explain, Fault, Order, Report, Tried};
-use super::{collect, namespace, staging, world};
+use super::{collect, keep, namespace, session, staging, world};
 use crate::sandbox::doctor::Aspect;
 
 /// Is a sandbox: reads its order from standard input and answers on standard error.
@@ -43,6 +43,13 @@ pub fn main() -> ExitCode {
     // A socket that is closed with something unread in it takes the report back.
     while rustix::io::read(&control, &mut [0; 16]).is_ok_and(|count| count > 0) {}
     ExitCode::SUCCESS
+}
+
+/// What is to become of the scratch of a guest that did not succeed.
+#[derive(PartialEq, Eq)]
+enum Wish {
+    Keep,
+    Drop,
 }
 
 /// Why nothing was run.
@@ -72,8 +79,9 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
             staging::gather(&order, None)?;
         }
     }
-    let scratch = world::assemble(&order)?;
-    let (mut guest, mut start) = begin(&order, output)?;
+    let places = world::assemble(&order)?;
+    let inside = order.session.map(|session| session::open(session, control)).transpose()?;
+    let (mut guest, mut start) = begin(&order, output, inside)?;
     // A group that may be made can still be closed to us; then the watch takes its place.
     group = group.filter(|group| group.admit(guest.first).is_ok() && group.confirms(guest.first));
     if order.strict && group.is_none() {
@@ -82,9 +90,16 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
     }
     start.write_all(b"s").trying(|| "start the guest".into())?;
     drop(start);
+    let scratch = places.scratch.try_clone().trying(|| "open scratch".into())?;
     let watch = Watch::new(&order, scratch, group);
-    let end = accompany(&mut guest, control, watch)?;
+    let (mut end, wish) = accompany(&mut guest, control, watch)?;
     collect::offer(&order, control)?;
+    if let (Some(keep), Some(to)) = (&order.keep, &places.keep)
+        && end.command != Some(Ok(0))
+        && wish == Wish::Keep
+    {
+        end.kept = Some(keep::keep(keep, &places.scratch, to, control));
+    }
     Ok(end)
 }
 
@@ -123,7 +138,7 @@ impl Guest {
     }
 }
 
-fn begin(order: &Order, output: OwnedFd) -> Tried<(Guest, File)> {
+fn begin(order: &Order, output: OwnedFd, inside: Option<session::Inside>) -> Tried<(Guest, File)> {
     let operation = || "start the guest".to_owned();
     let (start, go) = pipe_with(PipeFlags::CLOEXEC).trying(operation)?;
     let (events, tell) = pipe_with(PipeFlags::CLOEXEC).trying(operation)?;
@@ -132,7 +147,7 @@ fn begin(order: &Order, output: OwnedFd) -> Tried<(Guest, File)> {
     match system::fork().trying(operation)? {
         Fork::Child => {
             drop((go, events));
-            guest::first_process(order, Ends { start, events: tell, output })
+            guest::first_process(order, Ends { start, events: tell, output, inside })
         }
         Fork::Parent(first) => {
             Ok((Guest { first, events: BufReader::new(File::from(events)) }, File::from(go)))
@@ -140,7 +155,12 @@ fn begin(order: &Order, output: OwnedFd) -> Tried<(Guest, File)> {
     }
 }
 
-fn accompany(guest: &mut Guest, control: &OwnedFd, mut watch: Watch) -> Result<End, Refusal> {
+fn accompany(
+    guest: &mut Guest,
+    control: &OwnedFd,
+    mut watch: Watch,
+) -> Result<(End, Wish), Refusal> {
+    let mut wish = Wish::Keep;
     let mut command = None;
     let mut stopped = None;
     let mut refusal = None;
@@ -166,6 +186,12 @@ fn accompany(guest: &mut Guest, control: &OwnedFd, mut watch: Watch) -> Result<E
             }
             told = false;
         }
+        if asked {
+            let mut byte = [0];
+            let read = rustix::io::retry_on_intr(|| rustix::io::read(control, &mut byte));
+            // Whoever is gone wants nothing any more.
+            wish = if read == Ok(1) && byte == [wire::KILL] { Wish::Keep } else { Wish::Drop };
+        }
         stopped = watch.look();
         if asked || stopped.is_some() {
             break;
@@ -177,6 +203,6 @@ fn accompany(guest: &mut Guest, control: &OwnedFd, mut watch: Watch) -> Result<E
     let cpu = system::wait(guest.first).trying(|| "wait for the guest".into())?;
     match refusal {
         Some(refusal) => Err(refusal),
-        None => Ok(End { command, stopped, cpu, ..watch.end() }),
+        None => Ok((End { command, stopped, cpu, ..watch.end() }, wish)),
     }
 }

@@ -17,6 +17,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
 use super::filter::{Filter, ForeignIds, Programs};
+use super::session::{self, Inside};
 use super::staging::{attach, clone};
 use super::system::{self, Fork, MountAttributes, set_mount_attributes};
 use super::wire::{Explain, Fault, Order, Tried};
@@ -44,6 +45,8 @@ pub struct Ends {
     pub events: OwnedFd,
     /// Where the output of the command goes.
     pub output: OwnedFd,
+    /// What somebody who is at the command has it use instead.
+    pub inside: Option<Inside>,
 }
 
 /// Is process 1 of the guest: finishes the world, starts the command, buries orphans, and ends
@@ -51,7 +54,7 @@ pub struct Ends {
 pub fn first_process(order: &Order, ends: Ends) -> ! {
     let mut events = File::from(ends.events);
     let outcome = prepare(order, ends.start)
-        .and_then(|filter| run(order, &filter, &ends.output, &mut events));
+        .and_then(|filter| run(order, &filter, ends.output, ends.inside, &mut events));
     let event = match outcome {
         Ok(event) => event,
         Err(fault) => Event::Fault(fault),
@@ -223,7 +226,13 @@ fn capabilities(order: &Order) -> Tried<()> {
     rustix::thread::set_capabilities(None, sets).trying(operation)
 }
 
-fn run(order: &Order, _behind: &Filter, output: &OwnedFd, events: &mut File) -> Tried<Event> {
+fn run(
+    order: &Order,
+    _behind: &Filter,
+    output: OwnedFd,
+    inside: Option<Inside>,
+    events: &mut File,
+) -> Tried<Event> {
     let texts = |items: Vec<String>| {
         let texts: Result<Vec<_>, _> = items.into_iter().map(CString::new).collect();
         texts.trying(|| "pass a text with a zero byte to the command".into())
@@ -235,7 +244,7 @@ fn run(order: &Order, _behind: &Filter, output: &OwnedFd, events: &mut File) -> 
     let child = match system::fork().trying(|| "start the command".into())? {
         Fork::Parent(child) => child,
         Fork::Child => {
-            let answer = match ready_to_execute(order, output) {
+            let answer = match ready_to_execute(order, &output, inside.as_ref()) {
                 Err(fault) => Event::Fault(fault),
                 Ok(()) => {
                     let arguments: Vec<_> = arguments.iter().map(CString::as_c_str).collect();
@@ -248,18 +257,29 @@ fn run(order: &Order, _behind: &Filter, output: &OwnedFd, events: &mut File) -> 
             system::exit(127)
         }
     };
+    // Only the command and what it starts hold these: with the last of them they end.
+    drop((output, inside));
     Ok(Event::Ended(bury(child)?))
 }
 
 /// The last steps of the process that becomes the command.
-fn ready_to_execute(order: &Order, output: &OwnedFd) -> Tried<()> {
+fn ready_to_execute(order: &Order, output: &OwnedFd, inside: Option<&Inside>) -> Tried<()> {
     let operation = || "prepare the command".to_owned();
     rustix::process::setsid().trying(operation)?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .trying(operation)?;
-    system::redirect(null, 0).trying(operation)?;
-    system::redirect(output, 1).trying(operation)?;
-    system::redirect(output, 2).trying(operation)?;
+    if let Some(Inside { input, output, errors, is_terminal }) = inside {
+        for (end, place) in [(input, 0), (output, 1), (errors, 2)] {
+            system::redirect(end, place).trying(operation)?;
+        }
+        if *is_terminal {
+            session::take_terminal().trying(operation)?;
+        }
+    } else {
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .trying(operation)?;
+        system::redirect(null, 0).trying(operation)?;
+        system::redirect(output, 1).trying(operation)?;
+        system::redirect(output, 2).trying(operation)?;
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
     system::default_signals();
     rustix::process::chdir(&*order.cwd).trying(|| format!("enter `{}`", order.cwd))

@@ -13,10 +13,12 @@ mod collect;
 mod disk;
 mod filter;
 mod guest;
+mod keep;
 mod memory;
 mod namespace;
 mod places;
 mod run;
+mod session;
 mod staging;
 mod story;
 mod system;
@@ -33,6 +35,7 @@ use super::{Enforcement, Error, Executor, Outcome, Request, Result};
 use crate::base::HostPath;
 use namespace::Caller;
 
+pub use session::Session;
 pub use system::runs_i386;
 
 /// The hidden first argument with which the program is a sandbox.
@@ -57,6 +60,19 @@ impl Native {
         Self { enforcement, ..self }
     }
 
+    /// Runs a request with somebody at its command instead of a log: everything else is as in
+    /// [`Executor::run`]. The caller's standard streams are carried to and from the command; with
+    /// a terminal, the caller's own is made to hand on every key, and given back afterwards.
+    pub fn enter(
+        &self,
+        request: &Request,
+        session: Session,
+        cancel: &AtomicBool,
+    ) -> Result<Outcome> {
+        let log = &mut std::io::sink();
+        run::run(&self.program, self.enforcement, request, Some(session), log, cancel)
+    }
+
     /// Fails if limits cannot be enforced here as demanded; a run would fail with the same error.
     pub fn check_limits(&self) -> Result<()> {
         match self.enforcement {
@@ -68,7 +84,7 @@ impl Native {
 
 impl Executor for Native {
     fn run(&self, request: &Request, log: &mut dyn Write, cancel: &AtomicBool) -> Result<Outcome> {
-        run::run(&self.program, self.enforcement, request, log, cancel)
+        run::run(&self.program, self.enforcement, request, None, log, cancel)
     }
 }
 

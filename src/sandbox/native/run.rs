@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::cgroup::Group;
 use super::namespace::{self, Caller};
 use super::places::Version;
+use super::session::{Carried, Session};
 use super::story::Story;
 use super::wire::{self, Fault, Order, Packet, Report};
 use super::{ARGUMENT, cgroup, collect};
@@ -39,6 +40,7 @@ pub fn run(
     program: &HostPath,
     enforcement: Enforcement,
     request: &Request,
+    session: Option<Session>,
     log: &mut dyn Write,
     cancel: &AtomicBool,
 ) -> Result<Outcome> {
@@ -46,8 +48,9 @@ pub fn run(
     let mut order = order(request)?;
     let file_system = match &request.stage {
         Stage::Configure { upper, .. } => fs::metadata(upper).map(|upper| upper.dev()).ok(),
-        Stage::Build => None,
+        Stage::Build | Stage::Experiment { .. } => None,
     };
+    order.session = session;
     order.tried = file_system.is_some_and(|device| tried().contains(&device));
     let group = match (Group::make(order.memory, order.processes), enforcement) {
         (Err(missing), Enforcement::ControlGroup) => return Err(super::no_group(missing)),
@@ -57,16 +60,21 @@ pub fn run(
     order.strict = enforcement == Enforcement::ControlGroup;
     let mut sandbox = Sandbox::start(program, &order)?;
     let mut story = Story::new(&request.limits, begun);
-    let followed = sandbox.follow(&mut story, request, log, cancel);
+    let mut carried = Carried::default();
+    let followed = sandbox.follow(&mut story, request, &mut carried, log, cancel);
     drop(sandbox);
+    drop(carried);
     drop(group);
     open_work(request);
     followed?;
     let end = story.end.take().ok_or_else(|| Error::Lost(story.last_words()))?;
     let usage = Usage { wall: begun.elapsed(), cpu: end.cpu, memory: end.memory };
-    let verdict = story.verdict(&end);
+    let Some(verdict) = story.verdict(&end) else {
+        return Err(Error::Lost(": something outside killed its first process".to_owned()));
+    };
     tried().extend(file_system);
-    Ok(Outcome { verdict, usage, receipt: receipt(&order, end.group), collected: story.collected })
+    let receipt = receipt(&order, end.group);
+    Ok(Outcome { verdict, usage, receipt, collected: story.collected, kept: end.kept })
 }
 
 /// File systems that an overlay was tried on with success.
@@ -105,7 +113,7 @@ fn order(request: &Request) -> Result<Order> {
 
 /// Overlayfs leaves folders behind that not even their owner may read; whoever clears up must.
 fn open_work(request: &Request) {
-    if let Stage::Configure { work, .. } = &request.stage {
+    if let Stage::Configure { work, .. } | Stage::Experiment { work, .. } = &request.stage {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut folder = rustix::fs::open(work.as_path(), flags, Mode::empty());
         // The last two mark an overlay that is not synced; the inner ones may be absent.
@@ -174,6 +182,7 @@ impl Sandbox {
         &mut self,
         story: &mut Story,
         request: &Request,
+        carried: &mut Carried,
         log: &mut dyn Write,
         cancel: &AtomicBool,
     ) -> Result<()> {
@@ -205,20 +214,26 @@ impl Sandbox {
                 match wire::receive(&self.control).map_err(system)? {
                     Packet::End => reporting = false,
                     packet => {
-                        self.heard(packet, story, request)?;
+                        self.heard(packet, story, request, carried)?;
                         reporting = story.end.is_none();
                     }
                 }
             }
             story.judge(cancel);
-            if story.must_end() {
-                self.say(wire::KILL);
+            if let Some(byte) = story.order(cancel) {
+                self.say(byte);
             }
         }
         Ok(())
     }
 
-    fn heard(&self, packet: Packet, story: &mut Story, request: &Request) -> Result<()> {
+    fn heard(
+        &self,
+        packet: Packet,
+        story: &mut Story,
+        request: &Request,
+        carried: &mut Carried,
+    ) -> Result<()> {
         match packet {
             Packet::End => {}
             Packet::Words(words) => story.words.push_str(&words),
@@ -231,6 +246,14 @@ impl Sandbox {
                         .map_err(|error| Error::Request(format!("{error}")))?,
                     source: io::Error::from_raw_os_error(errno),
                 });
+            }
+            Packet::Report(Report::Stream(end), descriptor) => {
+                if let Some(descriptor) = descriptor {
+                    carried.take(end, descriptor).map_err(|source| Error::System {
+                        operation: "carry the streams of the command".to_owned(),
+                        source,
+                    })?;
+                }
             }
             Packet::Report(Report::File { name }, descriptor) => {
                 if let (Some(collect), Some(descriptor)) = (&request.collect, descriptor) {
@@ -310,7 +333,10 @@ fn receipt(order: &Order, group: Option<Version>) -> Receipt {
             ("caller", host),
             (
                 "root",
-                if order.configure.is_some() { "overlay" } else { "read-only overlay" }.into(),
+                match (&order.configure, &order.over) {
+                    (None, None) => "read-only overlay".to_owned(),
+                    _ => "overlay".to_owned(),
+                },
             ),
             ("seccomp", "on".to_owned()),
             ("network", "loopback".to_owned()),

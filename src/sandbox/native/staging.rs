@@ -32,8 +32,12 @@ pub fn gather(order: &Order, owner: Option<u32>) -> Tried<()> {
         hand_over(disk, owner)?;
         sources.push(("disk".to_owned(), clone(disk)?));
     }
+    if let Some(keep) = &order.keep {
+        hand_over(&keep.to, owner)?;
+        sources.push(("keep".to_owned(), clone(&keep.to)?));
+    }
     let mut links = Vec::new();
-    if let Some((upper, work)) = &order.configure {
+    if let Some((upper, work)) = order.configure.as_ref().or(order.over.as_ref()) {
         let (folder, upper, work) = siblings(upper, work)?;
         for path in [folder, &folder.join(upper), &folder.join(work)] {
             hand_over(path, owner)?;
@@ -63,6 +67,18 @@ pub fn gather(order: &Order, owner: Option<u32>) -> Tried<()> {
 /// Makes a folder below the staging place.
 pub fn folder(name: &str) -> Tried<()> {
     rustix::fs::mkdir(name, Mode::from_raw_mode(0o755)).trying(|| format!("stage folder `{name}`"))
+}
+
+/// Makes a folder that may be there from an earlier run.
+pub fn folder_again(name: &str) -> Tried<()> {
+    match rustix::fs::mkdir(name, Mode::from_raw_mode(0o755)) {
+        Err(rustix::io::Errno::EXIST) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::open(name, flags, Mode::empty()).map(drop)
+        }
+        made => made,
+    }
+    .trying(|| format!("use folder `{name}`"))
 }
 
 /// Makes a file below the staging place.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::wire::{End, Stop};
+use super::wire::{self, End, Stop};
 use crate::sandbox::{Error, Limits, Result, Verdict};
 
 /// What has been seen of a run.
@@ -17,7 +17,7 @@ pub struct Story<'a> {
     pub copied: u64,
     /// Whether a file was left out because it would be more than scratch may hold.
     pub too_large: bool,
-    asked: bool,
+    said: Option<u8>,
     sentence: Option<Verdict>,
     /// What came that is no report.
     pub words: String,
@@ -37,7 +37,7 @@ impl<'a> Story<'a> {
             kept: 0,
             copied: 0,
             too_large: false,
-            asked: false,
+            said: None,
             sentence: None,
             words: String::new(),
             end: None,
@@ -73,30 +73,39 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Whether the sandbox is to be told to end it: once.
-    pub fn must_end(&mut self) -> bool {
-        self.sentence.is_some() && !std::mem::replace(&mut self.asked, true)
+    /// What the sandbox is to be told, once: to end it, or that nothing is to be kept either.
+    pub fn order(&mut self, cancel: &AtomicBool) -> Option<u8> {
+        let wanted = match (self.sentence, cancel.load(Ordering::Relaxed)) {
+            (_, true) => wire::DROP,
+            (Some(_), false) => wire::KILL,
+            (None, false) => return None,
+        };
+        let new = self.said != Some(wanted) && self.said != Some(wire::DROP);
+        new.then(|| {
+            self.said = Some(wanted);
+            wanted
+        })
     }
 
-    /// How it ended, all things seen.
-    pub fn verdict(&self, end: &End) -> Verdict {
+    /// How it ended, all things seen; none if nothing of it and nobody here ended it.
+    pub fn verdict(&self, end: &End) -> Option<Verdict> {
         // What it printed counts even when it ended before it could be stopped.
         if self.sentence == Some(Verdict::OutOfOutput) {
-            return Verdict::OutOfOutput;
+            return self.sentence;
         }
-        match (end.command, end.stopped) {
+        Some(match (end.command, end.stopped) {
             (Some(Ok(0)), _) if self.too_large => Verdict::OutOfSpace,
             (Some(Ok(0)), _) => Verdict::Built,
             (_, Some(Stop::Memory)) => Verdict::OutOfMemory,
             (_, Some(Stop::Space)) => Verdict::OutOfSpace,
-            (None, None) if self.sentence.is_some() => self.sentence.unwrap_or(Verdict::Cancelled),
+            (None, None) if self.sentence.is_some() => return self.sentence,
             (Some(_), None) if end.out_of_memory => Verdict::OutOfMemory,
             (Some(_), None) if end.full => Verdict::OutOfSpace,
             (Some(Ok(code)), None) => Verdict::Failed(code),
             (Some(Err(signal)), None) => Verdict::Signalled(signal),
             (None, None) if end.out_of_memory => Verdict::OutOfMemory,
-            (None, None) => Verdict::Signalled(libc::SIGKILL),
-        }
+            (None, None) => return None,
+        })
     }
 
     /// What to add to the news of its death.

@@ -87,6 +87,7 @@ impl Watch {
             out_of_memory: group.is_some_and(Hold::ran_out),
             cpu: Duration::ZERO,
             memory: group.map_or(Some(self.largest), Hold::largest),
+            kept: None,
         }
     }
 

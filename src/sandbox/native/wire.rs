@@ -18,11 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Group;
 use super::places::Version;
+use super::session::{self, Session};
 use crate::sandbox::doctor::Aspect;
-use crate::sandbox::{Access, Request, Scratch, Stage};
+use crate::sandbox::{Access, Keeping, Request, Scratch, Stage};
 
 /// Asks for the end of everything in the sandbox.
 pub const KILL: u8 = b'k';
+/// Asks for the same, and that nothing be kept of it.
+pub const DROP: u8 = b'd';
 /// Asks for the next collected file.
 pub const NEXT: u8 = b'n';
 
@@ -39,6 +42,8 @@ pub struct Order {
     pub cwd: String,
     /// Upper and work folder; none while a package is built.
     pub configure: Option<(PathBuf, PathBuf)>,
+    /// Upper and work folder of an experiment.
+    pub over: Option<(PathBuf, PathBuf)>,
     /// Whether overlays were tried on that file system before.
     pub tried: bool,
     pub memory: u64,
@@ -48,12 +53,23 @@ pub struct Order {
     pub cores: Vec<u32>,
     pub disk: Option<PathBuf>,
     pub collect: Option<(String, Vec<String>)>,
+    pub keep: Option<KeepOrder>,
+    /// Whether somebody is at the command.
+    pub session: Option<Session>,
     /// The unprivileged host id to become, for the initial namespace's root.
     pub become_id: Option<u32>,
     /// A control group made for this run.
     pub group: Option<Group>,
     /// Whether nothing may run outside of that group.
     pub strict: bool,
+}
+
+/// Where scratch is kept, and how much of it.
+#[derive(Serialize, Deserialize)]
+pub struct KeepOrder {
+    pub to: PathBuf,
+    pub bytes: u64,
+    pub files: u64,
 }
 
 /// One mount of a request.
@@ -67,7 +83,8 @@ pub struct Bind {
 impl Order {
     /// The order for a request.
     pub fn new(request: &Request, become_id: Option<u32>) -> Self {
-        let Request { layers, mounts, argv, env, cwd, stage, limits, scratch, collect } = request;
+        let Request { layers, mounts, argv, env, cwd, stage, limits, scratch, collect, keep } =
+            request;
         let path = |path: &crate::base::HostPath| path.as_path().to_owned();
         Self {
             layers: layers.iter().map(path).collect(),
@@ -84,7 +101,11 @@ impl Order {
             cwd: cwd.to_string(),
             configure: match stage {
                 Stage::Configure { upper, work } => Some((path(upper), path(work))),
-                Stage::Build => None,
+                Stage::Build | Stage::Experiment { .. } => None,
+            },
+            over: match stage {
+                Stage::Experiment { upper, work } => Some((path(upper), path(work))),
+                Stage::Build | Stage::Configure { .. } => None,
             },
             tried: false,
             memory: limits.memory,
@@ -99,6 +120,12 @@ impl Order {
             collect: collect
                 .as_ref()
                 .map(|collect| (collect.from.to_string(), collect.patterns.clone())),
+            keep: keep.as_ref().map(|keep| KeepOrder {
+                to: path(&keep.to),
+                bytes: keep.bytes,
+                files: keep.files,
+            }),
+            session: None,
             become_id,
             group: None,
             strict: false,
@@ -154,6 +181,8 @@ pub enum Report {
     Fault(Fault),
     /// The program of the command could not be executed, with the kernel's answer.
     NoCommand(i32),
+    /// An end of the streams of a session, which comes along.
+    Stream(session::End),
     /// A collected file, whose descriptor comes along. Waits for [`NEXT`].
     File { name: String },
     /// Everything in it is dead, and nothing more will come.
@@ -177,6 +206,8 @@ pub struct End {
     pub cpu: Duration,
     /// Largest use of memory seen.
     pub memory: Option<u64>,
+    /// What was kept of scratch.
+    pub kept: Option<Keeping>,
 }
 
 /// Why the sandbox ended a command by itself.

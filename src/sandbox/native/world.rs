@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::staging::{attach, clone, file, folder};
+use super::staging::{attach, clone, file, folder, folder_again};
 use super::system::{MountAttributes, set_mount_attributes};
 use super::wire::{Explain, Order, Tried};
 use crate::sandbox::contract;
@@ -20,9 +20,16 @@ const USERS: u64 = 1 << 20;
 const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 const QUIET_BIND: MountAttributes = MountAttributes::NO_SUID.and(MountAttributes::NO_DEVICES);
 
-/// Assembles everything but `/proc`, at `root` in the staging place. Returns the scratch file
-/// system, to be asked how full it is.
-pub fn assemble(order: &Order) -> Tried<OwnedFd> {
+/// What of the staging place is needed when the guest has made its root the only one.
+pub struct Places {
+    /// The scratch file system, to be asked how full it is.
+    pub scratch: OwnedFd,
+    /// Where scratch is kept if the guest fails.
+    pub keep: Option<OwnedFd>,
+}
+
+/// Assembles everything but `/proc`, at `root` in the staging place.
+pub fn assemble(order: &Order) -> Tried<Places> {
     folder("empty")?;
     folder("root")?;
     skeleton(order)?;
@@ -46,7 +53,11 @@ pub fn assemble(order: &Order) -> Tried<OwnedFd> {
     if contract::SCRATCH.iter().any(|(place, _)| Path::new(&order.cwd).starts_with(place)) {
         ensure(&order.cwd, FileType::Directory)?;
     }
-    Ok(scratch)
+    let keep = order.keep.as_ref().map(|_| {
+        rustix::fs::open("keep", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .trying(|| "open the place where scratch is kept".into())
+    });
+    Ok(Places { scratch, keep: keep.transpose()? })
 }
 
 /// The topmost read-only layer: the places that things are mounted on, whatever the layers have
@@ -105,6 +116,7 @@ fn users(name: &str, line: &str) -> Tried<String> {
 
 fn mount_root(order: &Order) -> Tried<()> {
     match order.configure {
+        None if order.over.is_some() => overlay(order, "root", "top", &["upperdir=u", "workdir=w"]),
         None => overlay(order, "root", "top", &[]),
         Some(_) => {
             if !order.tried {
@@ -222,7 +234,7 @@ fn scratch(order: &Order) -> Tried<OwnedFd> {
     for (place, mode) in contract::SCRATCH {
         let name = format!("{base}/{}", place.trim_start_matches('/').replace('/', "-"));
         let operation = || format!("mount scratch on `{place}`");
-        folder(&name)?;
+        folder_again(&name)?;
         rustix::fs::chmod(&*name, Mode::from_raw_mode(mode)).trying(operation)?;
         let source = clone(Path::new(&name))?;
         set_mount_attributes(&source, QUIET_BIND).isolating(Aspect::Mounts, operation)?;
