@@ -31,11 +31,7 @@ impl Block {
     /// which stays.
     pub fn draw(&mut self, out: &mut dyn Write, above: &[String], lines: &[Line], size: Size) {
         let mut bytes = String::from("\x1b[?2026h\r");
-        let rows = self.rows_above_cursor(size.columns);
-        if rows > 0 {
-            bytes.push_str(&format!("\x1b[{rows}A"));
-        }
-        bytes.push_str("\x1b[J");
+        self.erase(size.columns, &mut bytes);
         for text in above {
             bytes.push_str(text);
             bytes.push_str("\r\n");
@@ -58,9 +54,19 @@ impl Block {
         self.widths.clear();
     }
 
-    fn rows_above_cursor(&self, columns: usize) -> usize {
-        let above = self.widths.split_last().map_or(&[][..], |(_, above)| above);
-        above.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum()
+    /// Erases the lines, and leaves the cursor where the first of them began. Row by row: what is
+    /// erased in one go down from the first row of a terminal, some move to their history.
+    fn erase(&self, columns: usize, bytes: &mut String) {
+        let rows = |width: &usize| width.div_ceil(columns.max(1)).max(1);
+        let all: usize = self.widths.iter().map(rows).sum();
+        let above = all - self.widths.last().map_or(0, rows);
+        if above > 0 {
+            bytes.push_str(&format!("\x1b[{above}A"));
+        }
+        if all > 0 {
+            // The cursor stops at the last row: it goes back to where it was, not up so many.
+            bytes.push_str(&format!("\x1b7\x1b[2K{}\x1b8", "\x1b[B\x1b[2K".repeat(all - 1)));
+        }
     }
 }
 
@@ -82,17 +88,20 @@ mod tests {
             block.draw(&mut out, &[], lines, Size { columns, rows: 24 });
             String::from_utf8(out).expect("it draws text")
         };
+        // How far it goes up, and how many rows it erases from there.
         let erased = |drawn: &str| {
             let drawn = drawn.strip_prefix("\x1b[?2026h\r").expect("it begins so");
-            let (up, _) = drawn.split_once("\x1b[J").expect("it erases");
+            let (up, rest) = drawn.split_once("\x1b7").unwrap_or_default();
             let up = up.strip_prefix("\x1b[").and_then(|up| up.strip_suffix('A'));
-            up.map_or(0, |rows| rows.parse().expect("a number"))
+            let rows = rest.matches("\x1b[2K").count();
+            (up.map_or(0, |rows| rows.parse().expect("a number")), rows)
         };
         let three = [line(79), line(20), line(60)];
-        assert_eq!(erased(&draw(&three, 80)), 0, "there was nothing");
-        assert_eq!(erased(&draw(&three, 80)), 2);
-        assert_eq!(erased(&draw(&three, 30)), 3 + 1, "the last one wraps below the cursor");
-        assert_eq!(erased(&draw(&[], 7)), 12 + 3);
-        assert_eq!(erased(&draw(&three, 80)), 0, "there was nothing any more");
+        assert_eq!(erased(&draw(&three, 80)), (0, 0), "there was nothing");
+        assert_eq!(erased(&draw(&three, 80)), (2, 3));
+        let wrapped = (3 + 1, 3 + 1 + 2);
+        assert_eq!(erased(&draw(&three, 30)), wrapped, "the last one wraps below the cursor");
+        assert_eq!(erased(&draw(&[], 7)), (12 + 3, 12 + 3 + 9));
+        assert_eq!(erased(&draw(&three, 80)), (0, 0), "there was nothing any more");
     }
 }
