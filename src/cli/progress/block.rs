@@ -15,6 +15,8 @@ use super::text::Line;
 #[derive(Default)]
 pub struct Block {
     widths: Vec<usize>,
+    /// How large the terminal was.
+    size: Option<Size>,
 }
 
 /// The size of a terminal.
@@ -32,6 +34,11 @@ impl Block {
     pub fn draw(&mut self, out: &mut dyn Write, above: &[String], lines: &[Line], size: Size) {
         let mut bytes = String::from("\x1b[?2026h\r");
         self.erase(size.columns, &mut bytes);
+        if self.size.replace(size).is_some_and(|last| last != size) {
+            // Rows that left by the top of the terminal cannot be erased. tmux brings them back
+            // when it gets higher, unless it was cleared in between from its very first cell.
+            bytes.push_str(" \r\x1b[J");
+        }
         for text in above {
             bytes.push_str(text);
             bytes.push_str("\r\n");
