@@ -28,7 +28,6 @@ const HIDDEN: &[(&str, &[&str])] = &[
     ("ureq", &["fetch"]),
     ("pgp", &["archive"]),
     ("clap", &["cli"]),
-    ("indicatif", &["cli"]),
     ("annotate_snippets", &["cli"]),
     ("seccompiler", &["sandbox"]),
 ];

@@ -20,8 +20,9 @@ use serde_json::{Value, json};
 
 use super::address::{shown, slashed};
 use super::arguments::{Add, Global};
-use super::context::{Release, cancel_on_interrupt, client, mirrors, named_one, open_store};
+use super::context::{Release, client, mirrors, named_one, open_store};
 use super::failure::{Failure, Kind, Problem};
+use super::interrupt::cancel_on_interrupt;
 use super::lock;
 use super::output::{CommandResult, Output};
 use crate::base::{HostPath, PackageName};

@@ -58,13 +58,13 @@ pub struct Global {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressKind {
-    /// Bars on a terminal, plain lines elsewhere
+    /// Bars on a terminal; plain lines elsewhere, and where the variable CI is set
     Auto,
     /// Bars
     Bar,
-    /// A line for every step
+    /// A line for every step, and one when nothing happens for half a minute
     Plain,
-    /// A JSON document per line
+    /// A JSON document per line for every step; with `--json`, nothing but those
     Json,
     /// Nothing
     None,

@@ -303,7 +303,7 @@ fn build(
     let reports = if goals.is_empty() {
         Ok(Vec::new())
     } else {
-        let progress = Progress::start(global, options.jobs.get());
+        let progress = Progress::start(global);
         driver::build(&goals, options, &|event| progress.tell(event))
     };
     let mut reports = match reports {

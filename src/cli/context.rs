@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::address::addressed;
 use super::arguments::Global;
 use super::failure::{Failure, Kind, Problem};
+use super::interrupt::cancel_on_interrupt;
 use super::kept::Kept;
 use super::output::Output;
 use crate::archive::deb::signature;
@@ -428,16 +429,4 @@ fn keyring(release: &Release, archive: &Archive) -> Result<Vec<u8>, Failure> {
         Ok(()) => Ok(keys),
         Err(refusal) => Err(refuse(format!("`{value}`: {refusal}"))),
     }
-}
-
-/// A flag that the first interrupt sets; the second one ends the program at once.
-pub fn cancel_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The order matters: the second interrupt finds the flag set by the first.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancel))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&cancel)))
-            .map_err(|error| Failure::error(Kind::Machine, "signals", &error))?;
-    }
-    Ok(cancel)
 }

@@ -21,6 +21,7 @@ mod fmt;
 mod forecast;
 mod hint;
 mod init;
+mod interrupt;
 mod kept;
 mod lock;
 mod log;

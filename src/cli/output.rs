@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::arguments::{Colour, Global};
+use super::arguments::{Colour, Global, ProgressKind};
 use super::failure::{Failure, Kind, Problem, Told};
 use super::render;
 use crate::base::{HostPath, Span};
@@ -20,6 +20,8 @@ pub struct Output {
     json: bool,
     quiet: bool,
     colour: bool,
+    /// Whether a program reads what is said on standard error.
+    documents: bool,
 }
 
 /// What a command hands over at its end: text it has printed already, and the same as a document.
@@ -28,15 +30,12 @@ pub type CommandResult = Result<Value, (Value, Failure)>;
 impl Output {
     /// As the flags ask.
     pub fn new(global: &Global) -> Self {
-        let colour = match global.color {
-            Colour::Always => true,
-            Colour::Never => false,
-            Colour::Auto => {
-                std::io::stderr().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
-        };
-        Self { json: global.json, quiet: global.quiet, colour }
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            colour: coloured(global.color),
+            documents: global.progress == ProgressKind::Json,
+        }
     }
 
     /// Whether the result is printed as a document: who does not want it need not make it.
@@ -75,6 +74,10 @@ impl Output {
     /// Says something beside the result, unless silence was asked for.
     pub fn note(&self, text: &str) {
         if !self.quiet {
+            let text = match self.documents {
+                true => json!({ "event": "note", "text": text }).to_string(),
+                false => text.to_owned(),
+            };
             let _ = writeln!(anstream::stderr().lock(), "{text}");
         }
     }
@@ -152,6 +155,18 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(Kind::Input.code())
+}
+
+/// Whether standard error is written to in colour.
+pub fn coloured(wanted: Colour) -> bool {
+    match wanted {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => {
+            std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
+    }
 }
 
 /// How wide the terminal is that errors are shown on.

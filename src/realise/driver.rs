@@ -106,6 +106,7 @@ pub fn build(
             if run.plan.done() {
                 break;
             }
+            tell(Event::Remaining { time: run.remaining() });
             let (id, result) = inbox.recv().expect("a plan that is not done has something running");
             run.take(id, result);
             if goals.iter().any(|goal| goal.world.cancel.load(Ordering::Relaxed)) {
@@ -198,6 +199,8 @@ struct Run<'a> {
     packages: Vec<Entry<'a>>,
     places: HashMap<DerivationId, NodeId>,
     running: BTreeSet<NodeId>,
+    /// Packages that were built before, so that it is known how long they take.
+    known: BTreeSet<NodeId>,
     /// Ready packages that were looked up in vain.
     stale: BTreeSet<NodeId>,
     histories: Vec<Option<Arc<History>>>,
@@ -237,6 +240,8 @@ impl<'a> Run<'a> {
         }
         let store = goals.first().expect("something is to be built").world.store;
         let durations = store.durations()?;
+        let is_known = |id: &NodeId| durations.contains_key(&packages[id.0].package.name);
+        let known = (0..packages.len()).map(NodeId).filter(is_known).collect();
         let estimate = |entry: &Entry<'_>| match instant.contains(&entry.node.id) {
             true => Some(Duration::ZERO),
             false => durations.get(&entry.package.name).copied(),
@@ -263,6 +268,7 @@ impl<'a> Run<'a> {
             plan,
             packages,
             places,
+            known,
             running: BTreeSet::new(),
             stale: BTreeSet::new(),
             histories: goals.iter().map(|_| None).collect(),
@@ -397,6 +403,18 @@ impl<'a> Run<'a> {
                 elapsed: entry.elapsed,
             });
         }
+    }
+
+    /// About how long the rest takes. A guess is no help: of half of it at least that must be known.
+    fn remaining(&self) -> Option<Duration> {
+        let unfinished = self.plan.states().filter_map(|(id, state)| match state {
+            plan::State::Waiting | plan::State::Ready | plan::State::Running => Some(id),
+            plan::State::Finished(_) | plan::State::Skipped(_) => None,
+        });
+        let (known, unknown): (Vec<_>, Vec<_>) = unfinished.partition(|id| self.known.contains(id));
+        let elapsed = |id: NodeId| self.packages[id.0].began.map(|began| began.elapsed());
+        let enough = known.len() >= unknown.len();
+        enough.then(|| self.plan.remaining(|id| elapsed(id).unwrap_or_default()))
     }
 
     fn result(&self, id: NodeId) -> Finished {

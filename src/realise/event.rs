@@ -13,6 +13,11 @@ pub enum Event {
         /// How many packages are wanted.
         packages: usize,
     },
+    /// The outlook changed.
+    Remaining {
+        /// About how long the rest takes; none if too little of it was ever built before.
+        time: Option<Duration>,
+    },
     /// A package is being worked on.
     Started {
         /// Which.
