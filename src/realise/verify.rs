@@ -1,6 +1,8 @@
 //! Whether a store is whole: every name fits its bytes, every tree its manifest, and every record
 //! has what it speaks of.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rayon::prelude::*;
 
 use super::buildroot::{Depth, layer_is_whole, unpacked_is_whole};
@@ -20,12 +22,30 @@ pub struct Verified {
     pub damage: Vec<Damage>,
 }
 
+/// How far verifying has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// `files`, then `trees`.
+    pub what: &'static str,
+    /// So many of them were looked at.
+    pub done: usize,
+    /// Of so many.
+    pub total: usize,
+}
+
 /// Looks at everything in the store, trees at this depth, and puts aside what is damaged.
-pub fn verify(store: &Store, depth: Depth) -> Result<Verified> {
-    let (files, mut damage) = store.verify_all()?;
+pub fn verify(store: &Store, depth: Depth, seen: &(dyn Fn(Seen) + Sync)) -> Result<Verified> {
+    let (files, mut damage) =
+        store.verify_all(&|done, total| seen(Seen { what: "files", done, total }))?;
     let trees = store.shared_trees()?;
-    let found: Vec<Option<Damage>> =
-        trees.par_iter().map(|tree| tree_damage(store, tree, depth)).collect::<Result<_>>()?;
+    let done = AtomicUsize::new(0);
+    let look = |tree| {
+        let found = tree_damage(store, tree, depth)?;
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        seen(Seen { what: "trees", done, total: trees.len() });
+        Ok(found)
+    };
+    let found: Vec<Option<Damage>> = trees.par_iter().map(look).collect::<Result<_>>()?;
     damage.extend(found.into_iter().flatten());
     let records = store.records_of_actions()?;
     for (action, digest) in &records {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -40,14 +41,19 @@ pub struct SharedTree {
 impl Store {
     /// Reads every blob, document and finished log through, on all processors, and puts aside
     /// what its name does not fit. Gives how many were read, and what was wrong. Does not count
-    /// as a use of anything.
-    pub fn verify_all(&self) -> Result<(usize, Vec<Damage>)> {
+    /// as a use of anything. Tells `seen` how many of how many were read.
+    pub fn verify_all(&self, seen: &(dyn Fn(usize, usize) + Sync)) -> Result<(usize, Vec<Damage>)> {
         let mut things = self.things()?;
         things.retain(|thing| {
             matches!(thing.kind, Kind::Object | Kind::Document | Kind::Log) && thing.name.is_some()
         });
-        let found: Vec<Option<Damage>> =
-            things.par_iter().map(|thing| self.verify_one(thing)).collect::<Result<_>>()?;
+        let done = AtomicUsize::new(0);
+        let verify = |thing| {
+            let found = self.verify_one(thing)?;
+            seen(done.fetch_add(1, Ordering::Relaxed) + 1, things.len());
+            Ok(found)
+        };
+        let found: Vec<Option<Damage>> = things.par_iter().map(verify).collect::<Result<_>>()?;
         Ok((things.len(), found.into_iter().flatten().collect()))
     }
 
