@@ -388,10 +388,14 @@ fn a_store_that_takes_no_writes_is_named() {
     let store = scene.desk.store().to_str().unwrap();
     let mount = "mount --bind $0 $0; mount -o remount,bind,ro $0; exec \"$@\"";
     let words = ["it is read-only", store, "`--store DIR`"];
-    for command in ["build", "update", "status"] {
+    for command in ["build", "update", "lock"] {
         scene.desk.run_as(&over_store(&scene.desk, mount), &[command]).fails(3, &words);
     }
+    // Looking needs no writes.
     scene.desk.run_as(&over_store(&scene.desk, mount), &["eval"]).succeeds();
+    let status = scene.desk.run_as(&over_store(&scene.desk, mount), &["status"]);
+    assert!(status.out.contains("never built"), "{}{}", status.out, status.err);
+    scene.desk.run_as(&over_store(&scene.desk, mount), &["log"]).succeeds();
     scene.is_good_again();
 }
 

@@ -144,6 +144,10 @@ impl Prepared {
         }
         // What would be built is told from what is there.
         let global = Global { offline: global.offline || arguments.dry_run, ..global.clone() };
+        if !arguments.dry_run {
+            // One that takes no writes is named before anything is begun.
+            open_store(&global)?;
+        }
         let mut machine = Machine::open(&release, &global)?;
         if !arguments.dry_run {
             let config = Config::load()?;

@@ -30,7 +30,7 @@ use crate::spec::lock::{self, Lock};
 use crate::spec::model::Located;
 use crate::spec::release::Archive;
 use crate::spec::{self, Spec};
-use crate::store::{CapsuleLimits, Damage, Store};
+use crate::store::{self, CapsuleLimits, Damage, Store};
 
 /// Release folders and other words: what is `.` or `..` or contains `/` is a folder, unless it is
 /// a URL.
@@ -258,14 +258,22 @@ pub fn store_folder(global: &Global) -> Result<HostPath, Failure> {
 /// What the stores that were opened found damaged.
 static DAMAGE: Mutex<Vec<Arc<Mutex<Vec<Damage>>>>> = Mutex::new(Vec::new());
 
-/// Opens the store, creating it if need be. One that cannot be written is opened to be read:
-/// whatever would write to it says so.
+/// Opens the store, creating it if need be.
 pub fn open_store(global: &Global) -> Result<Store, Failure> {
+    opened(Store::open(&store_folder(global)?))
+}
+
+/// The same for commands that only look: a store that cannot be written is opened to be read, and
+/// whatever would write to it after all says so.
+pub fn open_store_to_look(global: &Global) -> Result<Store, Failure> {
     let folder = store_folder(global)?;
-    let store = match Store::open(&folder) {
+    opened(match Store::open(&folder) {
         Err(error) if error.is_read_only() => Store::open_to_read(&folder).map_err(|_| error),
         opened => opened,
-    };
+    })
+}
+
+fn opened(store: store::Result<Store>) -> Result<Store, Failure> {
     let store = store.map_err(|error| Failure::error(Kind::Machine, "store", &error))?;
     DAMAGE.lock().unwrap_or_else(PoisonError::into_inner).push(store.damage());
     Ok(store)
@@ -300,7 +308,7 @@ pub struct Machine {
 impl Machine {
     /// Opens everything; fetches nothing.
     pub fn open(release: &Release, global: &Global) -> Result<Self, Failure> {
-        let store = open_store(global)?;
+        let store = open_store_to_look(global)?;
         let program = std::env::current_exe().map(HostPath::new).map_err(|error| {
             Failure::error(Kind::Machine, "program", &error)
                 .hint("is /proc mounted? the program finds itself there")

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::arguments::Global;
 use super::config::Config;
-use super::context::open_store;
+use super::context::open_store_to_look;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
@@ -13,7 +13,7 @@ use crate::sandbox::doctor;
 /// Tries everything a build needs, and says what to change where it fails.
 pub fn run(global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
-    let store = open_store(global).map_err(wrong)?;
+    let store = open_store_to_look(global).map_err(wrong)?;
     let config = Config::load().map_err(wrong)?;
     let program = std::env::current_exe()
         .map(HostPath::new)

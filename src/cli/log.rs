@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::arguments::{Global, Log};
-use super::context::{Release, named_one, open_store};
+use super::context::{Release, named_one, open_store_to_look};
 use super::eval::select;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
@@ -31,7 +31,7 @@ fn print(arguments: &Log, global: &Global, output: &Output) -> Result<Value, Fai
     let release = Release::load(&folder)?;
     let graph = release.graph()?;
     select(&graph, &names)?;
-    let store = open_store(global)?;
+    let store = open_store_to_look(global)?;
     match names.as_slice() {
         [] if arguments.follow || arguments.attempt.is_some() => {
             Err(Failure::input("one-package", "no package is named whose log is to be printed")

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::super::arguments::Global;
-use super::super::context::open_store;
+use super::super::context::open_store_to_look;
 use super::super::failure::Failure;
 use super::super::output::Output;
 use super::super::report::count;
@@ -14,7 +14,7 @@ use crate::store::{Aim, Fate, Kind};
 
 /// Prints it.
 pub fn run(global: &Global, output: &Output) -> Result<Value, Failure> {
-    let store = open_store(global)?;
+    let store = open_store_to_look(global)?;
     let collection = store.foresee(Aim::Unneeded).map_err(broken)?;
     let free = store.free_room().map_err(broken)?;
     let mut text = format!(

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::super::arguments::{Global, ProgressKind, Verify};
-use super::super::context::open_store;
+use super::super::context::open_store_to_look;
 use super::super::failure::{Failure, Kind};
 use super::super::output::{CommandResult, Output};
 use super::super::report::count;
@@ -18,7 +18,7 @@ use crate::realise::verify::{Seen, Verified, verify};
 /// Checks the store, and says what was wrong.
 pub fn run(arguments: &Verify, global: &Global, output: &Output) -> CommandResult {
     let early = |failure| (serde_json::Value::Null, failure);
-    let store = open_store(global).map_err(early)?;
+    let store = open_store_to_look(global).map_err(early)?;
     let depth = if arguments.quick { Depth::Look } else { Depth::Bytes };
     let bar = bar(global);
     let seen = |Seen { what, done, total }: Seen| {
