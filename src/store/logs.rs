@@ -50,8 +50,13 @@ impl Store {
         let partial = self.path("logs").join(format!("{}.partial", random_name()));
         let mut options = OpenOptions::new();
         options.read(true).append(true).create_new(true).mode(0o600);
-        let file = options.open(&partial).map_err(system("create", &partial))?;
-        wait(&file, FlockOperation::LockExclusive, partial.as_path())?;
+        // Where logs are looked for it is locked from the first moment: one that is not is taken
+        // for that of a process that died.
+        let room = self.scratch()?;
+        let unseen = room.path().join("log");
+        let file = options.open(&unseen).map_err(system("create", &unseen))?;
+        wait(&file, FlockOperation::LockExclusive, unseen.as_path())?;
+        fs::rename(&unseen, &partial).map_err(system("create", &partial))?;
         Ok(LogWriter {
             store: self.clone(),
             partial,
