@@ -184,10 +184,12 @@ fn check(
     output: &Output,
 ) -> Result<(), Failure> {
     report.title = folder.to_string();
-    let Surveyed { release, lacks, wrong } = match Release::survey(folder) {
+    let surveyed = match Release::survey(folder) {
         Ok(surveyed) => surveyed,
         Err(Failure { problems: wrong, .. }) => Surveyed { release: None, lacks: true, wrong },
     };
+    let stale = surveyed.stale();
+    let Surveyed { release, lacks, wrong } = surveyed;
     let Some(release) = release else {
         report.add("specs", "what was read", wrong);
         report.rest_waits();
@@ -198,10 +200,9 @@ fn check(
     let specs_are_whole = wrong.is_empty();
     let what = if specs_are_whole { "" } else { "what was read: " };
     report.add("specs", format!("{what}{}", count(spec.packages.len(), "package")), wrong);
-    let stale = stale(&release, lacks);
-    let pins_are_whole = stale.is_empty();
-    report.add("pins", pinned(&release), stale);
     let problems = |found: Vec<Diagnostic>| Failure::in_release(folder, found).problems;
+    let pins_are_whole = stale.is_empty();
+    report.add("pins", pinned(&release), problems(pin::told(&stale)));
     let empty = Lock::default();
     let Survey { graph, extent, mut wrong } = survey(spec, release.lock.as_ref().unwrap_or(&empty));
     let graph_is_whole = wrong.is_empty();
@@ -251,15 +252,6 @@ fn check(
     report.add("versions", count(chosen.len(), "package"), problems(unnamed));
     report.rest_waits();
     Ok(())
-}
-
-/// What is stale about the pins. What seems to be pinned without need is not, where a spec could
-/// not be read.
-fn stale(release: &Release, lacks: bool) -> Vec<Problem> {
-    let mut stale = pin::check(&release.folder, &release.spec, release.lock.as_ref());
-    stale.retain(|one| !(lacks && one.kind == pin::Kind::Unused));
-    let told = stale.iter().map(pin::Stale::diagnostic).collect();
-    Failure::in_release(&release.folder, told).problems
 }
 
 fn pinned(release: &Release) -> String {
