@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -216,6 +217,7 @@ impl Prepared {
     fn end(
         &self,
         report: &Report,
+        elapsed: Duration,
         snapshots: &Snapshots,
         arguments: &Build,
         global: &Global,
@@ -239,6 +241,7 @@ impl Prepared {
             hints: &hints,
             manifest: digest,
             out: &out,
+            elapsed,
         };
         let failures = told.failures();
         if failures.is_empty() {
@@ -304,6 +307,7 @@ fn build(
             snapshots: Arc::clone(snapshots),
         })
         .collect();
+    let began = Instant::now();
     let reports = if goals.is_empty() {
         Ok(Vec::new())
     } else {
@@ -314,13 +318,14 @@ fn build(
         Ok(reports) => reports.into_iter(),
         Err(error) => return vec![Err((Value::Null, machine_failed(error)))],
     };
+    let elapsed = began.elapsed();
     drop(goals);
     drop(worlds);
     let ended = begun.into_iter().map(|one| match one {
         Err(came) => came,
         Ok((one, snapshots)) => {
             let report = reports.next().expect("there is a report for each goal");
-            one.end(&report, &snapshots, arguments, global, output)
+            one.end(&report, elapsed, &snapshots, arguments, global, output)
         }
     });
     ended.collect()
