@@ -180,7 +180,10 @@ fn a_lock_that_is_none_is_shown_where_it_breaks() {
             desk.write("release.lock", bytes);
         }
     };
-    breaks(writes(b"garbage"), &["`release.lock` is not TOML", "release.lock:1:8", "bring the old one back"]);
+    breaks(
+        writes(b"garbage"),
+        &["`release.lock` is not TOML", "release.lock:1:8", "bring the old one back"],
+    );
     breaks(writes(b"version = 2\n"), &["release.lock:1:", "2"]);
     breaks(writes(b""), &["release.lock", "version"]);
     breaks(writes(b"\xff\xfe\0"), &["release.lock` is not UTF-8", "bring the old one back"]);
@@ -293,6 +296,7 @@ fn a_missing_keyring_is_named_where_the_release_names_it() {
     desk.run(&["build"]).fails(2, &words);
     desk.run(&["lock"]).fails(2, &words);
     desk.run(&["update"]).fails(2, &words);
+    desk.run(&["check"]).fails(2, &words);
     desk.run(&["eval"]).succeeds();
 }
 

@@ -17,13 +17,15 @@ use super::report::count;
 use crate::archive::deb::dependency::Alternatives;
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{DerivationId, Diagnostic, HostPath, PackageName, Span};
+use crate::graph::derivation;
 use crate::graph::{Derivation, Extent, Graph, Node, Origin, Survey, Wanted, names, survey};
 use crate::pin;
-use crate::realise::driver;
 use crate::realise::foresight::{Foresight, Unmet, foresee};
+use crate::realise::patches::{self, Found};
 use crate::realise::record::Record;
 use crate::realise::strata;
 use crate::realise::universe::{Snapshot, Snapshots};
+use crate::realise::{Error, driver};
 use crate::spec::lock::Lock;
 use crate::spec::model::{Located, Package, Source};
 
@@ -71,8 +73,8 @@ enum Verdict {
     Fine,
     /// Something is.
     Wrong,
-    /// The machine did not let us see.
-    Unchecked,
+    /// The machine did not let us see, or what the release says of where to look.
+    Unchecked(Kind),
     /// What it looks at could not be made: an earlier check says why.
     Waits,
 }
@@ -82,15 +84,15 @@ impl Verdict {
         match self {
             Self::Fine => "ok",
             Self::Wrong => "wrong",
-            Self::Unchecked => "unchecked",
+            Self::Unchecked(_) => "unchecked",
             Self::Waits => "waits",
         }
     }
 }
 
 /// The checks, in their order.
-const CHECKS: [&str; 7] =
-    ["specs", "pins", "packages", "names", "build roots", "from_seed", "versions"];
+const CHECKS: [&str; 8] =
+    ["specs", "pins", "packages", "names", "build roots", "patches", "from_seed", "versions"];
 
 impl Report {
     /// Adds what a check found; `detail` says what was looked at.
@@ -109,14 +111,18 @@ impl Report {
         self.advice.extend(details.into_iter().map(|detail| format!("  {detail}")));
     }
 
-    fn unchecked(&mut self, name: &'static str, failure: Failure) {
-        let detail = failure.summary().to_owned();
-        self.lines.push(Line {
+    /// Says of checks that they could not be made, with the first line of why; the whole of it is
+    /// told below.
+    fn unchecked(&mut self, names: &[&'static str], failure: Failure) {
+        let detail = failure.summary().lines().next().unwrap_or_default().to_owned();
+        let verdict = Verdict::Unchecked(failure.kind);
+        let mut problems = failure.problems;
+        self.lines.extend(names.iter().map(|name| Line {
             name,
-            verdict: Verdict::Unchecked,
-            detail,
-            problems: failure.problems,
-        });
+            verdict,
+            detail: detail.clone(),
+            problems: std::mem::take(&mut problems),
+        }));
     }
 
     /// Says of every check that did not come that it waits.
@@ -161,16 +167,10 @@ impl Report {
         let kind = self.lines.iter().filter_map(|line| match line.verdict {
             Verdict::Fine | Verdict::Waits => None,
             Verdict::Wrong => Some(Kind::Result),
-            Verdict::Unchecked => Some(Kind::Machine),
+            Verdict::Unchecked(kind) => Some(kind),
         });
         let kind = kind.max()?;
-        let mut problems: Vec<Problem> = Vec::new();
-        for problem in self.lines.into_iter().flat_map(|line| line.problems) {
-            // The same obstacle may stand before several checks.
-            if !problems.iter().any(|known| format!("{known:?}") == format!("{problem:?}")) {
-                problems.push(problem);
-            }
-        }
+        let problems = self.lines.into_iter().flat_map(|line| line.problems).collect();
         Some(Failure { kind, problems })
     }
 }
@@ -235,13 +235,11 @@ fn check(
         Ok(machine) => {
             let seen = Seen { graph: &graph, extent, wanted: &wanted };
             against_the_archive(&release, &seen, &machine, report, output);
-        }
-        Err(failure) => {
-            for name in ["names", "build roots"] {
-                let (kind, code) = (failure.kind, "unchecked");
-                report.unchecked(name, Failure::new(kind, code, failure.summary()));
+            if whole {
+                patches(&release, &seen, &machine, report);
             }
         }
+        Err(failure) => report.unchecked(&["names", "build roots", "patches"], failure),
     }
     if whole {
         let seeds: usize = chosen.iter().map(|package| package.from_seed.len()).sum();
@@ -290,12 +288,7 @@ fn against_the_archive(
             Ok(snapshot) => {
                 found.insert(node.id, snapshot);
             }
-            Err(error) => {
-                for name in ["names", "build roots"] {
-                    report.unchecked(name, unseen(&*error));
-                }
-                return;
-            }
+            Err(error) => return report.unchecked(&["names", "build roots"], unseen(&*error)),
         }
     }
     if found.is_empty() {
@@ -319,7 +312,7 @@ fn against_the_archive(
 
     let survey = match driver::survey(&world, graph, wanted, &default_options()) {
         Ok(survey) => survey,
-        Err(error) => return report.unchecked("build roots", unseen(&error)),
+        Err(error) => return report.unchecked(&["build roots"], unseen(&error)),
     };
     let records: BTreeMap<DerivationId, Arc<Record>> =
         survey.into_iter().filter_map(|one| Some((one.derivation, one.there?.1))).collect();
@@ -350,7 +343,7 @@ fn against_the_archive(
             // Without the edges of loops, a root may lack what it will have.
             Ok(Foresight::Unsolvable(_)) if !solved => {}
             Ok(Foresight::Unsolvable(because)) => unsolvable.extend(told(graph, id, &because)),
-            Err(error) => return report.unchecked("build roots", unseen(&error)),
+            Err(error) => return report.unchecked(&["build roots"], unseen(&error)),
         }
     }
     if !solved && unsolvable.is_empty() {
@@ -415,6 +408,60 @@ fn strata(
             "seconds": one.saved.as_secs(),
         })
     }));
+}
+
+/// Tries patches on sources that the store has.
+fn patches(release: &Release, seen: &Seen<'_>, machine: &Machine, report: &mut Report) {
+    let &Seen { graph, wanted, .. } = seen;
+    let world = machine.world();
+    let patched: Vec<(&Node, &derivation::Package)> = wanted
+        .iter()
+        .filter_map(|id| graph.node(*id))
+        .filter_map(|node| Some((node, node.derivation.package()?)))
+        .filter(|(_, package)| !package.patches.is_empty())
+        .collect();
+    let tried: Vec<_> = patched
+        .par_iter()
+        .map(|(node, package)| (package, patches::foresee(&world, graph, node, package)))
+        .collect();
+    let (mut all, mut untried, mut wrong) = (0, 0, Vec::new());
+    let mut names = BTreeSet::new();
+    for (package, found) in tried {
+        // One of another architecture has the same patches.
+        if !names.insert(&package.name) {
+            continue;
+        }
+        all += package.patches.len();
+        match found {
+            Ok(Found::Fine) => {}
+            Ok(Found::Unclear) => untried += package.patches.len(),
+            Err(error @ Error::Patch { .. }) => wrong.push(told_patch(release, package, &error)),
+            Err(error) => {
+                let failure = Failure::error(Kind::Machine, "unchecked", &error);
+                return report.unchecked(&["patches"], failure);
+            }
+        }
+    }
+    let mut detail = format!("{all} {}", if all == 1 { "patch" } else { "patches" });
+    if untried > 0 {
+        detail.push_str(&format!(", {untried} left to the build: their sources are not here"));
+    }
+    let wrong = Failure::in_release(&release.folder, wrong).problems;
+    report.add("patches", detail, wrong);
+}
+
+/// A patch that does not apply, where the spec names it.
+fn told_patch(release: &Release, package: &derivation::Package, error: &Error) -> Diagnostic {
+    let spec = release.spec.packages.iter().find(|one| one.name == package.name);
+    let named = spec.and_then(|spec| match error {
+        Error::Patch { path, .. } => spec.patches.iter().find(|one| one.value.path == *path),
+        _ => None,
+    });
+    let place = named.and_then(|patch| patch.span.clone());
+    let reasons: String = error.reasons().iter().map(|reason| format!("\n  {reason}")).collect();
+    let diagnostic = Diagnostic::new("patch", format!("{error}{reasons}"))
+        .at(place.or_else(|| spec.map(|spec| spec.span.clone())), "");
+    error.hint().into_iter().fold(diagnostic, Diagnostic::hint)
 }
 
 fn is_root(node: &Node) -> bool {

@@ -11,6 +11,7 @@ use super::event::{Event, Failure, Fault, Phase};
 use super::machine::Allowance;
 use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
+use super::refused::refused;
 use super::request::{self, Folders, Room};
 use super::universe::{self, RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
@@ -19,7 +20,7 @@ use super::world::World;
 use super::{capsule, inputs, known, log, machine, outputs, patches, retry, script, sources};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
-use crate::base::{ActionId, DerivationId, Digest, PackageName, ReleasePath};
+use crate::base::{ActionId, DerivationId, Digest, PackageName};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
@@ -152,7 +153,8 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let causes = cause(job, &resolved.action).map_err(|error| run(&error))?;
-    let laid = lay_out(job, resolved).map_err(|error| run(&error))?;
+    let laid =
+        lay_out(job, resolved).map_err(|error| refused(job, resolved.action.id(), &error))?;
     let Laid { root, scratch, folders, request } = laid;
 
     job.phase(Phase::Build);
@@ -252,14 +254,7 @@ pub struct Laid {
 /// Puts everything in its place that a build needs.
 pub fn lay_out(job: &Job<'_>, resolved: &Resolved) -> Result<Laid> {
     let world = job.world;
-    let inputs = inputs::Inputs {
-        package: job.package,
-        source: job.source(),
-        packaging: job.packaging(),
-        extra: job.extra(),
-        patches: job.patches(),
-        script: &resolved.script,
-    };
+    let inputs = inputs::Inputs::of(job.graph, job.node, job.package, &resolved.script);
     let root = build_root(job, &resolved.lists, Purpose::Build(&inputs))?;
     let scratch = world.store.scratch()?;
     let keep =
@@ -476,10 +471,6 @@ impl Job<'_> {
 
     pub(super) fn resources(&self) -> &Resources {
         &self.origin().resources
-    }
-
-    fn patches(&self) -> &[ReleasePath] {
-        &self.origin().patches
     }
 
     fn origin(&self) -> &PackageOrigin {

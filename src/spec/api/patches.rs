@@ -72,9 +72,8 @@ impl Host {
                 return Err(Diagnostic::new("limit", message));
             }
             let file = below(&format!("{path}/{name}"))?;
-            let bytes = loader
-                .read(&file, MAX_PATCH)
-                .map_err(|error| self.unreadable(&error, &file))?;
+            let bytes =
+                loader.read(&file, MAX_PATCH).map_err(|error| self.unreadable(&error, &file))?;
             found.push(patch(file, Some(folder), &bytes)?);
         }
         Ok(found)
