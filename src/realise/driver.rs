@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use super::cause::{Cause, Kind};
 use super::enter::{self, Entry as Guest, Way};
 use super::error::Result;
-use super::event::{Event, Failure, Fault, Finished};
+use super::event::{Event, Failure, Fault, Finished, Planned, Subject};
 use super::machine::Allowance;
 use super::package::{self, Done, Job};
 use super::rebuild::History;
 use super::record::Record;
+use super::subjects::subjects;
 use super::universe::{self, Snapshots};
 use super::world::World;
 use super::{known, request};
@@ -88,7 +89,7 @@ pub fn build(
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Vec<Report>> {
     let mut run = Run::new(goals, options, &BTreeSet::new(), tell)?;
-    tell(Event::Planned { packages: run.packages.len() });
+    tell(Event::Planned { packages: run.planned() });
     thread::scope(|scope| {
         let (results, inbox) = mpsc::channel();
         loop {
@@ -197,6 +198,8 @@ struct Run<'a> {
     share: Arc<Share>,
     plan: Plan,
     packages: Vec<Entry<'a>>,
+    /// What events call each.
+    subjects: Vec<Arc<Subject>>,
     places: HashMap<DerivationId, NodeId>,
     running: BTreeSet<NodeId>,
     /// Packages that were built before, so that it is known how long they take.
@@ -238,6 +241,9 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        let told: Vec<_> =
+            packages.iter().map(|entry| (entry.goal, entry.node, entry.package)).collect();
+        let subjects = subjects(goals, &told);
         let store = goals.first().expect("something is to be built").world.store;
         let durations = store.durations()?;
         let is_known = |id: &NodeId| durations.contains_key(&packages[id.0].package.name);
@@ -266,6 +272,7 @@ impl<'a> Run<'a> {
             tell,
             share: Arc::new(store.share(options.jobs)),
             plan,
+            subjects,
             packages,
             places,
             known,
@@ -273,6 +280,15 @@ impl<'a> Run<'a> {
             stale: BTreeSet::new(),
             histories: goals.iter().map(|_| None).collect(),
         })
+    }
+
+    /// All packages and what they need, as it is told.
+    fn planned(&self) -> Vec<Planned> {
+        let planned = |(subject, entry): (&Arc<Subject>, &Entry<'_>)| Planned {
+            package: Arc::clone(subject),
+            needs: entry.package.dependencies.clone(),
+        };
+        self.subjects.iter().zip(&self.packages).map(planned).collect()
     }
 
     /// Finishes every ready package whose record is there; that makes more of them ready.
@@ -311,10 +327,8 @@ impl<'a> Run<'a> {
         let entry = &mut self.packages[id.0];
         entry.began = Some(Instant::now());
         entry.cores.clone_from(&cores);
-        (self.tell)(Event::Started {
-            package: entry.package.name.clone(),
-            version: entry.package.version.clone(),
-        });
+        let subject = Arc::clone(&self.subjects[id.0]);
+        (self.tell)(Event::Started { package: Arc::clone(&subject) });
         let entry = &self.packages[id.0];
         let goal = &self.goals[entry.goal];
         let below = goal.graph.closure(entry.node.id);
@@ -326,6 +340,7 @@ impl<'a> Run<'a> {
             })
             .collect();
         Job {
+            subject,
             world: goal.world,
             graph: goal.graph,
             spec: goal.spec,
@@ -397,8 +412,7 @@ impl<'a> Run<'a> {
         for id in [id].into_iter().chain(skipped) {
             let entry = &self.packages[id.0];
             (self.tell)(Event::Finished {
-                package: entry.package.name.clone(),
-                version: entry.package.version.clone(),
+                package: Arc::clone(&self.subjects[id.0]),
                 result: self.result(id),
                 elapsed: entry.elapsed,
             });

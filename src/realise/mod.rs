@@ -32,6 +32,7 @@ pub mod settled;
 mod sources;
 pub mod stale;
 pub mod strata;
+mod subjects;
 pub mod universe;
 pub mod upstream;
 mod verdict;

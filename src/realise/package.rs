@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::action::{Action, Sources};
 use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
-use super::event::{Event, Failure, Fault, Phase};
+use super::event::{Event, Failure, Fault, Phase, Subject};
 use super::machine::Allowance;
 use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
@@ -31,6 +31,8 @@ use crate::store::{self, NewAttempt, Share};
 
 /// A package that is to be had, and everything that takes.
 pub struct Job<'a> {
+    /// What events call it.
+    pub subject: Arc<Subject>,
     pub world: &'a World<'a>,
     pub graph: &'a Graph,
     pub snapshots: Arc<Snapshots>,
@@ -78,7 +80,7 @@ pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
         let retries = job.world.retries;
         let Some(wait) = retries.next(failed) else { return Err(failure) };
         (job.tell)(Event::Retry {
-            package: job.package.name.clone(),
+            package: Arc::clone(&job.subject),
             cause: failure.line(),
             wait,
             failed,
@@ -167,7 +169,7 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         .start_attempt(&new, request.limits.output)
         .map_err(|error| run(&error.into()))?;
     let mut log = log::Tee::new(writer, |text| {
-        (job.tell)(Event::Line { package: job.package.name.clone(), text: text.to_owned() });
+        (job.tell)(Event::Line { package: Arc::clone(&job.subject), text: text.to_owned() });
     });
     let killed = machine::oom_kills();
     let outcome = world.executor.run(&request, &mut log, world.cancel);
@@ -419,7 +421,7 @@ fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
 
 impl Job<'_> {
     fn phase(&self, phase: Phase) {
-        (self.tell)(Event::Phase { package: self.package.name.clone(), phase });
+        (self.tell)(Event::Phase { package: Arc::clone(&self.subject), phase });
     }
 
     /// The pinned packages of its root.
