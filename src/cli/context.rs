@@ -478,3 +478,21 @@ fn keyring(release: &Release, archive: &Archive) -> Result<Vec<u8>, Failure> {
         Err(refusal) => Err(refuse(format!("`{value}`: {refusal}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_folder_has_one_path_however_it_is_written() {
+        let keep = tempfile::tempdir().expect("a temporary folder");
+        let folder = keep.path().join("release");
+        std::fs::create_dir_all(folder.join("sub")).expect("a writable folder");
+        std::fs::write(folder.join("release.toml"), "").expect("a writable folder");
+        let path = |text: &str| release_folder(&keep.path().join(text)).expect("a release");
+        for written in ["release", "release/", "release//", "./release/.", "release/sub/.."] {
+            let canonical = path(written).as_path().canonicalize().expect("it is there");
+            assert_eq!(path(written).to_string(), canonical.display().to_string(), "{written}");
+        }
+    }
+}
