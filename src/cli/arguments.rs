@@ -145,7 +145,11 @@ pub enum Command {
                             perestroika build specs/demo specs/single\n\n\
                             Packages are copied to RELEASE/out, beside MANIFEST.json. Several releases \
                             share the machine\nevenly, in one run and in several: all builds on one \
-                            store together are as many as\nthe largest --jobs of them allows."
+                            store together are as many as\nthe largest --jobs of them allows.\n\n\
+                            With --trace, a package that was built without is built again: the \
+                            first build stays\nwhat counts, the second is compared with it, and \
+                            exit code 1 tells that they differ.\nBuilds cannot tell that they are \
+                            traced. TRACE_COST"
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
@@ -355,6 +359,9 @@ pub struct Build {
     /// Build nothing unless the kernel's control groups hold builds to their limits
     #[arg(long, value_enum, value_name = "WHAT")]
     pub require_limits: Option<RequiredLimits>,
+    /// Record which files of which build dependencies are read, for `audit inputs`
+    #[arg(long)]
+    pub trace: bool,
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -31,6 +31,7 @@ pub mod settled;
 mod sources;
 pub mod stale;
 pub mod strata;
+pub mod trace;
 pub mod universe;
 pub mod upstream;
 mod verdict;
