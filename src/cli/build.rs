@@ -198,7 +198,8 @@ impl Prepared {
         let again = driver::untraced(&world, wanted, &survey, options).len();
         let there = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
         let cached = there - again;
-        if cached < survey.len() {
+        // What was resolved before has names that are known.
+        if !driver::is_resolved(&world, graph, &survey) {
             output.note("reading the pinned indexes…");
             release.check_names(graph, &world, snapshots, output)?;
         }

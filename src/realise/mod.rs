@@ -16,6 +16,7 @@ pub mod foresight;
 mod inputs;
 mod known;
 pub mod lacks;
+mod lists;
 mod log;
 pub mod machine;
 pub mod manifest;

@@ -19,7 +19,7 @@ use crate::archive::deb::solver::Universe;
 use crate::base::{Architecture, HostPath, Json};
 use crate::graph::derivation::Package;
 use crate::sandbox::Observed;
-use crate::store::Store;
+use crate::store::{Batch, Store};
 
 const FORMAT: &str = "perestroika/trace/1";
 
@@ -139,9 +139,10 @@ pub fn is_there(store: &Store, record: &Record) -> bool {
     matches!(find(store, record), Ok(Some(_)))
 }
 
-/// Keeps what a build of `package` opened of the root that these lists and `layers` are.
+/// Puts into a batch what a build of `package` opened of the root that these lists and `layers`
+/// are.
 pub fn keep(
-    store: &Store,
+    batch: &Batch<'_>,
     package: &Package,
     lists: &RootLists,
     base: &[Arc<BinaryPackage>],
@@ -151,7 +152,7 @@ pub fn keep(
     let trace = Trace::new(package, lists, base, &Owners::read(layers)?, observed);
     let opened = trace.packages.iter().filter(|package| !package.files.is_empty());
     Ok(Traced {
-        document: store.put_json(&trace.to_json())?,
+        document: batch.put_json(&trace.to_json())?,
         extent: trace.extent,
         packages: opened.count() as u64,
         files: observed.files.len() as u64,

@@ -7,7 +7,9 @@
 //! notifying filter of system calls would cost two process switches for each call, show in
 //! `/proc/self/status`, interrupt calls by signals, and only see what was asked for.
 //!
-//! What cannot be seen: which links led to a file, and files that are only looked at (`stat`).
+//! What cannot be seen: which links led to a file, files that are only looked at (`stat`), and
+//! folders of a writable root that were not there at the start. What remains to be noticed is that
+//! these watches count among those that the caller's user may have at once, and so may a guest's.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
