@@ -21,7 +21,7 @@ use super::report::{self, Told};
 use crate::base::{Architecture, DerivationId, Digest, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
-use crate::realise::driver::{self, Goal, Options, Report};
+use crate::realise::driver::{self, Goal, Options, Report, Tracing};
 use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
@@ -58,7 +58,7 @@ fn settled(
     global: &Global,
     output: &Output,
 ) -> Option<CommandResult> {
-    if !names.is_empty() || output.wants_document() {
+    if !names.is_empty() || output.wants_document() || arguments.trace {
         return None;
     }
     let kept = KeptOutline::open(folder, global).ok().filter(KeptOutline::is_checked)?;
@@ -196,7 +196,9 @@ impl Prepared {
             output.note(&format!("removed the sandbox of {package} {version}: old, or too many"));
         }
         let survey = driver::survey(&world, graph, wanted, options).map_err(machine_failed)?;
-        let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
+        let again = driver::untraced(&world, wanted, &survey, options).len();
+        let there = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
+        let cached = there - again;
         // What was resolved before has names that are known.
         if !driver::is_resolved(&world, graph, &survey) {
             output.note("reading the pinned indexes…");
@@ -204,12 +206,16 @@ impl Prepared {
         }
         let spec = &release.spec.release;
         output.summary(&format!(
-            "{} {} · {} · {}: {cached} cached, {} to build\n",
+            "{} {} · {} · {}: {cached} cached, {} to build{}\n",
             spec.name,
             spec.version,
             graph.release().short(),
             report::count(survey.len(), "package"),
             survey.len() - cached,
+            match again {
+                0 => String::new(),
+                _ => format!(", {again} of them again, to be traced"),
+            },
         ));
         Ok(())
     }
@@ -269,6 +275,7 @@ impl Prepared {
         // What failed to be built is told even if it cannot be copied out either.
         let failures = [
             told.failure(),
+            told.different(),
             exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
             registered.err(),
         ];
@@ -365,6 +372,7 @@ fn options(arguments: &Build) -> Options {
         cores: number(arguments.cores).map_or(all, |most| most.min(all)),
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         allowance: Allowance::of_machine(processors, jobs),
+        tracing: if arguments.trace { Tracing::On } else { Tracing::Off },
     }
 }
 
@@ -381,6 +389,7 @@ pub fn default_options() -> Options {
         cores: NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN),
         on_failure: OnFailure::GoOn,
         allowance: Allowance::of_machine(processors, jobs),
+        tracing: Tracing::Off,
     }
 }
 

@@ -3,6 +3,7 @@
 mod add;
 mod address;
 mod arguments;
+mod audit;
 mod build;
 mod bump;
 mod cascade;
@@ -72,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),
+        Command::Audit(command) => audit::run(command, &arguments.global, &output),
         Command::Store(command) => store::run(command, &arguments.global, &output),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
