@@ -174,7 +174,10 @@ pub enum Finding {
         needs: DerivationId,
     },
     /// A record is of another recipe.
-    #[error("action {action} of the record of `{package}` is not that of its derivation")]
+    #[error(
+        "action {action} of the record of `{package}` is not what this program makes of its \
+         derivation: another version of it built that, or somebody changed it"
+    )]
     OtherRecipe {
         /// The package.
         package: String,
@@ -434,10 +437,9 @@ impl<'a> Ground<'a> {
         };
         let built = subject.built.as_ref();
         if let Some(built) = built.filter(|built| !built.action_fits) {
-            tally.findings.insert(Finding::OtherRecipe {
-                package: name(),
-                action: built.record.action,
-            });
+            tally
+                .findings
+                .insert(Finding::OtherRecipe { package: name(), action: built.record.action });
         }
         for needs in recipe.dependencies.iter().filter(|id| !self.places.contains_key(id)) {
             tally.findings.insert(Finding::Outside { package: name(), needs: *needs });
@@ -473,8 +475,8 @@ impl<'a> Ground<'a> {
                 Part::Foreign => {
                     let sha256 = self.evidence.listed[*number as usize].sha256;
                     let whose = self.outputs.get(&sha256).and_then(|makers| makers.first());
-                    let whose =
-                        whose.map(|(maker, _)| self.evidence.packages[*maker].recipe.name.to_string());
+                    let whose = whose
+                        .map(|(maker, _)| self.evidence.packages[*maker].recipe.name.to_string());
                     let (package, listed) = (name(), listed());
                     tally.findings.insert(Finding::Foreign { package, listed, sha256, whose });
                 }
@@ -495,10 +497,8 @@ impl<'a> Ground<'a> {
     fn part(&self, place: usize, number: u32, basis: &Basis) -> Part {
         let subject = &self.evidence.packages[place];
         let listed = &self.evidence.listed[number as usize];
-        let kept_out = listed
-            .name
-            .parse()
-            .is_ok_and(|name: PackageName| is_kept_out(subject.recipe, &name));
+        let kept_out =
+            listed.name.parse().is_ok_and(|name: PackageName| is_kept_out(subject.recipe, &name));
         let makers = self.makers.get(listed.name.as_str()).map_or(&[][..], Vec::as_slice);
         let fits = |place: &&usize| {
             let architecture = self.evidence.packages[**place].recipe.architecture.as_str();
@@ -562,9 +562,9 @@ impl<'a> Ground<'a> {
         let may_be_same =
             maker.built.is_none() && package.source_version.as_str() == maker.recipe.version;
         let index = self.evidence.indexes.get(&self.evidence.packages[place].recipe.root);
-        let others = numbers.iter().filter_map(|number| {
-            index?.get(&self.evidence.listed[*number as usize].sha256)
-        });
+        let others = numbers
+            .iter()
+            .filter_map(|number| index?.get(&self.evidence.listed[*number as usize].sha256));
         let asking = others.filter(|other| asks(other, &package));
         Shadowed {
             by: maker.recipe.name.clone(),

@@ -36,7 +36,7 @@ pub struct Ground<'a> {
     pub seen: &'a (dyn Fn(usize, usize) + Sync),
 }
 
-/// Build roots that were solved already: those of packages that are not in it have none.
+/// Build roots that were solved already.
 pub type Foreseen = BTreeMap<DerivationId, Vec<Arc<BinaryPackage>>>;
 
 /// How many documents are held in memory at once.
@@ -50,7 +50,7 @@ impl<'a> Ground<'a> {
     /// # Errors
     /// A store that cannot be read, an index that cannot be had. What is missing or damaged in the
     /// store is part of the evidence.
-    pub fn read(&self, asked: &[DerivationId], foreseen: Option<&Foreseen>) -> Result<Evidence<'a>> {
+    pub fn read(&self, asked: &[DerivationId], foreseen: &Foreseen) -> Result<Evidence<'a>> {
         let (store, graph) = (self.world.store, self.graph);
         let Some(Derivation::Release(release)) =
             graph.node(graph.release()).map(|node| &node.derivation)
@@ -154,19 +154,15 @@ impl<'a> Ground<'a> {
         package: &Package,
         built: &HashMap<DerivationId, Built>,
         snapshots: &BTreeMap<DerivationId, Arc<Snapshot>>,
-        foreseen: Option<&Foreseen>,
+        foreseen: &Foreseen,
     ) -> Result<(DerivationId, Found)> {
-        let root = match foreseen {
-            Some(foreseen) => match foreseen.get(&id) {
-                Some(chosen) => Root::Foreseen(chosen.clone()),
-                None => Root::Unknown("its build root cannot be solved".to_owned()),
-            },
+        let root = match foreseen.get(&id) {
+            Some(chosen) => Root::Foreseen(chosen.clone()),
             None => {
-                let closure = self.graph.closure(id);
-                let records = closure.into_iter().filter_map(|need| {
-                    Some((need, Arc::clone(&built.get(&need)?.record)))
-                });
-                let records = records.collect();
+                let closure = self.graph.closure(id).into_iter();
+                let records = closure
+                    .filter_map(|need| Some((need, Arc::clone(&built.get(&need)?.record))))
+                    .collect();
                 match foresight::packages(self.graph, id, &snapshots[&package.root], &records) {
                     Ok(chosen) => Root::Foreseen(chosen),
                     Err(error) => Root::Unknown(error.to_string()),

@@ -191,6 +191,15 @@ pub enum Command {
                             that one is."
     )]
     Diff(Diff),
+    /// Judge what is known of a release's builds; alone, in every way there is. Nothing is built
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  perestroika audit specs/demo\n  \
+                            perestroika audit closure specs/demo --json\n\n\
+                            Exit code: 1 if anything is found that a release should not have, or \
+                            could not be\nproved; 3 if something could not be looked at."
+    )]
+    Audit(Audit),
     /// See what the store holds, check it, keep releases in it, and free what nothing needs
     #[command(
         subcommand,
@@ -358,6 +367,29 @@ pub struct Build {
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
+    #[command(flatten)]
+    pub words: Words,
+}
+
+/// In which way a release is judged.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Prove that all that was built with is the release's own or its enumerated seed
+    #[command(after_help = "Examples:\n  perestroika audit closure specs/demo\n  \
+                            perestroika audit closure specs/demo greet\n\n\
+                            Everything that the records of its builds name is read and compared \
+                            with its digest.\nThe levels are `sealed`: there is nothing else; \
+                            `own`: and nothing that the release\nbuilds is taken from the archive; \
+                            `self-hosted`: and there is no seed. `[closure]\nrequire` in \
+                            release.toml demands one.\n\n\
+                            Exit code: 1 below that level, or if not every package is built.")]
+    Closure(Words),
 }
 
 #[derive(Debug, Args)]

@@ -22,9 +22,7 @@
 //!
 //! It states no moment, so the same evidence gives the same bytes.
 
-use super::{
-    Basis, Depth, Evidence, Finding, Looked, Same, Seed, Shadowed, Share, Standing,
-};
+use super::{Basis, Depth, Evidence, Finding, Looked, Same, Seed, Shadowed, Share, Standing};
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{DerivationId, Digest, Json};
 use crate::graph::derivation::Release;

@@ -57,9 +57,8 @@ pub fn steps(
             let known = sources.get(source)?;
             let own: BTreeSet<&PackageName> = known.binaries.iter().map(|one| &one.name).collect();
             let brings = build_root(known, root, snapshot).map(|chosen| {
-                let names = chosen.into_iter().filter(|name| {
-                    !there.contains(name) && !own.contains(name)
-                });
+                let names =
+                    chosen.into_iter().filter(|name| !there.contains(name) && !own.contains(name));
                 names.collect()
             });
             Some(Step {
