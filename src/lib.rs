@@ -5,6 +5,7 @@
 //! keeps it in the `store`. `tests/layers.rs` holds which module may use which.
 
 pub mod archive;
+pub mod audit;
 pub mod base;
 pub mod cli;
 pub mod fetch;

@@ -1,0 +1,3 @@
+//! Evidence about what was built: held against another build, an archive, and the release itself.
+
+pub mod difference;
