@@ -195,7 +195,8 @@ pub enum Command {
     #[command(
         args_conflicts_with_subcommands = true,
         after_help = "Examples:\n  perestroika audit specs/demo\n  \
-                            perestroika audit closure specs/demo --json\n\n\
+                            perestroika audit closure specs/demo --json\n  \
+                            perestroika audit archive specs/demo\n\n\
                             Exit code: 1 if anything is found that a release should not have, or \
                             could not be\nproved; 3 if something could not be looked at."
     )]
@@ -390,6 +391,23 @@ pub enum AuditCommand {
                             release.toml demands one.\n\n\
                             Exit code: 1 below that level, or if not every package is built.")]
     Closure(Words),
+    /// Hold what was rebuilt from an archive's own sources against the archive's own binaries
+    #[command(after_help = "Examples:\n  perestroika audit archive specs/demo\n  \
+                            perestroika audit archive specs/demo libxslt --buildinfo infos/\n\n\
+                            Where bytes differ, the archive's package is fetched, and what differs \
+                            is told: members,\ncontrol fields, files.\n\n\
+                            Exit code: 1 if anything differs, or is not built.")]
+    Archive(AuditArchive),
+}
+
+#[derive(Debug, Args)]
+pub struct AuditArchive {
+    #[command(flatten)]
+    pub words: Words,
+    /// A `.buildinfo` of the distribution, or a folder of them: what it was built with there is
+    /// held against what it was built with here. Its signature is not checked
+    #[arg(long, value_name = "FILE|DIR")]
+    pub buildinfo: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,11 @@
 //! `audit`: what the evidence says of a release. One file for each way to look at it.
 
+mod archive;
 pub mod closure;
 
 use serde_json::Value;
 
-use super::arguments::{Audit, AuditCommand, Global};
+use super::arguments::{Audit, AuditArchive, AuditCommand, Global, Words};
 use super::context::{Machine, Release, named_one};
 use super::eval::select;
 use super::failure::{Failure, Kind};
@@ -16,6 +17,7 @@ use crate::graph::Graph;
 pub fn run(arguments: &Audit, global: &Global, output: &Output) -> CommandResult {
     match &arguments.command {
         Some(AuditCommand::Closure(words)) => closure::run(&words.words, global, output),
+        Some(AuditCommand::Archive(words)) => archive::run(words, global, output),
         None => every(&arguments.words.words, global, output),
     }
 }
@@ -23,7 +25,12 @@ pub fn run(arguments: &Audit, global: &Global, output: &Output) -> CommandResult
 /// A way to judge a release: its name and what does it.
 type Way = (&'static str, fn(&[String], &Global, &Output) -> CommandResult);
 
-const WAYS: [Way; 1] = [("closure", closure::run)];
+const WAYS: [Way; 2] = [("closure", closure::run), ("archive", against_the_archive)];
+
+fn against_the_archive(words: &[String], global: &Global, output: &Output) -> CommandResult {
+    let words = Words { words: words.to_vec() };
+    archive::run(&AuditArchive { words, buildinfo: Vec::new() }, global, output)
+}
 
 fn every(words: &[String], global: &Global, output: &Output) -> CommandResult {
     let mut document = serde_json::Map::new();

@@ -318,7 +318,8 @@ fn row(name: &str, own: Share, seed: Share, shadowed: usize) -> String {
     format!("{name:LONGEST_NAME$}  {all:>10}  {own}  {seed}  {shadowed:>8}")
 }
 
-fn shortened(name: &str) -> String {
+/// A name as long as its column of a table.
+pub fn shortened(name: &str) -> String {
     match name.chars().count() {
         length if length > LONGEST_NAME => {
             let short: String = name.chars().take(LONGEST_NAME - 1).collect();
