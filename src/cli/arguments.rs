@@ -199,7 +199,11 @@ pub enum Command {
     #[command(
         args_conflicts_with_subcommands = true,
         after_help = "Examples:\n  perestroika audit specs/demo\n  \
-                            perestroika audit inputs specs/demo --json"
+                            perestroika audit closure specs/demo --json\n  \
+                            perestroika audit archive specs/demo\n  \
+                            perestroika audit inputs specs/demo --json\n\n\
+                            Exit code: 1 if anything is found that a release should not have, or \
+                            could not be\nproved; 3 if something could not be looked at."
     )]
     Audit(Audit),
     /// See what the store holds, check it, keep releases in it, and free what nothing needs
@@ -396,6 +400,33 @@ pub enum AuditCommand {
                             Exit code: 0 whatever it finds, as one build shows what that build read \
                             and no more.")]
     Inputs(Words),
+    /// Prove that all that was built with is the release's own or its enumerated seed
+    #[command(after_help = "Examples:\n  perestroika audit closure specs/demo\n  \
+                            perestroika audit closure specs/demo greet\n\n\
+                            Everything that the records of its builds name is read and compared \
+                            with its digest.\nThe levels are `sealed`: there is nothing else; \
+                            `own`: and nothing that the release\nbuilds is taken from the archive; \
+                            `self-hosted`: and there is no seed. `[closure]\nrequire` in \
+                            release.toml demands one.\n\n\
+                            Exit code: 1 below that level, or if not every package is built.")]
+    Closure(Words),
+    /// Hold what was rebuilt from an archive's own sources against the archive's own binaries
+    #[command(after_help = "Examples:\n  perestroika audit archive specs/demo\n  \
+                            perestroika audit archive specs/demo libxslt --buildinfo infos/\n\n\
+                            Where bytes differ, the archive's package is fetched, and what differs \
+                            is told: members,\ncontrol fields, files.\n\n\
+                            Exit code: 1 if anything differs, or is not built.")]
+    Archive(AuditArchive),
+}
+
+#[derive(Debug, Args)]
+pub struct AuditArchive {
+    #[command(flatten)]
+    pub words: Words,
+    /// A `.buildinfo` of the distribution, or a folder of them: what it was built with there is
+    /// held against what it was built with here. Its signature is not checked
+    #[arg(long, value_name = "FILE|DIR")]
+    pub buildinfo: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

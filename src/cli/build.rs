@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::arguments::{Build, Global};
+use super::audit;
 use super::config::Config;
 use super::context::{Machine, Named, Release, named, open_store, read_lock};
 use super::eval::select;
@@ -18,6 +19,8 @@ use super::kept::KeptOutline;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
+use crate::audit::closure::{Depth, certify};
+use crate::audit::evidence::{Foreseen, Ground};
 use crate::base::{Architecture, DerivationId, Digest, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
@@ -62,6 +65,9 @@ fn settled(
         return None;
     }
     let kept = KeptOutline::open(folder, global).ok().filter(KeptOutline::is_checked)?;
+    if kept.is_to_be_closed()? {
+        return None;
+    }
     let outline = kept.renewed(read_lock(folder).ok()?.as_ref())?;
     let packages = outline.entries().len();
     if packages <= report::LISTED {
@@ -177,6 +183,21 @@ impl Prepared {
         kept.and(registered).map_err(|error| Failure::error(Kind::Machine, "store", &error))
     }
 
+    /// Refuses a release that is less closed than its release.toml demands, for certain: packages
+    /// that are not built yet may come out as they have to.
+    fn closed(&self, snapshots: &Snapshots) -> Result<(), Failure> {
+        let required = self.release.spec.release.closure.as_ref();
+        if required.is_none() {
+            return Ok(());
+        }
+        let world = self.machine.world();
+        let (graph, depth) = (&self.graph, Depth::Present);
+        let ground = Ground { world: &world, graph, snapshots, depth, seen: &|_, _| {} };
+        let evidence =
+            ground.read(&self.wanted, &Foreseen::new()).map_err(|error| audit::unread(&error))?;
+        audit::closure::lacking(&certify(&evidence), required).map_or(Ok(()), Err)
+    }
+
     /// The line that a build begins with: what is there, and what is to be built. Of what is to
     /// be built, the names of build dependencies are checked.
     fn begin(
@@ -237,6 +258,9 @@ impl Prepared {
         let manifest = manifest(&world, graph, report)
             .map_err(|error| (Value::Null, machine_failed(error)))?;
         let digest = manifest.as_ref().map(Manifest::digest);
+        let kept = manifest.as_ref().map(|manifest| world.store.put_json(manifest.document()));
+        kept.transpose()
+            .map_err(|error| (Value::Null, Failure::error(Kind::Machine, "store", &error)))?;
         let out = out(&release.folder, arguments);
         let comparisons = report::compare(&world, graph, snapshots, report, output);
         let hints = hint::hints(release, graph, &world, report, output);
@@ -255,10 +279,12 @@ impl Prepared {
             output.summary(&told.table());
         }
         let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
+        let all_there = report.packages.iter().all(|package| package.record.is_some());
+        let closed = if all_there { self.closed(snapshots) } else { Ok(()) };
         let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
         let registered = self.register(digest);
         let large = report.packages.len() > report::LISTED;
-        if let (Some(manifest), Ok(()), true) = (&manifest, &exported, large) {
+        if let (Some(manifest), Ok(()), Ok(()), true) = (&manifest, &exported, &closed, large) {
             // Should it not be noted, the next run looks at each package.
             let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
             if let Ok(kept) = KeptOutline::open(&release.folder, global)
@@ -278,6 +304,7 @@ impl Prepared {
             told.different(),
             exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
             registered.err(),
+            closed.err(),
         ];
         match failures.into_iter().flatten().reduce(Failure::and) {
             None => Ok(told.document()),

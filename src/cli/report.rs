@@ -315,3 +315,13 @@ fn is_cancelled(result: &Finished) -> bool {
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
+
+/// `512 B`, `1.5 MiB`.
+pub fn bytes(size: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| size >= *unit) {
+        #[expect(clippy::cast_precision_loss, reason = "one digit of it is shown")]
+        Some((unit, name)) => format!("{:.1} {name}", size as f64 / unit as f64),
+        None => format!("{size} B"),
+    }
+}

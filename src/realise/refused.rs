@@ -31,6 +31,6 @@ fn note(job: &Job<'_>, action: ActionId, failure: &Failure) -> store::Result<Opt
     let log = writer.finish()?;
     let id = attempt.id();
     attempt.blame(failure.kind.as_str(), failure.fingerprint);
-    attempt.finish(remembered(failure.fault), &failure.line(), None, Some(&log))?;
+    attempt.finish(remembered(failure.fault), &failure.line(), Some(&log))?;
     Ok(store.attempt(id)?.map(|attempt| attempt.number))
 }
