@@ -217,7 +217,10 @@ fn what_cannot_be_checked_is_no_success() {
             .arg(release.path("")),
     )
     .ends_with(3);
-    assert_eq!(faults(&run.json()), ["names unchecked", "build roots unchecked"]);
+    assert_eq!(
+        faults(&run.json()),
+        ["names unchecked", "build roots unchecked", "closure unchecked"]
+    );
 }
 
 #[test]

@@ -18,6 +18,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fetch", &["base", "store", "archive"]),
     ("pin", &["base", "spec", "archive", "store", "fetch"]),
     ("realise", &["base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin"]),
+    (
+        "audit",
+        &[
+            "base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin",
+            "realise",
+        ],
+    ),
 ];
 
 /// Crates that only one module may name: their ideas stay inside.

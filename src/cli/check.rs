@@ -1,5 +1,7 @@
 //! `check`: all that can be known of a release without building it.
 
+mod closure;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use super::output::{CommandResult, Output};
 use super::report::count;
 use crate::archive::deb::dependency::Alternatives;
 use crate::archive::deb::index::BinaryPackage;
+use crate::audit::evidence::Foreseen;
 use crate::base::{DerivationId, Diagnostic, HostPath, PackageName, Span};
 use crate::graph::derivation;
 use crate::graph::{Derivation, Extent, Graph, Node, Origin, Survey, Wanted, names, survey};
@@ -91,8 +94,20 @@ impl Verdict {
 }
 
 /// The checks, in their order.
-const CHECKS: [&str; 8] =
-    ["specs", "pins", "packages", "names", "build roots", "patches", "from_seed", "versions"];
+const CHECKS: [&str; 9] = [
+    "specs",
+    "pins",
+    "packages",
+    "names",
+    "build roots",
+    "closure",
+    "patches",
+    "from_seed",
+    "versions",
+];
+
+/// Those of them that need the pinned indexes.
+const ARCHIVE_CHECKS: [&str; 3] = ["names", "build roots", "closure"];
 
 impl Report {
     /// Adds what a check found; `detail` says what was looked at.
@@ -239,7 +254,9 @@ fn check(
                 patches(&release, &seen, &machine, report);
             }
         }
-        Err(failure) => report.unchecked(&["names", "build roots", "patches"], failure),
+        Err(failure) => {
+            report.unchecked(&["names", "build roots", "closure", "patches"], failure);
+        }
     }
     if whole {
         let seeds: usize = chosen.iter().map(|package| package.from_seed.len()).sum();
@@ -288,7 +305,7 @@ fn against_the_archive(
             Ok(snapshot) => {
                 found.insert(node.id, snapshot);
             }
-            Err(error) => return report.unchecked(&["names", "build roots"], unseen(&*error)),
+            Err(error) => return report.unchecked(&ARCHIVE_CHECKS, unseen(&*error)),
         }
     }
     if found.is_empty() {
@@ -325,14 +342,12 @@ fn against_the_archive(
         .collect();
     let mut unsolvable = Vec::new();
     let mut packages = BTreeSet::new();
-    let mut build_roots: BTreeMap<DerivationId, Vec<_>> = BTreeMap::new();
+    let mut chosen: Foreseen = Foreseen::new();
     for (id, foreseen) in foreseen {
         match foreseen {
-            Ok(Foresight::Fine(chosen)) => {
-                packages.insert(chosen.len());
-                if let Some(recipe) = graph.node(id).and_then(|node| node.derivation.package()) {
-                    build_roots.entry(recipe.root).or_default().push(chosen);
-                }
+            Ok(Foresight::Fine(root)) => {
+                packages.insert(root.len());
+                chosen.insert(id, root);
             }
             Ok(Foresight::UnknownName(_)) => {}
             Ok(Foresight::Unmet(unmet)) => {
@@ -356,6 +371,15 @@ fn against_the_archive(
     };
     let unsolvable = Failure::in_release(&release.folder, unsolvable).problems;
     report.add("build roots", format!("{}{sizes}", count(wanted.len(), "root")), unsolvable);
+    if solved {
+        closure::closure(release, seen, (&world, &snapshots), &chosen, report);
+    }
+    let mut build_roots: BTreeMap<DerivationId, Vec<_>> = BTreeMap::new();
+    for (id, root) in chosen {
+        if let Some(recipe) = graph.node(id).and_then(|node| node.derivation.package()) {
+            build_roots.entry(recipe.root).or_default().push(root);
+        }
+    }
     for (id, lists) in build_roots {
         strata(graph, id, &found[&id], &lists, report);
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::address::{shown, slashed};
 use super::context::Release;
+use super::failure::{Failure, Kind};
 use super::hint::Hints;
 use super::output::Output;
 use super::progress::duration;
@@ -20,6 +21,7 @@ use crate::graph::{Graph, Origin};
 use crate::realise::comparison::{Archive, Comparison};
 use crate::realise::driver::{Report, Reported};
 use crate::realise::event::{Failure as Failed, Fault, Finished, Kept};
+use crate::realise::trace::Outputs;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
 
@@ -117,7 +119,35 @@ impl Told<'_> {
             text.push_str(line.trim_end());
             text.push('\n');
         }
+        text.push_str(&self.again());
         text
+    }
+
+    /// What was built again for its trace alone, and came out as it was.
+    fn again(&self) -> String {
+        let packages = self.report.packages.iter();
+        let same = packages.filter(|package| package.again == Some(Outputs::Identical));
+        let names: Vec<&str> = same.map(|package| package.name.as_str()).collect();
+        match names.is_empty() {
+            true => String::new(),
+            false => format!(" built again to be traced, same bytes: {}\n", names.join(", ")),
+        }
+    }
+
+    /// That a package came out otherwise when it was built again.
+    pub fn different(&self) -> Option<Failure> {
+        let packages = self.report.packages.iter();
+        let different = packages.filter(|package| package.again == Some(Outputs::Different));
+        let failures = different.map(|Reported { name, .. }| {
+            Failure::new(
+                Kind::Result,
+                "differs",
+                format!("`{name}` came out otherwise when it was built again to be traced"),
+            )
+            .because("the same inputs, and other outputs: its build is not reproducible")
+            .hint("the first build stays what counts; both records are kept")
+        });
+        failures.reduce(Failure::and)
     }
 
     /// `identical to bookworm's own 5/5`, where the archive has any of these files.
@@ -217,6 +247,10 @@ impl Told<'_> {
             "action": action,
             "status": word(&package.result),
             "failure": failure,
+            "again": package.again.map(|again| match again {
+                Outputs::Identical => "identical",
+                Outputs::Different => "differs",
+            }),
             "outputs": outputs,
         })
     }
@@ -280,4 +314,14 @@ fn is_cancelled(result: &Finished) -> bool {
 /// `1 package`, `2 packages`.
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `512 B`, `1.5 MiB`.
+pub fn bytes(size: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| size >= *unit) {
+        #[expect(clippy::cast_precision_loss, reason = "one digit of it is shown")]
+        Some((unit, name)) => format!("{:.1} {name}", size as f64 / unit as f64),
+        None => format!("{size} B"),
+    }
 }

@@ -18,6 +18,7 @@ use super::package::{self, Done, Job};
 use super::rebuild::History;
 use super::record::Record;
 use super::subjects::subjects;
+use super::trace::{self, Outputs};
 use super::universe::{self, Snapshots};
 use super::world::World;
 use super::{known, lists, request};
@@ -40,6 +41,19 @@ pub struct Options {
     pub on_failure: OnFailure,
     /// What the builds may use together, or each of them.
     pub allowance: Allowance,
+    /// Whether builds are traced.
+    pub tracing: Tracing,
+}
+
+/// Whether the builds of a run are traced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tracing {
+    /// None is.
+    #[default]
+    Off,
+    /// All are, and what is wanted is built again if it never was traced. What that comes to is
+    /// compared with what is there, which stays what counts.
+    On,
 }
 
 /// A release in a build, and what of it is wanted.
@@ -78,6 +92,8 @@ pub struct Reported {
     pub record: Option<Arc<Record>>,
     /// How long it was worked on.
     pub elapsed: Duration,
+    /// If it was built again, for its trace alone: how that compares to what was there.
+    pub again: Option<Outputs>,
 }
 
 /// Builds what is wanted of each release, and everything that needs; gives a report for each. The
@@ -136,7 +152,8 @@ pub fn survey(
     options: &Options,
 ) -> Result<Vec<Surveyed>> {
     let goals = [Goal { world, graph, spec: None, wanted, snapshots: Arc::default() }];
-    let mut run = Run::new(&goals, options, &BTreeSet::new(), &|_| {})?;
+    let options = Options { tracing: Tracing::Off, ..options.clone() };
+    let mut run = Run::new(&goals, &options, &BTreeSet::new(), &|_| {})?;
     run.take_what_is_there();
     Ok(run
         .packages
@@ -146,6 +163,24 @@ pub fn survey(
             Surveyed { derivation: entry.node.id, there }
         })
         .collect())
+}
+
+/// What is wanted and there, and would be built again in a run that traces.
+pub fn untraced(
+    world: &World<'_>,
+    wanted: &[DerivationId],
+    survey: &[Surveyed],
+    options: &Options,
+) -> BTreeSet<DerivationId> {
+    if options.tracing == Tracing::Off {
+        return BTreeSet::new();
+    }
+    let there = survey.iter().filter(|one| wanted.contains(&one.derivation));
+    let untraced = there.filter(|one| {
+        let record = one.there.as_ref().map(|(_, record)| record);
+        record.is_some_and(|record| !trace::is_there(world.store, record))
+    });
+    untraced.map(|one| one.derivation).collect()
 }
 
 /// Whether the build roots of all packages that are not there were chosen before, over what is
@@ -235,6 +270,8 @@ struct Run<'a> {
 struct Entry<'a> {
     /// The first release that has it.
     goal: usize,
+    /// Whether it was asked for, by any of them, and is not only needed.
+    is_wanted: bool,
     node: &'a Node,
     package: &'a Package,
     /// The processors it was given.
@@ -267,6 +304,11 @@ impl<'a> Run<'a> {
         let told: Vec<_> =
             packages.iter().map(|entry| (entry.goal, entry.node, entry.package)).collect();
         let subjects = subjects(goals, &told);
+        for id in goals.iter().flat_map(|goal| goal.wanted) {
+            if let Some(NodeId(place)) = places.get(id) {
+                packages[*place].is_wanted = true;
+            }
+        }
         let store = goals.first().expect("something is to be built").world.store;
         let durations = store.durations()?;
         let is_known = |id: &NodeId| durations.contains_key(&packages[id.0].package.name);
@@ -326,12 +368,22 @@ impl<'a> Run<'a> {
                 ready.iter().map(|id| (self.packages[id.0].node.id, self.offered(*id))).collect();
             let store = self.goals[0].world.store;
             for (id, found) in ready.into_iter().zip(known::look_up(store, &wanted)) {
-                match found {
+                let demanded = self.tracing(id) == package::Tracing::Demanded;
+                match found.filter(|done| !demanded || trace::is_there(store, &done.record)) {
                     Some(done) => self.take(id, Ok(done)),
                     // What cannot be looked up is told by the job itself.
                     None => drop(self.stale.insert(id)),
                 }
             }
+        }
+    }
+
+    fn tracing(&self, id: NodeId) -> package::Tracing {
+        let entry = &self.packages[id.0];
+        match self.options.tracing {
+            Tracing::Off => package::Tracing::Off,
+            Tracing::On if entry.is_wanted => package::Tracing::Demanded,
+            Tracing::On => package::Tracing::InPassing,
         }
     }
 
@@ -377,6 +429,7 @@ impl<'a> Run<'a> {
             share: Arc::clone(&self.share),
             allowance: Allowance { cores, ..self.options.allowance.clone() },
             promised,
+            tracing: self.tracing(id),
             tell: self.tell,
         }
     }
@@ -488,6 +541,7 @@ impl<'a> Run<'a> {
                     result: self.result(place),
                     record: entry.done.as_ref().map(|done| Arc::clone(&done.record)),
                     elapsed: entry.elapsed,
+                    again: entry.done.as_ref().and_then(|done| done.again),
                 }
             });
             Report { packages: packages.collect() }
@@ -500,6 +554,7 @@ impl<'a> Entry<'a> {
     fn new(goal: usize, node: &'a Node, package: &'a Package) -> Self {
         Self {
             goal,
+            is_wanted: false,
             node,
             package,
             cores: Vec::new(),

@@ -34,6 +34,7 @@ mod sources;
 pub mod stale;
 pub mod strata;
 mod subjects;
+pub mod trace;
 pub mod universe;
 pub mod upstream;
 mod verdict;

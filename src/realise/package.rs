@@ -13,12 +13,13 @@ use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
 use super::refused::refused;
 use super::request::{self, Folders, Room};
+use super::trace::Outputs;
 use super::universe::{RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
 use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
 use super::{
-    capsule, inputs, known, lists, log, machine, outputs, patches, retry, script, sources,
+    capsule, inputs, known, lists, log, machine, outputs, patches, retry, script, sources, trace,
 };
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
@@ -26,7 +27,7 @@ use crate::base::{ActionId, DerivationId, Digest, PackageName};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
-use crate::sandbox::{self, Keep, Keeping, Request, Verdict};
+use crate::sandbox::{self, Keep, Keeping, Observe, Request, Verdict};
 use crate::spec::Spec;
 use crate::spec::model::Resources;
 use crate::store::{self, NewAttempt, Share};
@@ -55,7 +56,20 @@ pub struct Job<'a> {
     pub allowance: Allowance,
     /// Bytes of scratch that the builds already running may use.
     pub promised: u64,
+    /// Whether it is to be traced.
+    pub tracing: Tracing,
     pub tell: &'a (dyn Fn(Event) + Sync),
+}
+
+/// Whether a package is traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracing {
+    /// It is not.
+    Off,
+    /// It is, if it has to be built.
+    InPassing,
+    /// It is, and built again if it never was.
+    Demanded,
 }
 
 /// A package that is there.
@@ -63,6 +77,8 @@ pub struct Done {
     pub action: ActionId,
     pub record: Arc<Record>,
     pub cached: bool,
+    /// If it was built although a record was there: how what it came to now compares to that.
+    pub again: Option<Outputs>,
 }
 
 /// The version of everything that turns a derivation and its offers into an action.
@@ -97,14 +113,16 @@ pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
 
 fn once(job: &Job<'_>) -> Result<Done, Box<Failure>> {
     let store = job.world.store;
-    if let Some(done) = known::look_up(store, &[(job.node.id, job.offered)]).pop().flatten() {
+    let known = known::look_up(store, &[(job.node.id, job.offered)]).pop().flatten();
+    if let Some(done) = known.filter(|done| job.takes(&done.record)) {
         return Ok(done);
     }
     job.phase(Phase::Solve);
     let resolved = resolve(job).map_err(|error| failure(job, &error))?;
-    let adopted = || {
+    let adopted = || -> Result<Option<Done>, Box<Failure>> {
         let found = known::adopted(store, resolved.action.id());
-        found.map_err(|error| failure(job, &error))
+        let found = found.map_err(|error| failure(job, &error))?;
+        Ok(found.filter(|done| job.takes(&done.record)))
     };
     if let Some(done) = adopted()? {
         return Ok(done);
@@ -159,7 +177,11 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let causes = cause(job, &resolved.action).map_err(|error| run(&error))?;
     let laid =
         lay_out(job, resolved).map_err(|error| refused(job, resolved.action.id(), &error))?;
-    let Laid { root, scratch, folders, request } = laid;
+    let Laid { root, scratch, folders, mut request } = laid;
+    request.observe = match job.tracing {
+        Tracing::Off => Observe::Nothing,
+        Tracing::InPassing | Tracing::Demanded => Observe::Opens,
+    };
 
     job.phase(Phase::Build);
     let started = jiff::Timestamp::now().as_second();
@@ -219,6 +241,12 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
             return Err(failure);
         }
     };
+    let trace = outcome.observed.as_ref().map(|observed| {
+        let (snapshot, lists) = (job.snapshot()?, &resolved.lists);
+        let base = snapshot.base(job.root())?;
+        trace::keep(&batch, job.package, lists, base, &root.layers, observed)
+    });
+    let trace = trace.transpose().map_err(|error| run(&error))?;
     let kept = batch.put_log(&mut writer).map_err(|error| run(&error.into()))?;
     let record = Record {
         action,
@@ -232,17 +260,20 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
         cause: causes.line(),
         causes: Some(causes),
+        trace,
     };
     let keep = || -> Result<Done> {
         let recorded = attempt.succeed(batch, &record.to_json(), &kept)?;
         // If the action was built before, the earlier record counts, unless files of it are lost.
         let mut done = known::adopted(world.store, action)?;
+        let again = done.as_ref().filter(|_| recorded.adopted != recorded.digest);
+        let again = again.map(|done| Outputs::of(&done.record, &record));
         if done.is_none() {
             world.store.adopt(&action, &recorded.digest)?;
             done = known::adopted(world.store, action)?;
         }
         let done = done.ok_or(Error::RecordLost { action })?;
-        Ok(Done { cached: false, ..done })
+        Ok(Done { cached: false, again, ..done })
     };
     keep().map_err(|error| run(&error))
 }
@@ -421,6 +452,11 @@ fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
 }
 
 impl Job<'_> {
+    /// Whether this record does, or the package must be built even so.
+    fn takes(&self, record: &Record) -> bool {
+        self.tracing != Tracing::Demanded || trace::is_there(self.world.store, record)
+    }
+
     fn phase(&self, phase: Phase) {
         (self.tell)(Event::Phase { package: Arc::clone(&self.subject), phase });
     }

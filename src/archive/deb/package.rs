@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use ar::Archive;
+pub use ar::Member as Part;
 pub use data::{Data, Entry, Kind};
 
 /// The largest `data.tar` that is read, unpacked, in bytes.
@@ -155,6 +156,19 @@ pub fn open<'a>(deb: impl Read + 'a) -> Result<(Control, Data<'a>), Error> {
     let name = next_part(&mut archive, "data.tar")?;
     let data = decompress(archive, &name, "`data.tar`", MAX_DATA)?;
     Ok((control, Data::new(data)))
+}
+
+/// The members of any `ar` archive as they are written: for comparing. At most `most` of them.
+pub fn parts<'a>(archive: impl Read + 'a, most: usize) -> Result<Vec<Part>, Error> {
+    let mut archive = Archive::open(Box::new(archive))?;
+    let mut parts = Vec::new();
+    while let Some(part) = archive.next()? {
+        if parts.len() == most {
+            return Err(Error::Members);
+        }
+        parts.push(part);
+    }
+    Ok(parts)
 }
 
 /// The next member, which must be `stem` with its compression. Members whose name starts with

@@ -4,11 +4,12 @@
 //! any that could write where it should not; [`Listing::each`] then hands out what there is. A
 //! single folder at the top is left out of all paths.
 
+pub mod look;
 mod member;
 mod tar;
 mod zip;
 
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 
 use member::Members;
 
@@ -176,6 +177,15 @@ impl Listing {
 struct Raw {
     name: Vec<u8>,
     kind: RawKind,
+    header: Header,
+}
+
+/// What a member's header says beside its name and kind.
+struct Header {
+    mode: u32,
+    owner: String,
+    time: u64,
+    size: u64,
 }
 
 enum RawKind {
@@ -195,31 +205,36 @@ fn walk<E: From<Error>>(
     limits: Limits,
     visit: Visit<'_, E>,
 ) -> Result<(), E> {
-    const XZ_MEMORY: u64 = 1 << 30;
-    const ZSTD_WINDOW: u32 = 30;
-    let fail = |error| Error::Read(format, error);
     let file = BufReader::with_capacity(128 * 1024, file);
     match format {
         Format::Zip => zip::walk(file, limits, visit),
-        Format::Tar => tar::walk(format, file, limits, visit),
-        Format::TarGz => {
-            tar::walk(format, flate2::bufread::MultiGzDecoder::new(file), limits, visit)
-        }
-        Format::TarXz => {
-            let flags = liblzma::stream::CONCATENATED;
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)
-                .map_err(|error| fail(error.into()))?;
-            tar::walk(format, liblzma::bufread::XzDecoder::new_stream(file, stream), limits, visit)
-        }
-        Format::TarZst => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(file).map_err(fail)?;
-            decoder.window_log_max(ZSTD_WINDOW).map_err(fail)?;
-            tar::walk(format, decoder, limits, visit)
-        }
-        Format::TarBz2 => {
-            tar::walk(format, bzip2::bufread::MultiBzDecoder::new(file), limits, visit)
+        _ => {
+            let stream = unpacked(format, file).map_err(|error| Error::Read(format, error))?;
+            tar::walk(format, stream, limits, visit)
         }
     }
+}
+
+/// The stream that `file` is when what it was packed with is taken off: of a zip file, itself.
+/// Memory is limited, what comes out is not.
+pub fn unpacked<'a>(format: Format, file: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    const XZ_MEMORY: u64 = 1 << 30;
+    const ZSTD_WINDOW: u32 = 30;
+    Ok(match format {
+        Format::Zip | Format::Tar => Box::new(file),
+        Format::TarGz => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Format::TarXz => {
+            let flags = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(file, stream))
+        }
+        Format::TarZst => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(file)?;
+            decoder.window_log_max(ZSTD_WINDOW)?;
+            Box::new(decoder)
+        }
+        Format::TarBz2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use tar::{Archive, EntryType, PaxExtensions};
 
-use super::{Error, Limits, Raw, RawKind, Visit};
+use super::{Error, Header, Limits, Raw, RawKind, Visit};
 use crate::base::Format;
 
 /// A long name, or the pax headers of one member, have at most so many bytes.
@@ -102,7 +102,23 @@ fn describe(header: &tar::Header, said: Said) -> io::Result<Raw> {
         (EntryType::GNUSparse, _) => RawKind::Special("sparse file"),
         _ => RawKind::Special("thing of unknown kind"),
     };
-    Ok(Raw { name, kind })
+    Ok(Raw { name, kind, header: written(header) })
+}
+
+/// What a header says beside that; where it is damaged, nothing.
+fn written(header: &tar::Header) -> Header {
+    let owner = |name: Option<&[u8]>, id: io::Result<u64>| {
+        let name = String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+        format!("{name}({})", id.unwrap_or_default())
+    };
+    let user = owner(header.username_bytes(), header.uid());
+    let group = owner(header.groupname_bytes(), header.gid());
+    Header {
+        mode: header.mode().unwrap_or_default(),
+        owner: format!("{user}:{group}"),
+        time: header.mtime().unwrap_or_default(),
+        size: header.entry_size().unwrap_or_default(),
+    }
 }
 
 /// A GNU long name, without the NUL that ends it.

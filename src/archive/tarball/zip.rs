@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::{Error, Limits, Raw, RawKind, Visit};
+use super::{Error, Header, Limits, Raw, RawKind, Visit};
 use crate::base::Format;
 
 /// The type bits of a Unix mode, and the type of a symbolic link (stat(2)).
@@ -52,9 +52,18 @@ pub(super) fn walk<E: From<Error>>(
             FOLDER => RawKind::Folder,
             _ => RawKind::Special("thing of unknown kind"),
         };
+        let time = member
+            .last_modified()
+            .map(|time| u64::from(time.datepart()) << 16 | u64::from(time.timepart()));
+        let header = Header {
+            mode: mode & !TYPE,
+            owner: String::new(),
+            time: time.unwrap_or_default(),
+            size: member.size(),
+        };
         // What a member says of its size may be wrong: what counts is what comes out.
         let mut content = Counted { inner: &mut member, left, exceeded: false };
-        let visited = visit(Raw { name, kind }, &mut content);
+        let visited = visit(Raw { name, kind, header }, &mut content);
         if content.exceeded {
             return Err(Error::Size(limits.bytes).into());
         }

@@ -9,13 +9,22 @@ const MAGIC: &[u8; 8] = b"!<arch>\n";
 /// An archive that is read member by member; it is itself the reader of the current one.
 pub(super) struct Archive<'a> {
     inner: Box<dyn Read + 'a>,
+    at: u64,
     left: u64,
     odd: bool,
 }
 
-/// A member's header.
-pub(super) struct Member {
-    pub(super) name: String,
+/// What the header of a member says, and where its content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Without the `/` that some tools end it with.
+    pub name: String,
+    /// Time, owner, group and mode as written, with single spaces between them.
+    pub header: String,
+    /// Where its content begins, in bytes from the start of the archive.
+    pub at: u64,
+    /// How many bytes that is.
+    pub size: u64,
 }
 
 impl<'a> Archive<'a> {
@@ -27,7 +36,7 @@ impl<'a> Archive<'a> {
         if magic != *MAGIC {
             return Err(Error::Format("it is no `ar` archive".into()));
         }
-        Ok(Self { inner, left: 0, odd: false })
+        Ok(Self { inner, at: MAGIC.len() as u64, left: 0, odd: false })
     }
 
     /// Skips what is left of the current member and reads the next one's header.
@@ -49,13 +58,24 @@ impl<'a> Archive<'a> {
         let size = text(&header[48..58]).ok().filter(|size| size.bytes().all(is_digit));
         match (name, size.and_then(|size| size.parse().ok())) {
             (Ok(name), Some(size)) => {
+                self.at += 60 + u64::from(self.odd);
                 self.left = size;
                 self.odd = size % 2 == 1;
-                Ok(Some(Member { name: name.trim_end_matches('/').to_owned() }))
+                Ok(Some(Member {
+                    name: name.trim_end_matches('/').to_owned(),
+                    header: fields(&header[16..48]),
+                    at: self.at,
+                    size,
+                }))
             }
             _ => Err(Error::Format("an `ar` header is broken".into())),
         }
     }
+}
+
+fn fields(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_digit(byte: u8) -> bool {
@@ -73,6 +93,7 @@ impl Read for Archive<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= count as u64;
+        self.at += count as u64;
         Ok(count)
     }
 }

@@ -1,0 +1,11 @@
+//! Evidence about releases and what was built of them, read and judged: held against the release
+//! itself, another build, an archive.
+
+pub mod archive;
+pub mod closure;
+pub mod difference;
+mod error;
+pub mod evidence;
+pub mod inputs;
+
+pub use error::Error;
