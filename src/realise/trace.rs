@@ -76,6 +76,20 @@ pub struct Opened {
     /// tells whether these links were used.
     #[serde(default)]
     pub links: BTreeSet<String>,
+    /// Where no file of it was opened: whether it has any that could be.
+    #[serde(default)]
+    pub holds: Holds,
+}
+
+/// Whether a package has anything but folders and documentation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holds {
+    /// It has.
+    #[default]
+    Something,
+    /// It is there for what it needs.
+    Nothing,
 }
 
 /// A traced record of an action.
@@ -183,6 +197,7 @@ impl Trace {
         let is_opened =
             |path: &str| observed.files.binary_search_by(|file| file.as_str().cmp(path)).is_ok();
         let mut links = owners.links(&unopened, is_opened);
+        let hollow = owners.hollow(&unopened);
         let root = InRoot::new(lists, &package.architecture);
         let mut packages: Vec<Opened> = lists
             .packages()
@@ -193,6 +208,10 @@ impl Trace {
                 needs: root.needs(package),
                 files: files.remove(package.name.as_str()).unwrap_or_default(),
                 links: links.remove(package.name.as_str()).unwrap_or_default(),
+                holds: match hollow.contains(package.name.as_str()) {
+                    true => Holds::Nothing,
+                    false => Holds::Something,
+                },
             })
             .collect();
         packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
@@ -244,7 +263,7 @@ impl Extent {
 
 impl Opened {
     fn to_json(&self) -> Json {
-        let Self { name, version, architecture, needs, files, links } = self;
+        let Self { name, version, architecture, needs, files, links, holds } = self;
         let mut members = vec![
             ("name", name.into()),
             ("version", version.into()),
@@ -254,6 +273,9 @@ impl Opened {
         ];
         if !links.is_empty() {
             members.push(("links", Json::array(links)));
+        }
+        if *holds == Holds::Nothing {
+            members.push(("holds", "nothing".into()));
         }
         Json::object(members)
     }
