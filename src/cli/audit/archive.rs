@@ -122,6 +122,8 @@ impl Judged {
                 compared,
             });
         }
+        judged.elsewhere.sort();
+        judged.unbuilt.sort();
         Ok(judged)
     }
 
