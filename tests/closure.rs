@@ -149,6 +149,7 @@ impl Scene {
                 elapsed: 1,
                 cause: String::new(),
                 causes: None,
+                trace: None,
             };
             let offered = offered_digest(package.dependencies.iter().map(|need| offers[need]));
             keep(&store, node.id, &offered, &record);
@@ -215,7 +216,7 @@ fn log(store: &Store, attempt: &NewAttempt) -> Digest {
     let (attempt, mut writer) = store.start_attempt(attempt, 1 << 20).unwrap();
     writer.append(attempt.id().to_string().as_bytes()).unwrap();
     let log = writer.finish().unwrap();
-    attempt.finish(Verdict::Built, "", None, Some(&log)).unwrap();
+    attempt.finish(Verdict::Built, "", Some(&log)).unwrap();
     log.digest
 }
 

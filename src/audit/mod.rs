@@ -6,5 +6,6 @@ pub mod closure;
 pub mod difference;
 mod error;
 pub mod evidence;
+pub mod inputs;
 
 pub use error::Error;

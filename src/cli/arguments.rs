@@ -145,7 +145,11 @@ pub enum Command {
                             perestroika build specs/demo specs/single\n\n\
                             Packages are copied to RELEASE/out, beside MANIFEST.json. Several releases \
                             share the machine\nevenly, in one run and in several: all builds on one \
-                            store together are as many as\nthe largest --jobs of them allows."
+                            store together are as many as\nthe largest --jobs of them allows.\n\n\
+                            With --trace, a package that was built without is built again: the \
+                            first build stays\nwhat counts, the second is compared with it, and \
+                            exit code 1 tells that they differ.\nBuilds cannot tell that they are \
+                            traced. TRACE_COST"
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
@@ -365,6 +369,9 @@ pub struct Build {
     /// Build nothing unless the kernel's control groups hold builds to their limits
     #[arg(long, value_enum, value_name = "WHAT")]
     pub require_limits: Option<RequiredLimits>,
+    /// Record which files of which build dependencies are read, for `audit inputs`
+    #[arg(long)]
+    pub trace: bool,
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -398,6 +405,17 @@ pub enum AuditCommand {
                             is told: members,\ncontrol fields, files.\n\n\
                             Exit code: 1 if anything differs, or is not built.")]
     Archive(AuditArchive),
+    /// Find build dependencies that were never used, and uses that are not declared
+    #[command(after_help = "Examples:\n  perestroika build specs/demo libxslt --trace\n  \
+                            perestroika audit inputs specs/demo libxslt\n\n\
+                            `unused`: no file was read of a build dependency, nor of what is in the \
+                            build root only\nbecause of it. `undeclared`: programs, modules, headers \
+                            or the like were read of a package\nthat is there only because another \
+                            needs it; `perhaps`, where that other one may have read\nthem for itself. \
+                            A macro file for aclocal counts as read, as aclocal reads all.\n\n\
+                            Exit code: 0 whatever it finds, as one build shows what that build read \
+                            and no more.")]
+    Inputs(Words),
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod archive;
 pub mod closure;
+mod inputs;
 
 use serde_json::Value;
 
@@ -18,6 +19,7 @@ pub fn run(arguments: &Audit, global: &Global, output: &Output) -> CommandResult
     match &arguments.command {
         Some(AuditCommand::Closure(words)) => closure::run(&words.words, global, output),
         Some(AuditCommand::Archive(words)) => archive::run(words, global, output),
+        Some(AuditCommand::Inputs(words)) => inputs::run(&words.words, global, output),
         None => every(&arguments.words.words, global, output),
     }
 }
@@ -25,7 +27,8 @@ pub fn run(arguments: &Audit, global: &Global, output: &Output) -> CommandResult
 /// A way to judge a release: its name and what does it.
 type Way = (&'static str, fn(&[String], &Global, &Output) -> CommandResult);
 
-const WAYS: [Way; 2] = [("closure", closure::run), ("archive", against_the_archive)];
+const WAYS: [Way; 3] =
+    [("closure", closure::run), ("archive", against_the_archive), ("inputs", inputs::run)];
 
 fn against_the_archive(words: &[String], global: &Global, output: &Output) -> CommandResult {
     let words = Words { words: words.to_vec() };
@@ -57,20 +60,20 @@ fn every(words: &[String], global: &Global, output: &Output) -> CommandResult {
 }
 
 /// A release that is judged.
-pub struct Asked {
+struct Asked {
     /// Its specs and lock.
-    pub release: Release,
+    release: Release,
     /// Its graph.
-    pub graph: Graph,
+    graph: Graph,
     /// The packages that were named, or all.
-    pub wanted: Vec<DerivationId>,
+    wanted: Vec<DerivationId>,
     /// Where the evidence is.
-    pub machine: Machine,
+    machine: Machine,
 }
 
 impl Asked {
     /// Reads the release that is named, whose lock must be that of its specs.
-    pub fn new(words: &[String], global: &Global) -> Result<Self, Failure> {
+    fn new(words: &[String], global: &Global) -> Result<Self, Failure> {
         let (folder, names) = named_one(words)?;
         let release = Release::load(&folder)?;
         let graph = release.graph()?;

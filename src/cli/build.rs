@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ use crate::audit::evidence::{Foreseen, Ground};
 use crate::base::{Architecture, DerivationId, Digest, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
-use crate::realise::driver::{self, Goal, Options, Report};
+use crate::realise::driver::{self, Goal, Options, Report, Tracing};
 use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
@@ -60,7 +61,7 @@ fn settled(
     global: &Global,
     output: &Output,
 ) -> Option<CommandResult> {
-    if !names.is_empty() || output.wants_document() {
+    if !names.is_empty() || output.wants_document() || arguments.trace {
         return None;
     }
     let kept = KeptOutline::open(folder, global).ok().filter(KeptOutline::is_checked)?;
@@ -216,19 +217,26 @@ impl Prepared {
             output.note(&format!("removed the sandbox of {package} {version}: old, or too many"));
         }
         let survey = driver::survey(&world, graph, wanted, options).map_err(machine_failed)?;
-        let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
-        if cached < survey.len() {
+        let again = driver::untraced(&world, wanted, &survey, options).len();
+        let there = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
+        let cached = there - again;
+        // What was resolved before has names that are known.
+        if !driver::is_resolved(&world, graph, &survey) {
             output.note("reading the pinned indexes…");
             release.check_names(graph, &world, snapshots, output)?;
         }
         let spec = &release.spec.release;
         output.summary(&format!(
-            "{} {} · {} · {}: {cached} cached, {} to build\n",
+            "{} {} · {} · {}: {cached} cached, {} to build{}\n",
             spec.name,
             spec.version,
             graph.release().short(),
             report::count(survey.len(), "package"),
             survey.len() - cached,
+            match again {
+                0 => String::new(),
+                _ => format!(", {again} of them again, to be traced"),
+            },
         ));
         Ok(())
     }
@@ -237,6 +245,7 @@ impl Prepared {
     fn end(
         &self,
         report: &Report,
+        elapsed: Duration,
         snapshots: &Snapshots,
         arguments: &Build,
         global: &Global,
@@ -263,6 +272,7 @@ impl Prepared {
             hints: &hints,
             manifest: digest,
             out: &out,
+            elapsed,
         };
         let failures = told.failures();
         if failures.is_empty() {
@@ -291,6 +301,7 @@ impl Prepared {
         // What failed to be built is told even if it cannot be copied out either.
         let failures = [
             told.failure(),
+            told.different(),
             exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
             registered.err(),
             closed.err(),
@@ -331,6 +342,7 @@ fn build(
             snapshots: Arc::clone(snapshots),
         })
         .collect();
+    let began = Instant::now();
     let reports = if goals.is_empty() {
         Ok(Vec::new())
     } else {
@@ -341,13 +353,14 @@ fn build(
         Ok(reports) => reports.into_iter(),
         Err(error) => return vec![Err((Value::Null, machine_failed(error)))],
     };
+    let elapsed = began.elapsed();
     drop(goals);
     drop(worlds);
     let ended = begun.into_iter().map(|one| match one {
         Err(came) => came,
         Ok((one, snapshots)) => {
             let report = reports.next().expect("there is a report for each goal");
-            one.end(&report, &snapshots, arguments, global, output)
+            one.end(&report, elapsed, &snapshots, arguments, global, output)
         }
     });
     ended.collect()
@@ -386,6 +399,7 @@ fn options(arguments: &Build) -> Options {
         cores: number(arguments.cores).map_or(all, |most| most.min(all)),
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         allowance: Allowance::of_machine(processors, jobs),
+        tracing: if arguments.trace { Tracing::On } else { Tracing::Off },
     }
 }
 
@@ -402,6 +416,7 @@ pub fn default_options() -> Options {
         cores: NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN),
         on_failure: OnFailure::GoOn,
         allowance: Allowance::of_machine(processors, jobs),
+        tracing: Tracing::Off,
     }
 }
 

@@ -7,29 +7,35 @@ use std::time::Instant;
 use super::action::{Action, Sources};
 use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
-use super::event::{Event, Failure, Fault, Phase};
+use super::event::{Event, Failure, Fault, Phase, Subject};
 use super::machine::Allowance;
 use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
+use super::refused::refused;
 use super::request::{self, Folders, Room};
-use super::universe::{self, RootLists, Snapshot, Snapshots};
+use super::trace::Outputs;
+use super::universe::{RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
 use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
-use super::{capsule, inputs, known, log, machine, outputs, patches, retry, script, sources};
+use super::{
+    capsule, inputs, known, lists, log, machine, outputs, patches, retry, script, sources, trace,
+};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
-use crate::base::{ActionId, DerivationId, Digest, PackageName, ReleasePath};
+use crate::base::{ActionId, DerivationId, Digest, PackageName};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
-use crate::sandbox::{self, Keep, Keeping, Request, Verdict};
+use crate::sandbox::{self, Keep, Keeping, Observe, Request, Verdict};
 use crate::spec::Spec;
 use crate::spec::model::Resources;
 use crate::store::{self, NewAttempt, Share};
 
 /// A package that is to be had, and everything that takes.
 pub struct Job<'a> {
+    /// What events call it.
+    pub subject: Arc<Subject>,
     pub world: &'a World<'a>,
     pub graph: &'a Graph,
     pub snapshots: Arc<Snapshots>,
@@ -50,7 +56,20 @@ pub struct Job<'a> {
     pub allowance: Allowance,
     /// Bytes of scratch that the builds already running may use.
     pub promised: u64,
+    /// Whether it is to be traced.
+    pub tracing: Tracing,
     pub tell: &'a (dyn Fn(Event) + Sync),
+}
+
+/// Whether a package is traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracing {
+    /// It is not.
+    Off,
+    /// It is, if it has to be built.
+    InPassing,
+    /// It is, and built again if it never was.
+    Demanded,
 }
 
 /// A package that is there.
@@ -58,6 +77,8 @@ pub struct Done {
     pub action: ActionId,
     pub record: Arc<Record>,
     pub cached: bool,
+    /// If it was built although a record was there: how what it came to now compares to that.
+    pub again: Option<Outputs>,
 }
 
 /// The version of everything that turns a derivation and its offers into an action.
@@ -77,7 +98,7 @@ pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
         let retries = job.world.retries;
         let Some(wait) = retries.next(failed) else { return Err(failure) };
         (job.tell)(Event::Retry {
-            package: job.package.name.clone(),
+            package: Arc::clone(&job.subject),
             cause: failure.line(),
             wait,
             failed,
@@ -92,14 +113,16 @@ pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
 
 fn once(job: &Job<'_>) -> Result<Done, Box<Failure>> {
     let store = job.world.store;
-    if let Some(done) = known::look_up(store, &[(job.node.id, job.offered)]).pop().flatten() {
+    let known = known::look_up(store, &[(job.node.id, job.offered)]).pop().flatten();
+    if let Some(done) = known.filter(|done| job.takes(&done.record)) {
         return Ok(done);
     }
     job.phase(Phase::Solve);
     let resolved = resolve(job).map_err(|error| failure(job, &error))?;
-    let adopted = || {
+    let adopted = || -> Result<Option<Done>, Box<Failure>> {
         let found = known::adopted(store, resolved.action.id());
-        found.map_err(|error| failure(job, &error))
+        let found = found.map_err(|error| failure(job, &error))?;
+        Ok(found.filter(|done| job.takes(&done.record)))
     };
     if let Some(done) = adopted()? {
         return Ok(done);
@@ -126,24 +149,24 @@ pub struct Resolved {
 /// Chooses the packages of its build root, and with them its action.
 pub fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let store = job.world.store;
-    let root = job.root();
-    let snapshot = job.snapshot()?;
-    let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
+    let lists = lists::choose(store, job.root(), job.package, &job.closure, || job.snapshot())?;
     let sources = job.sources();
     let script = script::script(job.package, &sources);
     let layers: Vec<&[_]> = lists.layers.iter().map(Vec::as_slice).collect();
     let action = Action::new(job.package, &sources, &script, &layers);
-    store.put_json(action.document())?;
+    let batch = store.batch();
+    batch.put_json(action.document())?;
     let ids = [job.node.id, job.package.root, job.package.source];
     let others = job.package.packaging.iter().chain(job.package.extra.values());
     for id in ids.into_iter().chain(others.copied()) {
         let node = job.graph.node(id).expect("a node of the graph");
-        store.put_json(&node.derivation.to_json())?;
+        batch.put_json(&node.derivation.to_json())?;
         // Which files of a folder changed is told by holding its lists against one another.
         if let Origin::Dir { tree, .. } = &node.origin {
-            store.put_json(&tree.to_json())?;
+            batch.put_json(&tree.to_json())?;
         }
     }
+    batch.commit()?;
     store.remember_resolution(&job.node.id, &job.offered, RESOLUTION_RULES, &action.id())?;
     Ok(Resolved { action, lists, script })
 }
@@ -152,8 +175,13 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let causes = cause(job, &resolved.action).map_err(|error| run(&error))?;
-    let laid = lay_out(job, resolved).map_err(|error| run(&error))?;
-    let Laid { root, scratch, folders, request } = laid;
+    let laid =
+        lay_out(job, resolved).map_err(|error| refused(job, resolved.action.id(), &error))?;
+    let Laid { root, scratch, folders, mut request } = laid;
+    request.observe = match job.tracing {
+        Tracing::Off => Observe::Nothing,
+        Tracing::InPassing | Tracing::Demanded => Observe::Opens,
+    };
 
     job.phase(Phase::Build);
     let started = jiff::Timestamp::now().as_second();
@@ -165,7 +193,7 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         .start_attempt(&new, request.limits.output)
         .map_err(|error| run(&error.into()))?;
     let mut log = log::Tee::new(writer, |text| {
-        (job.tell)(Event::Line { package: job.package.name.clone(), text: text.to_owned() });
+        (job.tell)(Event::Line { package: Arc::clone(&job.subject), text: text.to_owned() });
     });
     let killed = machine::oom_kills();
     let outcome = world.executor.run(&request, &mut log, world.cancel);
@@ -179,7 +207,6 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         let words = format!("the log is cut here: more than {} bytes", request.limits.output);
         writer.mark(&words).map_err(|error| run(&error.into()))?;
     }
-    let kept = writer.finish().map_err(|error| run(&error.into()))?;
     let keeping: Option<Keeping> = outcome.as_ref().ok().and_then(|one| one.kept.clone());
     let ended = outcome
         .map_err(Error::from)
@@ -194,10 +221,10 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
                     let collected = &outcome.collected;
                     outputs::keep(world.store, job.package, &folders.outputs, collected, source)
                 })
-                .map(|outputs| (outcome, outputs))
+                .map(|(outputs, batch)| (outcome, outputs, batch))
                 .map_err(|error| run(&error))
         });
-    let (outcome, outputs) = match ended {
+    let (outcome, outputs, batch) = match ended {
         Ok(ended) => ended,
         Err(mut failure) => {
             let number = world.store.attempt(attempt.id()).ok().flatten();
@@ -209,10 +236,18 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
             }
             attempt.blame(failure.kind.as_str(), failure.fingerprint);
             // The failure is what the user must hear of, even if noting it fails too.
-            let _ = attempt.finish(remembered(failure.fault), &failure.line(), None, Some(&kept));
+            let log = writer.finish().ok();
+            let _ = attempt.finish(remembered(failure.fault), &failure.line(), log.as_ref());
             return Err(failure);
         }
     };
+    let trace = outcome.observed.as_ref().map(|observed| {
+        let (snapshot, lists) = (job.snapshot()?, &resolved.lists);
+        let base = snapshot.base(job.root())?;
+        trace::keep(&batch, job.package, lists, base, &root.layers, observed)
+    });
+    let trace = trace.transpose().map_err(|error| run(&error))?;
+    let kept = batch.put_log(&mut writer).map_err(|error| run(&error.into()))?;
     let record = Record {
         action,
         derivation: job.node.id,
@@ -225,18 +260,20 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
         cause: causes.line(),
         causes: Some(causes),
+        trace,
     };
     let keep = || -> Result<Done> {
-        let recorded = world.store.put_record(&action, &record.to_json())?;
-        attempt.finish(store::Verdict::Built, "", Some(recorded.digest), Some(&kept))?;
+        let recorded = attempt.succeed(batch, &record.to_json(), &kept)?;
         // If the action was built before, the earlier record counts, unless files of it are lost.
         let mut done = known::adopted(world.store, action)?;
+        let again = done.as_ref().filter(|_| recorded.adopted != recorded.digest);
+        let again = again.map(|done| Outputs::of(&done.record, &record));
         if done.is_none() {
             world.store.adopt(&action, &recorded.digest)?;
             done = known::adopted(world.store, action)?;
         }
         let done = done.ok_or(Error::RecordLost { action })?;
-        Ok(Done { cached: false, ..done })
+        Ok(Done { cached: false, again, ..done })
     };
     keep().map_err(|error| run(&error))
 }
@@ -252,14 +289,7 @@ pub struct Laid {
 /// Puts everything in its place that a build needs.
 pub fn lay_out(job: &Job<'_>, resolved: &Resolved) -> Result<Laid> {
     let world = job.world;
-    let inputs = inputs::Inputs {
-        package: job.package,
-        source: job.source(),
-        packaging: job.packaging(),
-        extra: job.extra(),
-        patches: job.patches(),
-        script: &resolved.script,
-    };
+    let inputs = inputs::Inputs::of(job.graph, job.node, job.package, &resolved.script);
     let root = build_root(job, &resolved.lists, Purpose::Build(&inputs))?;
     let scratch = world.store.scratch()?;
     let keep =
@@ -323,8 +353,7 @@ pub fn build_root(
     let progress = |progress: fetch::Progress| {
         job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
     };
-    let snapshot = job.snapshot()?;
-    let archive = &snapshot.archive;
+    let archive = job.archive();
     let files = sources.iter().flat_map(|(node, source)| inputs::wanted(node, source));
     let wanted: Vec<PoolFile> = packages.into_iter().chain(files).collect();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
@@ -423,8 +452,13 @@ fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
 }
 
 impl Job<'_> {
+    /// Whether this record does, or the package must be built even so.
+    fn takes(&self, record: &Record) -> bool {
+        self.tracing != Tracing::Demanded || trace::is_there(self.world.store, record)
+    }
+
     fn phase(&self, phase: Phase) {
-        (self.tell)(Event::Phase { package: self.package.name.clone(), phase });
+        (self.tell)(Event::Phase { package: Arc::clone(&self.subject), phase });
     }
 
     /// The pinned packages of its root.
@@ -440,8 +474,17 @@ impl Job<'_> {
     }
 
     fn root_name(&self) -> &str {
+        self.root_origin().0
+    }
+
+    /// The archive of its root.
+    fn archive(&self) -> &str {
+        self.root_origin().1
+    }
+
+    fn root_origin(&self) -> (&str, &str) {
         match &self.get(self.package.root).origin {
-            Origin::Root { name, .. } => name,
+            Origin::Root { name, archive, .. } => (name, archive),
             _ => unreachable!("a package's root is a root"),
         }
     }
@@ -476,10 +519,6 @@ impl Job<'_> {
 
     pub(super) fn resources(&self) -> &Resources {
         &self.origin().resources
-    }
-
-    fn patches(&self) -> &[ReleasePath] {
-        &self.origin().patches
     }
 
     fn origin(&self) -> &PackageOrigin {

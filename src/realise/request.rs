@@ -7,7 +7,7 @@ use super::machine::Allowance;
 use crate::archive::deb::version::Version;
 use crate::base::{GuestPath, HostPath};
 use crate::graph::derivation::Package;
-use crate::sandbox::{Access, Collect, Keep, Limits, Mount, Request, Scratch, Stage};
+use crate::sandbox::{Access, Collect, Keep, Limits, Mount, Observe, Request, Scratch, Stage};
 use crate::spec::model::Resources;
 
 /// Where a build finds what was prepared for it, read-only.
@@ -78,6 +78,7 @@ pub fn request(
         scratch,
         collect: Some(Collect { from: guest(WORK), patterns, to: folders.outputs.clone() }),
         keep: folders.keep.clone(),
+        observe: Observe::Nothing,
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::native::{self, Native};
-use super::{Enforcement, Error, Executor, Limits, Request, Scratch, Stage, Verdict, contract};
+use super::{
+    Enforcement, Error, Executor, Limits, Observe, Request, Scratch, Stage, Verdict, contract,
+};
 use crate::base::HostPath;
 
 /// A part of the isolation, as far as a machine can lack it.
@@ -32,6 +34,8 @@ pub enum Aspect {
     ControlGroup,
     /// Resource limits that the caller may set.
     Limits,
+    /// Watches on the files of a root, for a build that is traced.
+    Watches,
 }
 
 /// One thing that was looked at.
@@ -84,7 +88,7 @@ pub fn remedy(aspect: Aspect) -> String {
 
 fn remedy_below(root: &Path, aspect: Aspect) -> String {
     match (aspect, switched_off(root), contained(root)) {
-        (Aspect::Limits | Aspect::ControlGroup, ..) => needed(aspect).to_owned(),
+        (Aspect::Limits | Aspect::ControlGroup | Aspect::Watches, ..) => needed(aspect).to_owned(),
         (_, Some(switch), _) => switch,
         (_, None, Some(engine)) => format!("{engine}; outside of one, {}", needed(aspect)),
         (_, None, None) => needed(aspect).to_owned(),
@@ -113,6 +117,10 @@ fn needed(aspect: Aspect) -> &'static str {
         Aspect::ControlGroup => {
             "the program must be allowed to move processes of its own to groups below its own: \
              start it with `systemd-run --user --scope -p Delegate=yes`"
+        }
+        Aspect::Watches => {
+            "one for each folder is needed: `sysctl fs.inotify.max_user_watches=524288` and \
+             `sysctl fs.inotify.max_user_instances=1024`"
         }
         Aspect::Limits => {
             "raise the caller's hard limit, in `/etc/security/limits.conf` or, for a service, \
@@ -293,6 +301,7 @@ fn request(folder: &HostPath, guest: Guest) -> std::io::Result<Request> {
         scratch: Scratch::Memory,
         collect: None,
         keep: None,
+        observe: Observe::Nothing,
     })
 }
 

@@ -11,6 +11,6 @@ pub mod native;
 pub use contract::CONTRACT;
 pub use error::Error;
 pub use request::{
-    Access, Collect, Enforcement, Executor, Keep, Keeping, Limits, Mount, Outcome, Receipt,
-    Request, Result, Scratch, Stage, Usage, Verdict,
+    Access, Collect, Enforcement, Executor, Keep, Keeping, Limits, Mount, Observe, Observed,
+    Outcome, Receipt, Request, Result, Scratch, Stage, Usage, Verdict,
 };

@@ -74,6 +74,7 @@ fn built(output: Output) -> Built {
         elapsed: 1,
         cause: String::new(),
         causes: None,
+        trace: None,
     };
     let digest = Digest::of(&record.to_json().encode());
     Built { digest, record: Arc::new(record), action_fits: true }

@@ -26,7 +26,7 @@ pub fn closure(
     let ground = Ground { world, graph, snapshots, depth, seen: &|_, _| {} };
     let certificate = match ground.read(seen.wanted, foreseen) {
         Ok(evidence) => certify(&evidence),
-        Err(error) => return report.unchecked("closure", unread(&error)),
+        Err(error) => return report.unchecked(&["closure"], unread(&error)),
     };
     let required = release.spec.release.closure.as_ref();
     let problems =

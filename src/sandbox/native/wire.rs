@@ -20,7 +20,7 @@ use super::cgroup::Group;
 use super::places::Version;
 use super::session::{self, Session};
 use crate::sandbox::doctor::Aspect;
-use crate::sandbox::{Access, Keeping, Request, Scratch, Stage};
+use crate::sandbox::{Access, Keeping, Observe, Request, Scratch, Stage};
 
 /// Asks for the end of everything in the sandbox.
 pub const KILL: u8 = b'k';
@@ -54,6 +54,8 @@ pub struct Order {
     pub disk: Option<PathBuf>,
     pub collect: Option<(String, Vec<String>)>,
     pub keep: Option<KeepOrder>,
+    /// Whether to note which files of the layers are opened.
+    pub observe: bool,
     /// Whether somebody is at the command.
     pub session: Option<Session>,
     /// The unprivileged host id to become, for the initial namespace's root.
@@ -83,8 +85,19 @@ pub struct Bind {
 impl Order {
     /// The order for a request.
     pub fn new(request: &Request, become_id: Option<u32>) -> Self {
-        let Request { layers, mounts, argv, env, cwd, stage, limits, scratch, collect, keep } =
-            request;
+        let Request {
+            layers,
+            mounts,
+            argv,
+            env,
+            cwd,
+            stage,
+            limits,
+            scratch,
+            collect,
+            keep,
+            observe,
+        } = request;
         let path = |path: &crate::base::HostPath| path.as_path().to_owned();
         Self {
             layers: layers.iter().map(path).collect(),
@@ -125,6 +138,7 @@ impl Order {
                 bytes: keep.bytes,
                 files: keep.files,
             }),
+            observe: *observe == Observe::Opens,
             session: None,
             become_id,
             group: None,
@@ -185,6 +199,8 @@ pub enum Report {
     Stream(session::End),
     /// A collected file, whose descriptor comes along. Waits for [`NEXT`].
     File { name: String },
+    /// The files of the layers that were opened, whose paths come along; and whether they are all.
+    Opened { whole: bool },
     /// Everything in it is dead, and nothing more will come.
     Done(End),
 }
