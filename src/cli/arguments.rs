@@ -200,7 +200,8 @@ pub enum Command {
         args_conflicts_with_subcommands = true,
         after_help = "Examples:\n  perestroika audit specs/demo\n  \
                             perestroika audit closure specs/demo --json\n  \
-                            perestroika audit archive specs/demo\n\n\
+                            perestroika audit archive specs/demo\n  \
+                            perestroika audit inputs specs/demo --json\n\n\
                             Exit code: 1 if anything is found that a release should not have, or \
                             could not be\nproved; 3 if something could not be looked at."
     )]
@@ -388,6 +389,17 @@ pub struct Audit {
 /// In which way a release is judged.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
+    /// Find build dependencies that were never used, and uses that are not declared
+    #[command(after_help = "Examples:\n  perestroika build specs/demo libxslt --trace\n  \
+                            perestroika audit inputs specs/demo libxslt\n\n\
+                            `unused`: no file was read of a build dependency, nor of what is in the \
+                            build root only\nbecause of it. `undeclared`: programs, modules, headers \
+                            or the like were read of a package\nthat is there only because another \
+                            needs it; `perhaps`, where that other one may have read\nthem for itself. \
+                            A macro file for aclocal counts as read, as aclocal reads all.\n\n\
+                            Exit code: 0 whatever it finds, as one build shows what that build read \
+                            and no more.")]
+    Inputs(Words),
     /// Prove that all that was built with is the release's own or its enumerated seed
     #[command(after_help = "Examples:\n  perestroika audit closure specs/demo\n  \
                             perestroika audit closure specs/demo greet\n\n\
@@ -405,17 +417,6 @@ pub enum AuditCommand {
                             is told: members,\ncontrol fields, files.\n\n\
                             Exit code: 1 if anything differs, or is not built.")]
     Archive(AuditArchive),
-    /// Find build dependencies that were never used, and uses that are not declared
-    #[command(after_help = "Examples:\n  perestroika build specs/demo libxslt --trace\n  \
-                            perestroika audit inputs specs/demo libxslt\n\n\
-                            `unused`: no file was read of a build dependency, nor of what is in the \
-                            build root only\nbecause of it. `undeclared`: programs, modules, headers \
-                            or the like were read of a package\nthat is there only because another \
-                            needs it; `perhaps`, where that other one may have read\nthem for itself. \
-                            A macro file for aclocal counts as read, as aclocal reads all.\n\n\
-                            Exit code: 0 whatever it finds, as one build shows what that build read \
-                            and no more.")]
-    Inputs(Words),
 }
 
 #[derive(Debug, Args)]

@@ -60,20 +60,20 @@ fn every(words: &[String], global: &Global, output: &Output) -> CommandResult {
 }
 
 /// A release that is judged.
-struct Asked {
+pub struct Asked {
     /// Its specs and lock.
-    release: Release,
+    pub release: Release,
     /// Its graph.
-    graph: Graph,
+    pub graph: Graph,
     /// The packages that were named, or all.
-    wanted: Vec<DerivationId>,
+    pub wanted: Vec<DerivationId>,
     /// Where the evidence is.
-    machine: Machine,
+    pub machine: Machine,
 }
 
 impl Asked {
     /// Reads the release that is named, whose lock must be that of its specs.
-    fn new(words: &[String], global: &Global) -> Result<Self, Failure> {
+    pub fn new(words: &[String], global: &Global) -> Result<Self, Failure> {
         let (folder, names) = named_one(words)?;
         let release = Release::load(&folder)?;
         let graph = release.graph()?;

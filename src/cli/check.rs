@@ -106,6 +106,9 @@ const CHECKS: [&str; 9] = [
     "versions",
 ];
 
+/// Those of them that need the pinned indexes.
+const ARCHIVE_CHECKS: [&str; 3] = ["names", "build roots", "closure"];
+
 impl Report {
     /// Adds what a check found; `detail` says what was looked at.
     fn add(&mut self, name: &'static str, detail: impl Into<String>, problems: Vec<Problem>) {
@@ -251,7 +254,9 @@ fn check(
                 patches(&release, &seen, &machine, report);
             }
         }
-        Err(failure) => report.unchecked(&["names", "build roots", "closure", "patches"], failure),
+        Err(failure) => {
+            report.unchecked(&["names", "build roots", "closure", "patches"], failure);
+        }
     }
     if whole {
         let seeds: usize = chosen.iter().map(|package| package.from_seed.len()).sum();
@@ -300,9 +305,7 @@ fn against_the_archive(
             Ok(snapshot) => {
                 found.insert(node.id, snapshot);
             }
-            Err(error) => {
-                return report.unchecked(&["names", "build roots", "closure"], unseen(&*error));
-            }
+            Err(error) => return report.unchecked(&ARCHIVE_CHECKS, unseen(&*error)),
         }
     }
     if found.is_empty() {
