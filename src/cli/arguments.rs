@@ -149,7 +149,7 @@ pub enum Command {
                             With --trace, a package that was built without is built again: the \
                             first build stays\nwhat counts, the second is compared with it, and \
                             exit code 1 tells that they differ.\nBuilds cannot tell that they are \
-                            traced. TRACE_COST"
+                            traced; it costs a fraction of\na second each."
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
