@@ -11,6 +11,9 @@ use super::request::{INPUTS, folder};
 use crate::archive::deb::version::Version;
 use crate::graph::derivation::{Package, Patched, Source};
 
+/// The version of all this: what an earlier one made of a derivation is another action.
+pub const RULES: u32 = 2;
+
 /// Whether the build makes a source package, because none with this content exists yet.
 pub fn makes_source_package(package: &Package, sources: &Sources<'_>) -> bool {
     let changed = !package.files.is_empty()
