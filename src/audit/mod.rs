@@ -1,3 +1,4 @@
 //! Evidence about what was built: held against another build, an archive, and the release itself.
 
 pub mod difference;
+pub mod reproduction;

@@ -20,12 +20,13 @@ pub struct Manifest {
 }
 
 /// A package of the seed: one that roots used and the release did not build.
+/// A binary package, as documents name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct SeedPackage {
-    name: String,
-    version: String,
-    architecture: String,
-    sha256: String,
+pub(super) struct SeedPackage {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) architecture: String,
+    pub(super) sha256: String,
 }
 
 impl Manifest {
@@ -108,24 +109,30 @@ fn seed<'a>(
 
 /// The packages that an action document lists as its root.
 fn root_packages(document: &Json) -> Option<Vec<SeedPackage>> {
+    root_layers(document).map(|layers| layers.concat())
+}
+
+/// The same layer by layer, the lowest first.
+pub(super) fn root_layers(document: &Json) -> Option<Vec<Vec<SeedPackage>>> {
     let Json::Object(members) = document else { return None };
     let Some(Json::Array(layers)) = members.get("root") else { return None };
-    let mut packages = Vec::new();
-    for layer in layers {
-        let Json::Array(layer) = layer else { return None };
-        for package in layer {
-            let Json::Object(members) = package else { return None };
-            let text = |key: &str| match members.get(key) {
-                Some(Json::String(text)) => Some(text.clone()),
-                _ => None,
-            };
-            packages.push(SeedPackage {
-                name: text("name")?,
-                version: text("version")?,
-                architecture: text("architecture")?,
-                sha256: text("sha256")?,
-            });
-        }
-    }
-    Some(packages)
+    let layer = |layer: &Json| match layer {
+        Json::Array(packages) => packages.iter().map(root_package).collect(),
+        _ => None,
+    };
+    layers.iter().map(layer).collect()
+}
+
+fn root_package(package: &Json) -> Option<SeedPackage> {
+    let Json::Object(members) = package else { return None };
+    let text = |key: &str| match members.get(key) {
+        Some(Json::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    Some(SeedPackage {
+        name: text("name")?,
+        version: text("version")?,
+        architecture: text("architecture")?,
+        sha256: text("sha256")?,
+    })
 }

@@ -1,0 +1,125 @@
+//! Packages that are built again, each from its recorded inputs: they wait for nothing.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use super::{Goal, Options, Run};
+use crate::base::DerivationId;
+use crate::plan::{self, Finish, NodeId, Plan};
+use crate::realise::again::{self, Again, Failed};
+use crate::realise::error::Result;
+use crate::realise::event::{Event, Fault, Finished};
+use crate::realise::package;
+use crate::realise::record::Record;
+
+/// Takes what building a package again came to, with the record that it is to be held against.
+pub type Take<'a> = &'a mut dyn FnMut(DerivationId, &Arc<Record>, Result<Again, Failed>);
+
+/// Builds again what is wanted of a release, as far as it is there, and hands what came of each
+/// package to `done` as it comes. What was called off or never begun is not handed over. An error means that nothing could be begun.
+pub fn again(
+    goal: &Goal<'_>,
+    options: &Options,
+    tell: &(dyn Fn(Event) + Sync),
+    done: Take<'_>,
+) -> Result<()> {
+    let mut run = Run::new(std::slice::from_ref(goal), options, &BTreeSet::new(), &|_| {})?;
+    run.take_what_is_there();
+    run.tell = tell;
+    let packages = run.plan_again();
+    tell(Event::Planned { packages });
+    thread::scope(|scope| {
+        let (results, inbox) = mpsc::channel();
+        loop {
+            for id in run.plan.next() {
+                let job = run.start(id);
+                let record = Arc::clone(run.record(id));
+                let results = results.clone();
+                scope.spawn(move || {
+                    let result = catch_unwind(AssertUnwindSafe(|| again::again(&job, &record)));
+                    let result = result.unwrap_or_else(|_| {
+                        Err(Failed { failure: package::defect(&job.package.name), log: None })
+                    });
+                    // The loop waits for every job it started.
+                    let _ = results.send((id, result));
+                });
+            }
+            if run.plan.done() {
+                break;
+            }
+            tell(Event::Remaining { time: run.remaining() });
+            let (id, result) = inbox.recv().expect("a plan that is not done has something running");
+            run.take_again(id, &result);
+            if !result.as_ref().is_err_and(|failed| failed.failure.fault == Fault::Cancelled) {
+                done(run.packages[id.0].node.id, run.record(id), result);
+            }
+            if goal.world.cancel.load(Ordering::Relaxed) {
+                run.plan.stop();
+            }
+        }
+    });
+    Ok(())
+}
+
+impl Run<'_> {
+    /// Plans what is wanted and there; gives how many packages that is.
+    fn plan_again(&mut self) -> usize {
+        let nodes = self.packages.iter().enumerate().map(|(number, entry)| plan::Node {
+            needs: Vec::new(),
+            estimate: Some(self.plan.estimate(NodeId(number))),
+            memory: entry.resources().memory.unwrap_or(0),
+            cores: entry.resources().cores.and_then(|cores| NonZeroUsize::new(cores as usize)),
+            group: entry.goal,
+        });
+        let limits = plan::Limits {
+            jobs: self.options.jobs,
+            memory: Some(self.options.allowance.machine_memory),
+            cores: NonZeroUsize::new(self.options.allowance.cores.len())
+                .unwrap_or(NonZeroUsize::MIN),
+        };
+        self.plan = Plan::new(nodes.collect(), limits, self.options.on_failure)
+            .expect("its nodes need nothing");
+        let mut packages = 0;
+        for (number, entry) in self.packages.iter().enumerate() {
+            let is_wanted = self.goals[entry.goal].wanted.contains(&entry.node.id);
+            if is_wanted && entry.done.is_some() {
+                packages += 1;
+            } else {
+                self.plan.finish(NodeId(number), Finish::Cached);
+            }
+        }
+        packages
+    }
+
+    fn record(&self, id: NodeId) -> &Arc<Record> {
+        let done = self.packages[id.0].done.as_ref();
+        &done.expect("only what is there is planned").record
+    }
+
+    /// Takes note of what came of a package, and tells of it.
+    fn take_again(&mut self, id: NodeId, result: &Result<Again, Failed>) {
+        self.running.remove(&id);
+        let action = self.record(id).action;
+        let entry = &mut self.packages[id.0];
+        entry.elapsed = entry.began.map(|began| began.elapsed()).unwrap_or_default();
+        let (finish, result) = match result {
+            Ok(_) => (Finish::Built, Finished::Built { action }),
+            Err(Failed { failure, .. }) => {
+                let cancelled = failure.fault == Fault::Cancelled;
+                let finish = if cancelled { Finish::Cancelled } else { Finish::Failed };
+                (finish, Finished::Failed(failure.clone()))
+            }
+        };
+        self.plan.finish(id, finish);
+        (self.tell)(Event::Finished {
+            package: entry.package.name.clone(),
+            version: entry.package.version.clone(),
+            result,
+            elapsed: entry.elapsed,
+        });
+    }
+}
