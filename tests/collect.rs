@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json, Sha256};
-use perestroika::store::{Aim, BuiltRelease, Error, Fate, Kind, NewAttempt, Store, Verdict};
+use perestroika::store::{Aim, BuiltRelease, Error, Fate, Kind, NewAttempt, Store};
 
 /// A store with a release of one package in it, built, and things that nothing needs.
 struct Fixture {
@@ -70,7 +70,8 @@ fn build(store: &Store, name: &str) -> (DerivationId, Vec<Digest>) {
     let new = NewAttempt { package: name.parse().expect("a name"), derivation, action };
     let (attempt, mut log) = store.start_attempt(&new, 1 << 20).expect("begun");
     writeln!(log, "the log of {name}").expect("written");
-    let log = log.finish().expect("finished");
+    let batch = store.batch();
+    let log = batch.put_log(&mut log).expect("kept");
     let record = Json::object([
         ("format", text("perestroika/record/1")),
         ("action", Json::text(action)),
@@ -78,8 +79,7 @@ fn build(store: &Store, name: &str) -> (DerivationId, Vec<Digest>) {
         ("layers", Json::array([Json::text(manifest)])),
         ("log", Json::text(log.digest)),
     ]);
-    let record = store.put_record(&action, &record).expect("recorded").digest;
-    attempt.finish(Verdict::Built, "", Some(record), Some(&log)).expect("finished");
+    attempt.succeed(batch, &record, &log).expect("recorded");
     (derivation, vec![output, source, deb])
 }
 

@@ -315,11 +315,11 @@ fn an_attempt_can_be_followed_and_its_log_read_back() {
     );
 
     log.write_all(b"done\n").expect("written");
-    let log = log.finish().expect("finished");
+    let batch = store.batch();
+    let log = batch.put_log(&mut log).expect("kept");
     assert_eq!(store.attempts(None, 1).expect("listed")[0].verdict, Verdict::Running);
     assert_eq!(log.digest, Digest::of(b"checking for gcc... gcc\ndone\n"));
-    let record = Digest::of(b"r");
-    open.finish(Verdict::Built, "", Some(record), Some(&log)).expect("finished");
+    let record = open.succeed(batch, &record("output", 1), &log).expect("recorded").digest;
     let seen =
         store.attempts(Some(&"greet".parse().expect("a name")), 10).expect("listed").remove(0);
     assert_eq!((seen.verdict, seen.record), (Verdict::Built, Some(record)));
@@ -375,7 +375,7 @@ fn durations_are_those_of_the_last_success() {
         [("a0", Verdict::Built), ("a0", Verdict::Failed), ("b0", Verdict::Failed)]
     {
         let (open, _log) = store.start_attempt(&attempt(name), 10).expect("begun");
-        open.finish(verdict, "", None, None).expect("finished");
+        open.finish(verdict, "", None).expect("finished");
     }
     let durations = store.durations().expect("read");
     assert_eq!(durations.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["a0"]);

@@ -197,7 +197,8 @@ impl Prepared {
         }
         let survey = driver::survey(&world, graph, wanted, options).map_err(machine_failed)?;
         let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
-        if cached < survey.len() {
+        // What was resolved before has names that are known.
+        if !driver::is_resolved(&world, graph, &survey) {
             output.note("reading the pinned indexes…");
             release.check_names(graph, &world, snapshots, output)?;
         }

@@ -17,7 +17,7 @@ use super::verdict::failure;
 use crate::archive::deb;
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{Digest, Sha256};
-use crate::store::Object;
+use crate::store::{Log, Object};
 
 /// What building an action again came to.
 #[derive(Debug)]
@@ -72,9 +72,21 @@ fn once(job: &Job<'_>, record: &Record) -> Result<Again, Failed> {
         .start_reproduction(laid.request.limits.output)
         .map_err(|error| unlogged(&error.into()))?;
     let ran = package::run(job, &laid, writer);
-    let Ran { ended, log, keeping: _, started, elapsed } =
+    let Ran { ended, mut writer, keeping: _, started, elapsed } =
         ran.map_err(|failure| Failed { failure, log: None })?;
-    let (outcome, outputs) = ended.map_err(|failure| Failed { failure, log: Some(log.digest) })?;
+    let (outcome, outputs, batch) = match ended {
+        Ok(ended) => ended,
+        Err(failure) => {
+            let log = writer.finish().ok().map(|log| log.digest);
+            return Err(Failed { failure, log });
+        }
+    };
+    let keep = || -> Result<Log> {
+        let log = batch.put_log(&mut writer)?;
+        batch.commit()?;
+        Ok(log)
+    };
+    let log = keep().map_err(|error| unlogged(&error))?;
     Ok(Again {
         outputs,
         layers: laid.root.manifests,

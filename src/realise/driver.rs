@@ -23,7 +23,7 @@ use super::rebuild::History;
 use super::record::Record;
 use super::universe::{self, Snapshots};
 use super::world::World;
-use super::{known, request};
+use super::{known, lists, request};
 use crate::base::{ActionId, DerivationId, Digest, PackageName};
 use crate::graph::derivation::Package;
 use crate::graph::{Graph, Node, Origin};
@@ -150,6 +150,29 @@ pub fn survey(
         })
         .collect())
 }
+
+/// Whether the build roots of all packages that are not there were chosen before, over what is
+/// there: then no index is needed to build them.
+pub fn is_resolved(world: &World<'_>, graph: &Graph, survey: &[Surveyed]) -> bool {
+    let there = |id: &DerivationId| {
+        let found = survey.iter().find(|surveyed| surveyed.derivation == *id)?;
+        found.there.as_ref().map(|(_, record)| Arc::clone(record))
+    };
+    let is_resolved = |id: DerivationId| {
+        let package = graph.node(id).and_then(|node| node.derivation.package())?;
+        let closure = graph.closure(id);
+        let needs = closure.iter().filter(|need| {
+            graph.node(**need).is_some_and(|node| node.derivation.package().is_some())
+        });
+        let records: Vec<_> = needs.map(there).collect::<Option<_>>()?;
+        lists::is_known(world.store, package, &records).then_some(())
+    };
+    let mut stale = survey.iter().filter(|surveyed| surveyed.there.is_none());
+    stale.clone().count() <= FEW && stale.all(|one| is_resolved(one.derivation).is_some())
+}
+
+/// Beside more builds than these, reading an index takes no time.
+const FEW: usize = 20;
 
 /// A guest of the package `id` to be entered; everything it needs of the release must be built,
 /// and for [`Way::Installed`] the package itself.

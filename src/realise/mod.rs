@@ -18,6 +18,7 @@ pub mod foresight;
 mod inputs;
 mod known;
 pub mod lacks;
+mod lists;
 mod log;
 pub mod machine;
 pub mod manifest;

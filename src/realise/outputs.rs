@@ -9,21 +9,21 @@ use super::record::Output;
 use crate::archive::deb::{index::BinaryPackage, package};
 use crate::base::HostPath;
 use crate::graph::derivation::Package;
-use crate::store::Store;
+use crate::store::{Batch, Store};
 
-/// Stores the files in `folder`, in one durable batch, and says what they are, sorted by name;
+/// Puts the files in `folder` into a batch for the store, and says what they are, sorted by name;
 /// `outputs` are those that the store had before.
 ///
 /// Binary packages must be the declared ones, each at least once and none else; packages of debug
 /// symbols, which the distribution's tools add, may come with them. What a file is called must
 /// agree with what it says inside.
-pub fn keep(
-    store: &Store,
+pub fn keep<'a>(
+    store: &'a Store,
     package: &Package,
     folder: &HostPath,
     files: &[String],
     mut outputs: Vec<Output>,
-) -> Result<Vec<Output>> {
+) -> Result<(Vec<Output>, Batch<'a>)> {
     let batch = store.batch();
     for name in files {
         let path = folder.join(name);
@@ -40,8 +40,7 @@ pub fn keep(
     }
     outputs.sort();
     check(package, &outputs)?;
-    batch.commit()?;
-    Ok(outputs)
+    Ok((outputs, batch))
 }
 
 fn control_of(name: &str, path: &HostPath) -> Result<String> {

@@ -12,11 +12,13 @@ use super::machine::Allowance;
 use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
 use super::request::{self, Folders, Room};
-use super::universe::{self, RootLists, Snapshot, Snapshots};
+use super::universe::{RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
 use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
-use super::{capsule, inputs, known, log, machine, outputs, patches, retry, script, sources};
+use super::{
+    capsule, inputs, known, lists, log, machine, outputs, patches, retry, script, sources,
+};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
 use crate::base::{ActionId, DerivationId, Digest, PackageName, ReleasePath};
@@ -26,7 +28,7 @@ use crate::graph::{Graph, Node, Origin, PackageOrigin};
 use crate::sandbox::{self, Keep, Keeping, Request, Verdict};
 use crate::spec::Spec;
 use crate::spec::model::Resources;
-use crate::store::{self, LogWriter, NewAttempt, Share};
+use crate::store::{self, Batch, LogWriter, NewAttempt, Share};
 
 /// A package that is to be had, and everything that takes.
 pub struct Job<'a> {
@@ -134,24 +136,24 @@ pub struct Resolved {
 /// Chooses the packages of its build root, and with them its action.
 pub fn resolve(job: &Job<'_>) -> Result<Resolved> {
     let store = job.world.store;
-    let root = job.root();
-    let snapshot = job.snapshot()?;
-    let lists = universe::solve(&snapshot, root, job.package, &job.closure)?;
+    let lists = lists::choose(store, job.root(), job.package, &job.closure, || job.snapshot())?;
     let sources = job.sources();
     let script = script::script(job.package, &sources);
     let layers: Vec<&[_]> = lists.layers.iter().map(Vec::as_slice).collect();
     let action = Action::new(job.package, &sources, &script, &layers);
-    store.put_json(action.document())?;
+    let batch = store.batch();
+    batch.put_json(action.document())?;
     let ids = [job.node.id, job.package.root, job.package.source];
     let others = job.package.packaging.iter().chain(job.package.extra.values());
     for id in ids.into_iter().chain(others.copied()) {
         let node = job.graph.node(id).expect("a node of the graph");
-        store.put_json(&node.derivation.to_json())?;
+        batch.put_json(&node.derivation.to_json())?;
         // Which files of a folder changed is told by holding its lists against one another.
         if let Origin::Dir { tree, .. } = &node.origin {
-            store.put_json(&tree.to_json())?;
+            batch.put_json(&tree.to_json())?;
         }
     }
+    batch.commit()?;
     store.remember_resolution(&job.node.id, &job.offered, RESOLUTION_RULES, &action.id())?;
     Ok(Resolved { action, lists, script })
 }
@@ -170,8 +172,8 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         .map_err(|error| run(&error.into()))?;
     let ran = self::run(job, &laid, writer)?;
     let Laid { root, scratch, folders, request } = laid;
-    let Ran { ended, log: kept, keeping, started, elapsed } = ran;
-    let (outcome, outputs) = match ended {
+    let Ran { ended, mut writer, keeping, started, elapsed } = ran;
+    let (outcome, outputs, batch) = match ended {
         Ok(ended) => ended,
         Err(mut failure) => {
             let number = world.store.attempt(attempt.id()).ok().flatten();
@@ -183,10 +185,12 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
             }
             attempt.blame(failure.kind.as_str(), failure.fingerprint);
             // The failure is what the user must hear of, even if noting it fails too.
-            let _ = attempt.finish(remembered(failure.fault), &failure.line(), None, Some(&kept));
+            let log = writer.finish().ok();
+            let _ = attempt.finish(remembered(failure.fault), &failure.line(), log.as_ref());
             return Err(failure);
         }
     };
+    let kept = batch.put_log(&mut writer).map_err(|error| run(&error.into()))?;
     let record = Record {
         action,
         derivation: job.node.id,
@@ -201,8 +205,7 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         causes: Some(causes),
     };
     let keep = || -> Result<Done> {
-        let recorded = world.store.put_record(&action, &record.to_json())?;
-        attempt.finish(store::Verdict::Built, "", Some(recorded.digest), Some(&kept))?;
+        let recorded = attempt.succeed(batch, &record.to_json(), &kept)?;
         // If the action was built before, the earlier record counts, unless files of it are lost.
         let mut done = known::adopted(world.store, action)?;
         if done.is_none() {
@@ -216,10 +219,11 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
 }
 
 /// How a run ended, and what is left of it either way.
-pub(super) struct Ran {
-    /// Its outcome, and what it made, which is in the store.
-    pub(super) ended: Result<(sandbox::Outcome, Vec<Output>), Box<Failure>>,
-    pub(super) log: store::Log,
+pub(super) struct Ran<'a> {
+    /// Its outcome, and what it made, on its way to the store.
+    pub(super) ended: Result<(sandbox::Outcome, Vec<Output>, Batch<'a>), Box<Failure>>,
+    /// Its log, which nothing more is written to.
+    pub(super) writer: LogWriter,
     /// What became of its scratch.
     pub(super) keeping: Option<Keeping>,
     /// In seconds since 1970.
@@ -228,7 +232,11 @@ pub(super) struct Ran {
 }
 
 /// Runs what was laid out, with its output going to `writer`.
-pub(super) fn run(job: &Job<'_>, laid: &Laid, writer: LogWriter) -> Result<Ran, Box<Failure>> {
+pub(super) fn run<'a>(
+    job: &Job<'a>,
+    laid: &Laid,
+    writer: LogWriter,
+) -> Result<Ran<'a>, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let Laid { root: _, scratch: _, folders, request } = laid;
@@ -250,7 +258,6 @@ pub(super) fn run(job: &Job<'_>, laid: &Laid, writer: LogWriter) -> Result<Ran, 
         let words = format!("the log is cut here: more than {} bytes", request.limits.output);
         writer.mark(&words).map_err(|error| run(&error.into()))?;
     }
-    let kept = writer.finish().map_err(|error| run(&error.into()))?;
     let keeping: Option<Keeping> = outcome.as_ref().ok().and_then(|one| one.kept.clone());
     let ended = outcome
         .map_err(Error::from)
@@ -265,10 +272,10 @@ pub(super) fn run(job: &Job<'_>, laid: &Laid, writer: LogWriter) -> Result<Ran, 
                     let collected = &outcome.collected;
                     outputs::keep(world.store, job.package, &folders.outputs, collected, source)
                 })
-                .map(|outputs| (outcome, outputs))
+                .map(|(outputs, batch)| (outcome, outputs, batch))
                 .map_err(|error| run(&error))
         });
-    Ok(Ran { ended, log: kept, keeping, started, elapsed })
+    Ok(Ran { ended, writer, keeping, started, elapsed })
 }
 
 /// Everything that a build needs, in its place.
@@ -353,8 +360,7 @@ pub fn build_root(
     let progress = |progress: fetch::Progress| {
         job.phase(Phase::Fetch { done: progress.files_done, total: progress.files });
     };
-    let snapshot = job.snapshot()?;
-    let archive = &snapshot.archive;
+    let archive = job.archive();
     let files = sources.iter().flat_map(|(node, source)| inputs::wanted(node, source));
     let wanted: Vec<PoolFile> = packages.into_iter().chain(files).collect();
     let objects = world.upstream.files(world.store, archive, &wanted, &progress, world.cancel)?;
@@ -470,8 +476,17 @@ impl Job<'_> {
     }
 
     fn root_name(&self) -> &str {
+        self.root_origin().0
+    }
+
+    /// The archive of its root.
+    fn archive(&self) -> &str {
+        self.root_origin().1
+    }
+
+    fn root_origin(&self) -> (&str, &str) {
         match &self.get(self.package.root).origin {
-            Origin::Root { name, .. } => name,
+            Origin::Root { name, archive, .. } => (name, archive),
             _ => unreachable!("a package's root is a root"),
         }
     }

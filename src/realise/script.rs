@@ -108,23 +108,21 @@ fn prepare(text: &mut String, package: &Package, sources: &Sources<'_>) {
         ));
     }
     let from_archive = matches!(sources.own, Source::Debian { .. });
+    text.push_str(CHANGELOG);
+    // What the graph says of the package and what its source says must be one thing.
+    let expected = quote(&format!("{} {}", package.name, package.version));
+    text.push_str(&format!(
+        "if [ \"$said\" != {expected} ]; then\n\
+         \techo \"error: the release builds\" {expected}\", its source is $said\" >&2\n\
+         \texit 1\nfi\n"
+    ));
     if makes {
-        text.push_str(DATE);
         if !from_archive {
             text.push_str(TOUCH);
             upstream_tarball(text, package);
         }
         make_source_package(text, package, sources);
     }
-    // What the graph says of the package and what its source says must be one thing.
-    let expected = quote(&format!("{} {}", package.name, package.version));
-    text.push_str(&format!(
-        "said=\"$(dpkg-parsechangelog -S Source) $(dpkg-parsechangelog -S Version)\"\n\
-         if [ \"$said\" != {expected} ]; then\n\
-         \techo \"error: the release builds\" {expected}\", its source is $said\" >&2\n\
-         \texit 1\nfi\n"
-    ));
-    text.push_str(DATE);
     if !from_archive || !sources.extra.is_empty() {
         text.push_str(TOUCH);
     }
@@ -152,8 +150,21 @@ fn put_extra(text: &mut String, index: usize, path: &str, source: &Source) {
     }
 }
 
-const DATE: &str =
-    "SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)\nexport SOURCE_DATE_EPOCH\n";
+/// Reads the changelog's top entry: one run of a program that takes longer to start than to read.
+/// Lines of the entry itself begin with a space.
+const CHANGELOG: &str = r#"entry=$(dpkg-parsechangelog)
+while IFS= read -r line; do
+	case "$line" in
+	'Source: '*) said="${line#* }" ;;
+	'Version: '*) said="$said ${line#* }" ;;
+	'Timestamp: '*) SOURCE_DATE_EPOCH="${line#* }" ;;
+	esac
+done <<END_OF_ENTRY
+$entry
+END_OF_ENTRY
+export SOURCE_DATE_EPOCH
+unset entry line
+"#;
 
 /// A folder has no times of its own: every file gets that of the changelog.
 const TOUCH: &str = "find . -exec touch -h -d \"@$SOURCE_DATE_EPOCH\" {} +\n";

@@ -7,12 +7,12 @@ use rayon::prelude::*;
 
 use super::action::{Action, Sources};
 use super::driver::Surveyed;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::rebuild::{self, Build, Cause, Different, History, Need};
 use super::record::Record;
-use super::universe::{self, Snapshots};
+use super::universe::Snapshots;
 use super::world::World;
-use super::{foresight, known, script};
+use super::{foresight, known, lists, script};
 use crate::archive::deb::index::BinaryPackage;
 use crate::base::{DerivationId, Json};
 use crate::graph::derivation::{Derivation, Package};
@@ -174,13 +174,16 @@ impl Ground<'_> {
         below: &[(DerivationId, &Package)],
         records: &BTreeMap<DerivationId, Arc<Record>>,
     ) -> Option<Action> {
-        let snapshot = self.snapshots.get(self.world, self.graph, package.root).ok()?;
         let Derivation::Root(root) = &self.graph.node(package.root)?.derivation else {
             return None;
         };
         let closure: Vec<Arc<Record>> =
             below.iter().map(|(id, _)| Arc::clone(&records[id])).collect();
-        let lists = universe::solve(&snapshot, root, package, &closure).ok()?;
+        let snapshot = || {
+            let found = self.snapshots.get(self.world, self.graph, package.root);
+            found.map_err(Error::Snapshot)
+        };
+        let lists = lists::choose(self.world.store, root, package, &closure, snapshot).ok()?;
         let sources = Sources::of(self.graph, package);
         let layers: Vec<&[_]> = lists.layers.iter().map(Vec::as_slice).collect();
         Some(Action::new(package, &sources, &script::script(package, &sources), &layers))

@@ -238,7 +238,10 @@ pub(super) fn dependencies(texts: &[String]) -> Dependencies {
 
 /// The binary packages that a closure offers to `package`: all its outputs but debug symbols,
 /// those `from_seed`, and those of the package's own name space.
-fn offered(package: &Package, closure: &[Arc<Record>]) -> Result<Vec<Arc<BinaryPackage>>> {
+pub(super) fn offered(
+    package: &Package,
+    closure: &[Arc<Record>],
+) -> Result<Vec<Arc<BinaryPackage>>> {
     let mut found = Vec::new();
     for output in closure.iter().flat_map(|record| &record.outputs).filter(|one| one.is_offered()) {
         let binary = binary(output)?;

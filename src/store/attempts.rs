@@ -6,16 +6,18 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rusqlite::Row;
+use rusqlite::{Row, Transaction};
 use rustix::fs::FlockOperation;
 
+use super::batch::Batch;
 use super::database::{action, i64_of, optional};
 use super::error::{Error, Result, system};
 use super::locks::attempt;
 use super::logs::is_growing;
 use super::objects::{is_file, open};
+use super::records::{RecordRow, Recorded};
 use super::{Log, LogWriter, Store};
-use crate::base::{ActionId, DerivationId, Digest, HostPath, PackageName};
+use crate::base::{ActionId, DerivationId, Digest, HostPath, Json, PackageName};
 
 /// What a new attempt is an attempt at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +111,7 @@ pub struct Attempt {
 pub struct OpenAttempt {
     store: Store,
     id: i64,
+    action: ActionId,
     began: Instant,
     partial: HostPath,
     blame: Option<(&'static str, Digest)>,
@@ -157,7 +160,7 @@ impl Store {
         let NewAttempt { package, derivation, action } = new;
         let log = self.log_writer(log_limit)?;
         let partial = log.path().as_path().file_name().unwrap_or_default().to_string_lossy();
-        let id = self.write("begin an attempt", |transaction| {
+        let id = self.write_lightly("begin an attempt", |transaction| {
             transaction
                 .prepare_cached(
                     "INSERT INTO attempt (package, derivation, action, started, summary, partial)
@@ -174,6 +177,7 @@ impl Store {
         let attempt = OpenAttempt {
             store: self.clone(),
             id,
+            action: *action,
             began: Instant::now(),
             partial: log.path().clone(),
             blame: None,
@@ -335,38 +339,62 @@ impl OpenAttempt {
         self.blame = Some((kind, fingerprint));
     }
 
-    /// Notes how the attempt ended. `summary` is a line for people, `record` the name of the
-    /// record of a success, `log` what its finished [`LogWriter`] gave.
-    pub fn finish(
-        self,
-        verdict: Verdict,
-        summary: &str,
-        record: Option<Digest>,
-        log: Option<&Log>,
-    ) -> Result<()> {
-        let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    /// Keeps what a success left, as one: all that is in `batch`, the record, which is adopted as
+    /// [`Store::put_record`] says, and how the attempt ended. `log` is what the batch's
+    /// [`Batch::put_log`] gave.
+    pub fn succeed(self, batch: Batch<'_>, record: &Json, log: &Log) -> Result<Recorded> {
+        let row = RecordRow::put(&batch, self.action, record)?;
+        let recorded = batch.commit_with("keep a record", |transaction| {
+            let recorded = row.write(transaction)?;
+            self.end(transaction, Verdict::Built, "", Some(&recorded.digest), Some(log))?;
+            Ok(recorded)
+        })?;
+        self.drop_growing();
+        Ok(recorded)
+    }
+
+    /// Notes how an attempt ended that left nothing. `summary` is a line for people, `log` what
+    /// its finished [`LogWriter`] gave.
+    pub fn finish(self, verdict: Verdict, summary: &str, log: Option<&Log>) -> Result<()> {
         self.store.write("finish an attempt", |transaction| {
-            transaction
-                .prepare_cached(
-                    "UPDATE attempt SET milliseconds = ?2, verdict = ?3, summary = ?4, record = ?5,
-                     log = ?6, kind = ?7, fingerprint = ?8 WHERE id = ?1",
-                )?
-                .execute((
-                    self.id,
-                    i64_of(milliseconds),
-                    verdict.as_str(),
-                    summary,
-                    record.as_ref().map(Digest::as_bytes),
-                    log.map(|log| log.digest.as_bytes()),
-                    self.blame.map(|(kind, _)| kind),
-                    self.blame.as_ref().map(|(_, fingerprint)| fingerprint.as_bytes()),
-                ))
+            self.end(transaction, verdict, summary, None, log)
         })?;
         if log.is_some() {
-            // The whole log has its name: should this fail, it is only there twice.
-            let _ = fs::remove_file(&self.partial);
+            self.drop_growing();
         }
         Ok(())
+    }
+
+    fn end(
+        &self,
+        transaction: &Transaction<'_>,
+        verdict: Verdict,
+        summary: &str,
+        record: Option<&Digest>,
+        log: Option<&Log>,
+    ) -> rusqlite::Result<()> {
+        let milliseconds = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        transaction
+            .prepare_cached(
+                "UPDATE attempt SET milliseconds = ?2, verdict = ?3, summary = ?4, record = ?5,
+                 log = ?6, kind = ?7, fingerprint = ?8 WHERE id = ?1",
+            )?
+            .execute((
+                self.id,
+                i64_of(milliseconds),
+                verdict.as_str(),
+                summary,
+                record.map(Digest::as_bytes),
+                log.map(|log| log.digest.as_bytes()),
+                self.blame.map(|(kind, _)| kind),
+                self.blame.as_ref().map(|(_, fingerprint)| fingerprint.as_bytes()),
+            ))
+            .map(drop)
+    }
+
+    /// The whole log has its name: should this fail, it is only there twice.
+    fn drop_growing(&self) {
+        let _ = fs::remove_file(&self.partial);
     }
 }
 

@@ -5,13 +5,17 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use rusqlite::Transaction;
 
 use super::error::{Error, Result, system};
+use super::logs::{Log, LogWriter};
 use super::remove::sync_folder;
-use super::{Object, Store};
+use super::{Object, Store, database};
 use crate::base::{Digest, HostPath, Json, Sha256, Sha256Hasher};
 
-/// Blobs and documents on their way into the store; any number of threads may put into one.
+/// Blobs, documents and logs on their way into the store; any number of threads may put into one.
 ///
 /// Nothing has a name before [`Batch::commit`] or [`Batch::flush`], which sync all, then rename
 /// all, then sync the folders, then write the table: a crash leaves whole files or none. Dropped
@@ -106,6 +110,18 @@ impl Batch<'_> {
         Ok(digest)
     }
 
+    /// Adds a log that nothing is added to any more, compressed. Its growing file stays until the
+    /// attempt it belongs to is finished.
+    pub fn put_log(&self, log: &mut LogWriter) -> Result<Log> {
+        let kept = log.end()?;
+        let target = self.store.log_path(&kept.digest);
+        let known = self.store.has(&target, &kept.digest);
+        let compress = |file: &mut File, path: &HostPath| log.compress(file, path);
+        let waiting = if known { None } else { Some(self.write(compress)?) };
+        self.add(waiting, target, &kept.digest, None);
+        Ok(kept)
+    }
+
     /// Makes everything that was put durable and gives it its names.
     pub fn commit(self) -> Result<()> {
         self.flush()
@@ -113,17 +129,36 @@ impl Batch<'_> {
 
     /// Does so with everything that was put so far, while others go on putting.
     pub fn flush(&self) -> Result<()> {
+        let objects = self.name_all()?;
+        self.store.remember_objects(&objects)
+    }
+
+    /// Does so and, with the table's part of that, writes other rows.
+    pub(super) fn commit_with<T>(
+        self,
+        operation: &'static str,
+        rows: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let objects = self.name_all()?;
+        self.store.write(operation, |transaction| {
+            database::remember_objects(transaction, &objects)?;
+            rows(transaction)
+        })
+    }
+
+    /// Syncs all files, then names them, then syncs the folders.
+    fn name_all(&self) -> Result<Vec<Object>> {
         let mut pending =
             std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         if pending.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let waiting: Vec<&HostPath> = pending.iter().filter_map(|p| p.waiting.as_ref()).collect();
         if waiting.len() <= MOST_SYNCED_ALONE {
-            for path in waiting {
+            at_once(&waiting, |path| {
                 let file = File::open(path).map_err(system("open", path))?;
-                file.sync_all().map_err(system("write", path))?;
-            }
+                file.sync_all().map_err(system("write", path))
+            })?;
         } else {
             self.store.sync_all()?;
         }
@@ -133,13 +168,13 @@ impl Batch<'_> {
                 entry.waiting = None;
             }
         }
-        for folder in ["objects", "json"].map(|name| self.store.path(name)) {
-            if pending.iter().any(|entry| entry.target.as_path().starts_with(&folder)) {
-                sync_folder(folder.as_path()).map_err(system("sync", &folder))?;
-            }
-        }
-        let objects: Vec<Object> = pending.iter().filter_map(|entry| entry.object).collect();
-        self.store.remember_objects(&objects)
+        let folders = ["objects", "json", "logs"].map(|name| self.store.path(name));
+        let holds_some = |folder: &&HostPath| {
+            pending.iter().any(|entry| entry.target.as_path().starts_with(folder))
+        };
+        let folders: Vec<&HostPath> = folders.iter().filter(holds_some).collect();
+        at_once(&folders, |folder| sync_folder(folder.as_path()).map_err(system("sync", folder)))?;
+        Ok(pending.iter().filter_map(|entry| entry.object).collect())
     }
 
     /// Has a new temporary file written, and removes it again if that fails.
@@ -187,6 +222,20 @@ impl Drop for Batch<'_> {
         let pending = self.pending.get_mut().unwrap_or_else(PoisonError::into_inner);
         pending.iter().filter_map(|entry| entry.waiting.as_ref()).for_each(discard);
     }
+}
+
+/// Does this with each path, all at the same time: the file system makes one write of several
+/// syncs that wait for it together.
+fn at_once(
+    paths: &[&HostPath],
+    sync: impl Fn(&HostPath) -> Result<()> + Copy + Send,
+) -> Result<()> {
+    let Some((first, others)) = paths.split_first() else { return Ok(()) };
+    thread::scope(|scope| {
+        let others: Vec<_> = others.iter().map(|path| scope.spawn(move || sync(path))).collect();
+        let all = others.into_iter().map(|other| other.join().expect("syncing does not panic"));
+        sync(first).and(all.fold(Ok(()), Result::and))
+    })
 }
 
 /// Removes a file that nobody will name. If that fails it goes with the temporary folder.

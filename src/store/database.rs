@@ -190,6 +190,29 @@ impl Store {
         run().map_err(database(operation, self.database_path()))
     }
 
+    /// Runs one short transaction whose rows a power cut may take, until another one is written:
+    /// those of what can be found out again, or that ended with the power.
+    pub(super) fn write_lightly<T>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let mut connection = self.connection();
+        let run = || {
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = body(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        let value = run();
+        let restored = connection.pragma_update(None, "synchronous", "FULL");
+        value
+            .and_then(|value| restored.map(|()| value))
+            .map_err(database(operation, self.database_path()))
+    }
+
     /// Runs many statements that read, all of which see the same state.
     pub(super) fn look<T>(
         &self,
@@ -239,15 +262,7 @@ impl Store {
         if objects.is_empty() {
             return Ok(());
         }
-        self.write("remember objects", |transaction| {
-            let mut insert = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO object (sha256, digest, size) VALUES (?1, ?2, ?3)",
-            )?;
-            for Object { digest, sha256, size } in objects {
-                insert.execute((sha256.as_bytes(), digest.as_bytes(), i64_of(*size)))?;
-            }
-            Ok(())
-        })
+        self.write("remember objects", |transaction| remember_objects(transaction, objects))
     }
 
     pub(super) fn object_by_sha256(&self, sha256: &Sha256) -> Result<Option<Object>> {
@@ -262,6 +277,20 @@ impl Store {
             },
         )
     }
+}
+
+/// The part of a transaction that says what objects there are.
+pub(super) fn remember_objects(
+    transaction: &Transaction<'_>,
+    objects: &[Object],
+) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO object (sha256, digest, size) VALUES (?1, ?2, ?3)",
+    )?;
+    for Object { digest, sha256, size } in objects {
+        insert.execute((sha256.as_bytes(), digest.as_bytes(), i64_of(*size)))?;
+    }
+    Ok(())
 }
 
 /// The digest in a column.

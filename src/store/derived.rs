@@ -1,12 +1,13 @@
 //! Texts that can always be made anew from pinned files, kept because that takes long.
 
+use std::fmt::Display;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 
 use super::Store;
 use super::error::{Result, system};
-use crate::base::{Digest, HostPath, Sha256};
+use crate::base::{Digest, HostPath};
 
 /// Longest text that is kept, in bytes.
 const LONGEST: u64 = 1 << 28;
@@ -14,9 +15,9 @@ const LONGEST: u64 = 1 << 28;
 const COMPRESSION: i32 = 3;
 
 impl Store {
-    /// The text of this kind that was made from the file of this digest, if it is kept and whole.
+    /// The text of this kind that was made from what has this digest, if it is kept and whole.
     /// `kind` holds the version of the rules that made it.
-    pub fn derived(&self, kind: &str, from: &Sha256) -> Result<Option<String>> {
+    pub fn derived(&self, kind: &str, from: &impl Display) -> Result<Option<String>> {
         let path = self.derived_path(kind, from);
         let file = match fs::File::open(&path) {
             Ok(file) => file,
@@ -34,8 +35,8 @@ impl Store {
         Ok(sound.then(|| text.to_owned()))
     }
 
-    /// Keeps a text of this kind that was made from the file of this digest.
-    pub fn put_derived(&self, kind: &str, from: &Sha256, text: &str) -> Result<()> {
+    /// Keeps a text of this kind that was made from what has this digest.
+    pub fn put_derived(&self, kind: &str, from: &impl Display, text: &str) -> Result<()> {
         let folder = self.path("derived");
         match DirBuilder::new().mode(0o700).create(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -57,7 +58,7 @@ impl Store {
         Ok(())
     }
 
-    fn derived_path(&self, kind: &str, from: &Sha256) -> HostPath {
+    fn derived_path(&self, kind: &str, from: &impl Display) -> HostPath {
         self.path("derived").join(format!("{kind}-{from}.zst"))
     }
 }

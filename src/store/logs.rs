@@ -10,8 +10,7 @@ use rustix::fs::FlockOperation;
 use super::Store;
 use super::error::{Error, Result, system};
 use super::locks::{attempt, wait};
-use super::objects::{is_file, open};
-use super::remove::sync_folder;
+use super::objects::open;
 use super::scratch::random_name;
 use crate::base::{Digest, HostPath};
 
@@ -110,7 +109,7 @@ impl Store {
         }
     }
 
-    fn log_path(&self, digest: &Digest) -> HostPath {
+    pub(super) fn log_path(&self, digest: &Digest) -> HostPath {
         self.path("logs").join(format!("{digest}.zst"))
     }
 }
@@ -141,36 +140,30 @@ impl LogWriter {
     /// Compresses the log and gives it its name; durable when this returns. The growing file
     /// stays until the attempt it belongs to is finished.
     pub fn finish(mut self) -> Result<Log> {
+        let store = self.store.clone();
+        let batch = store.batch();
+        let log = batch.put_log(&mut self)?;
+        batch.commit()?;
+        Ok(log)
+    }
+
+    /// What the log is, now that nothing is added to it any more.
+    pub(super) fn end(&mut self) -> Result<Log> {
         if self.dropped > 0 {
             self.mark(&format!("the log is cut here: {} more bytes", self.dropped))?;
         }
         let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
-        let log = Log { digest, size: self.size, dropped: self.dropped };
-        let target = self.store.log_path(&digest);
-        self.store.hold(digest.as_bytes());
-        if !is_file(&target) {
-            let waiting = self.store.temporary()?.join(format!("log-{}", random_name()));
-            if let Err(error) = self.compress(&waiting) {
-                let _ = fs::remove_file(&waiting); // else it goes with its folder
-                return Err(error);
-            }
-            fs::rename(&waiting, &target).map_err(system("name", &target))?;
-        }
-        let folder = self.store.path("logs");
-        sync_folder(folder.as_path()).map_err(system("sync", &folder))?;
-        Ok(log)
+        Ok(Log { digest, size: self.size, dropped: self.dropped })
     }
 
-    fn compress(&self, waiting: &HostPath) -> Result<()> {
+    /// Writes it as it is kept.
+    pub(super) fn compress(&self, to: &mut File, path: &HostPath) -> Result<()> {
         let mut text = open(&self.partial)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o444);
-        let file = options.open(waiting).map_err(system("create", waiting))?;
-        let written = zstd::stream::write::Encoder::new(file, COMPRESSION)
+        zstd::stream::write::Encoder::new(to, COMPRESSION)
             .and_then(|mut encoder| io::copy(&mut text, &mut encoder).map(|_| encoder))
-            .and_then(zstd::stream::write::Encoder::finish);
-        let file = written.map_err(system("write", waiting))?;
-        file.sync_all().map_err(system("sync", waiting))
+            .and_then(zstd::stream::write::Encoder::finish)
+            .map(drop)
+            .map_err(system("write", path))
     }
 
     fn keep(&mut self, text: &[u8]) -> io::Result<()> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, Transaction};
 
 use super::Store;
+use super::batch::Batch;
 use super::database::{action as action_in, digest};
 use super::error::{Error, Result};
 use crate::base::{ActionId, DerivationId, Digest, Json};
@@ -91,7 +92,7 @@ impl Store {
         rules: u32,
         action: &ActionId,
     ) -> Result<()> {
-        self.write("remember a resolution", |transaction| {
+        self.write_lightly("remember a resolution", |transaction| {
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO resolution VALUES (?1, ?2, ?3, ?4)")?
                 .execute((derivation.as_bytes(), offered.as_bytes(), rules, action.as_bytes()))
@@ -103,29 +104,9 @@ impl Store {
     /// member `outputs` differs from the adopted one's makes the action divergent. Times and
     /// circumstances may differ.
     pub fn put_record(&self, action: &ActionId, record: &Json) -> Result<Recorded> {
-        let outputs = outputs_of(action, record)?;
-        let document = self.put_json(record)?;
-        let now = jiff::Timestamp::now().as_millisecond();
-        self.write("keep a record", |transaction| {
-            let adopted: Option<[u8; 32]> = transaction
-                .prepare_cached("SELECT document FROM record WHERE action = ?1 AND adopted = 1")?
-                .query_row([action.as_bytes()], |row| row.get(0))
-                .optional()?;
-            transaction
-                .prepare_cached("INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute((
-                    action.as_bytes(),
-                    document.as_bytes(),
-                    outputs.as_bytes(),
-                    adopted.is_none(),
-                    now,
-                ))?;
-            let kinds: i64 = transaction
-                .prepare_cached("SELECT count(DISTINCT outputs) FROM record WHERE action = ?1")?
-                .query_row([action.as_bytes()], |row| row.get(0))?;
-            let adopted = adopted.map_or(document, Digest::from_bytes);
-            Ok(Recorded { digest: document, adopted, divergent: kinds > 1 })
-        })
+        let batch = self.batch();
+        let row = RecordRow::put(&batch, *action, record)?;
+        batch.commit_with("keep a record", |transaction| row.write(transaction))
     }
 
     /// The adopted record of an action, verified; nothing if it was never built, or if its
@@ -211,6 +192,47 @@ impl Store {
             |row| action_in(row, 0),
         )?;
         Ok(rows.into_iter().collect())
+    }
+}
+
+/// The row of a record whose document is on its way into the store.
+pub(super) struct RecordRow {
+    action: ActionId,
+    document: Digest,
+    outputs: Digest,
+    made: i64,
+}
+
+impl RecordRow {
+    /// Puts the record's document into the batch.
+    pub(super) fn put(batch: &Batch<'_>, action: ActionId, record: &Json) -> Result<Self> {
+        let outputs = outputs_of(&action, record)?;
+        let document = batch.put_json(record)?;
+        let made = jiff::Timestamp::now().as_millisecond();
+        Ok(Self { action, document, outputs, made })
+    }
+
+    /// The part of a transaction that keeps it, as [`Store::put_record`] says.
+    pub(super) fn write(&self, transaction: &Transaction<'_>) -> rusqlite::Result<Recorded> {
+        let Self { action, document, outputs, made } = self;
+        let adopted: Option<[u8; 32]> = transaction
+            .prepare_cached("SELECT document FROM record WHERE action = ?1 AND adopted = 1")?
+            .query_row([action.as_bytes()], |row| row.get(0))
+            .optional()?;
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute((
+                action.as_bytes(),
+                document.as_bytes(),
+                outputs.as_bytes(),
+                adopted.is_none(),
+                made,
+            ))?;
+        let kinds: i64 = transaction
+            .prepare_cached("SELECT count(DISTINCT outputs) FROM record WHERE action = ?1")?
+            .query_row([action.as_bytes()], |row| row.get(0))?;
+        let adopted = adopted.map_or(*document, Digest::from_bytes);
+        Ok(Recorded { digest: *document, adopted, divergent: kinds > 1 })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json};
 use perestroika::sandbox::{Collect, Executor as _, Verdict};
-use perestroika::store::{self, NewAttempt, Store};
+use perestroika::store::{NewAttempt, Store};
 
 use crate::tiny::{Tiny, executor};
 
@@ -43,8 +43,8 @@ fn builds_that_do_nothing_are_measured() {
     println!("one build: median {median:.2} ms");
 }
 
-/// A build of one file, and what is kept of it: attempt, log, output, record, each on disk before
-/// the next.
+/// A build of one file, and what is kept of it: log, output and record on disk before they have
+/// names, and their names before the tables.
 fn build(tiny: &Tiny, store: &Store, number: usize) {
     let name = format!("node-{number}");
     let action = ActionId::of(name.as_bytes());
@@ -66,13 +66,11 @@ fn build(tiny: &Tiny, store: &Store, number: usize) {
     });
     let outcome = executor().run(&request, &mut log, &AtomicBool::new(false)).expect("an outcome");
     assert_eq!(outcome.verdict, Verdict::Built);
-    let log = log.finish().expect("a log");
     let bytes = std::fs::read(out.join("out")).expect("its output");
-    let digest: Digest = store.put(&bytes).expect("an object");
+    let batch = store.batch();
+    let digest: Digest = batch.put(&bytes).expect("an object");
+    let log = batch.put_log(&mut log).expect("a log");
     let outputs = Json::Array(vec![Json::text(digest)]);
     let record = Json::object([("outputs", outputs), ("log", Json::text(log.digest))]);
-    let kept = store.put_record(&action, &record).expect("a record");
-    attempt
-        .finish(store::Verdict::Built, "", Some(kept.digest), Some(&log))
-        .expect("the end of an attempt");
+    attempt.succeed(batch, &record, &log).expect("a record");
 }

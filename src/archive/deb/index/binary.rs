@@ -1,6 +1,6 @@
 //! Binary packages.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
@@ -67,6 +67,18 @@ pub enum Priority {
     Extra,
 }
 
+impl Priority {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Important => "important",
+            Self::Standard => "standard",
+            Self::Optional => "optional",
+            Self::Extra => "extra",
+        }
+    }
+}
+
 /// How packages of several architectures get along (`Multi-Arch`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MultiArch {
@@ -78,6 +90,17 @@ pub enum MultiArch {
     Foreign,
     /// Serves those that ask for `:any`.
     Allowed,
+}
+
+impl MultiArch {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Same => "same",
+            Self::Foreign => "foreign",
+            Self::Allowed => "allowed",
+        }
+    }
 }
 
 /// The relations of a field, read when they are first asked for: of the 60,000 packages of an
@@ -159,6 +182,36 @@ impl BinaryPackage {
             relations.get().map_err(|error| draft.wrong(field, error.clone()))?;
         }
         Ok(package)
+    }
+
+    /// The paragraph of a `Packages` index that says all this, and nothing else: what
+    /// [`packages`] makes of it equals this one.
+    pub fn to_paragraph(&self) -> String {
+        let mut text = String::with_capacity(512);
+        let mut field = |name: &str, value: &dyn fmt::Display| {
+            let _infallible = writeln!(text, "{name}: {value}");
+        };
+        field("Package", &self.name);
+        field("Version", &self.version);
+        field("Architecture", &self.architecture);
+        field("Source", &format_args!("{} ({})", self.source, self.source_version));
+        if self.essential {
+            field("Essential", &"yes");
+        }
+        if self.important {
+            field("Protected", &"yes");
+        }
+        field("Priority", &self.priority.as_str());
+        field("Multi-Arch", &self.multi_arch.as_str());
+        for (name, relations) in self.relations() {
+            if !relations.text().is_empty() {
+                field(name, &relations.text());
+            }
+        }
+        field("Filename", &self.filename);
+        field("Size", &self.size);
+        field("SHA256", &self.sha256);
+        text
     }
 
     /// What names it among all others: `bash 5.2.15-2+b2 amd64`.
@@ -415,6 +468,16 @@ mod tests {
         assert_eq!(BinaryPackage::from_paragraph(&paragraph).unwrap().title(), foo.title());
         let own = BinaryPackage::from_control(FOO, "foo.deb", 3, Sha256::of(b"abc")).unwrap();
         assert_eq!((own.filename.as_str(), own.size), ("foo.deb", 3));
+    }
+
+    #[test]
+    fn a_package_reads_back_from_its_paragraph() {
+        let all = FOO.replace("Multi-Arch", "Protected: yes\nProvides: x (= 1),\n y\nMulti-Arch");
+        for text in [FOO, &all, &FOO.replace("Source: bar (1:2)\n", "")] {
+            let package = &packages(text).unwrap()[0];
+            let again = packages(&package.to_paragraph()).unwrap();
+            assert_eq!(format!("{:?}", again[0]), format!("{package:?}"));
+        }
     }
 
     #[test]
