@@ -109,3 +109,42 @@ fn what_differs_is_told_in_layers_and_never_becomes_a_result() {
     let text = release.run("reproduce", &["--show", "steady"]).ends_with(0).out;
     assert!(text.contains("2 times in a row"), "{text}");
 }
+
+#[test]
+fn each_leak_is_traced_to_its_cause() {
+    let release = empty();
+    let into = |name: &str, command: &str| {
+        let folder = format!("\"$DESTDIR/usr/share/{name}\"");
+        package(name, &format!("mkdir -p {folder}\n{command} > {folder}/leak"))
+    };
+    // A date, a host name, and the order in which a folder lists its files.
+    release.write("dated.rhai", &into("dated", "date +%Y"));
+    release.write("hosted.rhai", &into("hosted", "uname -n"));
+    let many = "mkdir many; for n in $(seq 60); do : > many/file-$n; done; find many";
+    release.write("ordered.rhai", &into("ordered", many));
+    release.write("tight.rhai", &into("tight", "echo nothing"));
+
+    let run = release.run("reproduce", &["--vary=time,host-name,file-order", "--json"]);
+    let run = run.ends_with(1);
+    let document = run.json();
+    let first = package_of(&document, "dated");
+    assert_eq!(first["attribution"]["not_varied"], serde_json::json!([]), "vary here what can be");
+    let verdicts = verdicts(&run);
+    assert_eq!(
+        verdicts,
+        ["dated differs", "hosted differs", "ordered differs", "tight reproduced"]
+    );
+    for (name, cause) in [("dated", "time"), ("hosted", "host-name"), ("ordered", "file-order")] {
+        let attribution = &package_of(&document, name)["attribution"];
+        let findings = attribution["findings"].as_array().unwrap();
+        for finding in findings {
+            assert_eq!(finding["causes"], serde_json::json!([cause]), "{name}: {attribution}");
+        }
+        let leak = |finding: &&Value| finding["at"].to_string().contains("/leak");
+        assert!(findings.iter().any(|finding| leak(&finding)), "{name}: {attribution}");
+    }
+    assert_eq!(package_of(&document, "tight")["attribution"]["findings"], serde_json::json!([]));
+    let text = release.run("reproduce", &["--show", "hosted"]).ends_with(0).out;
+    assert!(text.contains("because of host-name"), "{text}");
+    assert!(text.contains("+varied-host"), "{text}");
+}

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::attribution::{self, Attribution};
 use super::difference::{self, Difference};
 use crate::base::{ActionId, DerivationId, Digest, HostPath, Json, PackageName, Sha256};
-use crate::realise::again::{Again, Failed};
+use crate::realise::again::{Again, Failed, Repeat};
 use crate::realise::diffoscope;
 use crate::realise::record::{Output, Record};
+use crate::realise::vary::Variation;
 use crate::store::{self, Sameness, Store};
 
 const FORMAT: &str = "perestroika/reproduction/1";
@@ -45,6 +47,9 @@ pub struct Reproduction {
     /// Digest of its log; none if it did not come to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Digest>,
+    /// What varying its circumstances came to; none if nothing was varied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
     /// Whether the layers of its build root had the same content as those of the record.
     pub roots: Roots,
     /// The isolation that was in force.
@@ -143,31 +148,27 @@ pub struct Subject<'a> {
 
 impl Reproduction {
     /// Holds what came of a second build against the record of the first, file by file.
-    pub fn of(
-        store: &Store,
-        subject: &Subject<'_>,
-        again: Result<&Again, &Failed>,
-    ) -> Result<Self, Error> {
+    pub fn of(subject: &Subject<'_>, proof: Result<Proof, &Failed>) -> Self {
         let Subject { package, version, derivation, record } = subject;
-        let outputs = match again {
-            Ok(again) => compare(store, &record.outputs, &again.outputs)?,
-            Err(_) => Vec::new(),
+        let (again, outputs, attribution) = match proof {
+            Ok(Proof { again, outputs, attribution }) => (Ok(again), outputs, attribution),
+            Err(failed) => (Err(failed), Vec::new(), None),
         };
-        let is_same = |one: &Compared| one.verdict == Sameness::Reproduced.as_str();
+        let leaks = attribution.as_ref().is_some_and(|found| !found.findings.is_empty());
         let verdict = match again {
             Err(_) => Sameness::Failed,
-            Ok(_) if outputs.iter().all(is_same) => Sameness::Reproduced,
+            Ok(_) if !leaks && outputs.iter().all(Compared::is_reproduced) => Sameness::Reproduced,
             Ok(_) => Sameness::Differs,
         };
-        let other = outputs.iter().filter(|one| !is_same(one));
+        let other = outputs.iter().filter(|one| !one.is_reproduced());
         let kept = other.filter_map(|one| Some(one.new.as_ref()?.blake3)).collect();
-        let roots = match again {
+        let roots = match &again {
             Ok(again) if again.layers == record.layers => Roots::Same,
             Ok(_) => Roots::Differ,
             Err(_) => Roots::Unknown,
         };
-        let ran = again.ok();
-        Ok(Self {
+        let ran = again.as_ref().ok();
+        Self {
             format: FORMAT.to_owned(),
             package: (*package).clone(),
             version: (*version).to_owned(),
@@ -175,10 +176,11 @@ impl Reproduction {
             action: record.action,
             record: Digest::of(&record.to_json().encode()),
             verdict: verdict.as_str().to_owned(),
-            failure: again.err().map(|failed| failed.failure.line()).unwrap_or_default(),
+            failure: again.as_ref().err().map_or_else(String::new, |one| one.failure.line()),
             outputs,
             kept,
-            log: match again {
+            attribution,
+            log: match &again {
                 Ok(again) => Some(again.log),
                 Err(failed) => failed.log,
             },
@@ -187,7 +189,7 @@ impl Reproduction {
             circumstances: ran.map(|again| again.circumstances.clone()).unwrap_or_default(),
             started: ran.map_or(0, |again| again.started),
             elapsed: ran.map_or(0, |again| again.elapsed),
-        })
+        }
     }
 
     /// What it came to.
@@ -218,8 +220,65 @@ impl Reproduction {
     }
 }
 
+/// A package that was built again, and held against its record.
+pub struct Proof {
+    again: Again,
+    outputs: Vec<Compared>,
+    attribution: Option<Attribution>,
+}
+
+impl Proof {
+    /// Builds a package again, and then once more for each question to what these variations
+    /// make of it.
+    pub fn of(
+        repeat: &Repeat<'_>,
+        variations: &BTreeSet<Variation>,
+    ) -> Result<Result<Self, Error>, Failed> {
+        let again = repeat.plain()?;
+        let old = &repeat.record.outputs;
+        let compared = compare(repeat.store(), old, &again.outputs, Diffoscope::Asked);
+        let mut outputs = match compared {
+            Ok(outputs) => outputs,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut attribution = None;
+        if !variations.is_empty() {
+            let varied = match attribution::attribute(repeat, variations, &outputs)? {
+                Ok(varied) => varied,
+                Err(error) => return Ok(Err(error)),
+            };
+            if outputs.iter().all(Compared::is_reproduced) && !varied.outputs.is_empty() {
+                outputs = varied.outputs;
+            }
+            attribution = Some(varied.attribution);
+        }
+        Ok(Ok(Self { again, outputs, attribution }))
+    }
+}
+
+impl Compared {
+    /// Whether it came out the same.
+    pub fn is_reproduced(&self) -> bool {
+        self.verdict == Sameness::Reproduced.as_str()
+    }
+}
+
+/// Whether diffoscope is asked of what differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Diffoscope {
+    /// Of the first files.
+    Asked,
+    /// It is not.
+    Unasked,
+}
+
 /// Every file of either build, sorted by name.
-fn compare(store: &Store, old: &[Output], new: &[Output]) -> Result<Vec<Compared>, Error> {
+pub(super) fn compare(
+    store: &Store,
+    old: &[Output],
+    new: &[Output],
+    ask: Diffoscope,
+) -> Result<Vec<Compared>, Error> {
     let by_name = |outputs: &[Output]| -> BTreeMap<String, Version> {
         let version = |output: &Output| Version {
             size: output.size,
@@ -244,7 +303,7 @@ fn compare(store: &Store, old: &[Output], new: &[Output]) -> Result<Vec<Compared
                     let found =
                         found.map_err(|source| Error::Compare { file: file.clone(), source })?;
                     looked += 1;
-                    if looked <= LOOKED_AT {
+                    if looked <= LOOKED_AT && ask == Diffoscope::Asked {
                         said = diffoscope::ask(store, &file, [&first, &second])?;
                     }
                     (Sameness::Differs, Some(found))

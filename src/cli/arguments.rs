@@ -179,11 +179,16 @@ pub enum Command {
         args_override_self = true,
         after_help = "Examples:\n  perestroika reproduce specs/demo\n  \
                             perestroika reproduce specs/demo libxslt -n\n  \
-                            perestroika reproduce specs/demo libxslt --show\n\n\
+                            perestroika reproduce specs/demo libxslt --show\n  \
+                            perestroika reproduce specs/demo greet --vary\n  \
+                            perestroika reproduce specs/demo greet --vary=time,host-name\n\n\
                             A package that was never built is built first, as `build` does it, and \
                             then again. What\ndiffers is told in layers: members of archives, control \
                             fields, files. It stays in the store\nuntil the package is built again \
                             once more.\n\n\
+                            --vary builds it once with everything changed that can be; what \
+                            differs then is traced to its\ncause by halves. What cannot be changed \
+                            is said to be `not varied`, with the reason.\n\n\
                             Exit code: 1 if anything differs or fails."
     )]
     Reproduce(Reproduce),
@@ -389,6 +394,23 @@ pub struct Reproduce {
     /// Build nothing unless the kernel's control groups hold builds to their limits
     #[arg(long, value_enum, value_name = "WHAT")]
     pub require_limits: Option<RequiredLimits>,
+    /// Change its circumstances too, all of them or these, and name the cause of what differs:
+    /// host-name, user-name, build-path, time, locale, time-zone, umask, processors, file-order,
+    /// kernel
+    #[arg(
+        long,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = "all",
+        hide_possible_values = true,
+        value_parser = [
+            "all", "host-name", "user-name", "build-path", "time", "locale", "time-zone", "umask",
+            "processors", "file-order", "kernel",
+        ]
+    )]
+    pub vary: Vec<String>,
     /// Build nothing: show what was found when it was last built again
     #[arg(long, conflicts_with = "dry_run")]
     pub show: bool,

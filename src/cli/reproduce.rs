@@ -15,12 +15,15 @@ use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::count;
-use crate::audit::reproduction::{self, Reproduction, Subject};
+use crate::audit::reproduction::{self, Proof, Reproduction, Subject};
 use crate::base::DerivationId;
-use crate::realise::again::Failed;
+use crate::realise::again::{Failed, Repeat};
 use crate::realise::driver::{self, Goal, Options, Surveyed};
 use crate::realise::event::{Failure as Stopped, Finished};
+use crate::realise::record::Record;
 use crate::realise::universe::Snapshots;
+use crate::realise::vary::Variation;
+use crate::store::Store;
 use report::{Proved, Report};
 
 /// Builds again, or shows what came of it the last time.
@@ -36,12 +39,20 @@ pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandRe
     if arguments.dry_run {
         return forecast(&prepared, &options, output).map_err(wrong);
     }
-    prove(&prepared, &options, global, output)
+    prove(&prepared, &options, &variations(&arguments.vary), global, output)
+}
+
+/// The variations of these names.
+fn variations(names: &[String]) -> BTreeSet<Variation> {
+    let is_wanted =
+        |one: &Variation| names.iter().any(|name| name == "all" || name == one.as_str());
+    Variation::ALL.into_iter().filter(is_wanted).collect()
 }
 
 /// The build that what is not there yet is built with.
 fn as_build(arguments: &Reproduce) -> Build {
-    let Reproduce { words, jobs, cores, fail_fast, require_limits, show: _, dry_run } = arguments;
+    let Reproduce { words, jobs, cores, fail_fast, require_limits, vary: _, show: _, dry_run } =
+        arguments;
     Build {
         words: Words { words: words.words.clone() },
         jobs: *jobs,
@@ -86,6 +97,7 @@ fn forecast(prepared: &Prepared, options: &Options, output: &Output) -> Result<V
 fn prove(
     prepared: &Prepared,
     options: &Options,
+    variations: &BTreeSet<Variation>,
     global: &Global,
     output: &Output,
 ) -> CommandResult {
@@ -118,27 +130,20 @@ fn prove(
     let mut proved: BTreeMap<DerivationId, Proved> = BTreeMap::new();
     let mut broken: Option<Failure> = None;
     let progress = Progress::start(global);
-    let ended =
-        driver::again(&goal, options, &|event| progress.tell(event), &mut |id, record, again| {
-            let Some(package) = graph.node(id).and_then(|node| node.derivation.package()) else {
-                return;
-            };
-            let subject = Subject {
-                package: &package.name,
-                version: &package.version,
-                derivation: id,
-                record,
-            };
-            let kept = Reproduction::of(world.store, &subject, again.as_ref()).and_then(|found| {
-                let document = found.keep(world.store)?;
-                let found = Box::new(found);
-                Ok(Proved::Again { found, document, failure: stopped(again.err()) })
-            });
-            match kept {
-                Ok(one) => drop(proved.insert(id, one)),
-                Err(error) => broken = broken.take().or(Some(unkept(&error))),
-            }
-        });
+    let work = |repeat: &Repeat<'_>| Proof::of(repeat, variations);
+    let mut take = |id, record: &Arc<Record>, proof: Result<Result<Proof, _>, Failed>| {
+        let Some(package) = graph.node(id).and_then(|node| node.derivation.package()) else {
+            return;
+        };
+        let subject =
+            Subject { package: &package.name, version: &package.version, derivation: id, record };
+        match keep(world.store, &subject, proof) {
+            Ok(one) => drop(proved.insert(id, one)),
+            Err(error) => broken = broken.take().or(Some(unkept(&error))),
+        }
+    };
+    let tell = |event| progress.tell(event);
+    let ended = driver::again(&goal, options, &tell, &work, &mut take);
     drop(progress);
     ended.map_err(|error| wrong(machine_failed(error)))?;
     proved.extend(unbuilt.into_iter().map(|(id, failure)| (id, Proved::Unbuilt(failure))));
@@ -173,8 +178,18 @@ fn first(
         .collect())
 }
 
-fn stopped(failed: Option<Failed>) -> Option<Box<Stopped>> {
-    failed.map(|failed| failed.failure)
+/// Writes down what came of building a package again.
+fn keep(
+    store: &Store,
+    subject: &Subject<'_>,
+    proof: Result<Result<Proof, reproduction::Error>, Failed>,
+) -> Result<Proved, reproduction::Error> {
+    let (found, failure) = match proof {
+        Ok(proof) => (Reproduction::of(subject, Ok(proof?)), None),
+        Err(failed) => (Reproduction::of(subject, Err(&failed)), Some(failed.failure)),
+    };
+    let document = found.keep(store)?;
+    Ok(Proved::Again { found: Box::new(found), document, failure })
 }
 
 fn unkept(error: &reproduction::Error) -> Failure {

@@ -1,7 +1,7 @@
 //! Building an action once more from its recorded inputs. Nothing that comes of it is a result:
 //! it is held against the record, and kept as evidence.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -13,11 +13,14 @@ use super::package::{self, Job, Ran, Resolved};
 use super::record::{Output, Record};
 use super::script;
 use super::universe::RootLists;
+use super::vary::{Means, Variation};
 use super::verdict::failure;
 use crate::archive::deb;
 use crate::archive::deb::index::BinaryPackage;
-use crate::base::{Digest, Sha256};
-use crate::store::{Log, Object};
+use crate::base::{Digest, HostPath, Sha256};
+use crate::graph::derivation::Package;
+use crate::sandbox::Request;
+use crate::store::{Log, Object, Store};
 
 /// What building an action again came to.
 #[derive(Debug)]
@@ -47,9 +50,50 @@ pub struct Failed {
     pub log: Option<Digest>,
 }
 
-/// Builds what `record` is of again, with exactly the packages in its root that it had.
-pub fn again(job: &Job<'_>, record: &Record) -> Result<Again, Failed> {
-    package::insist(job, || match once(job, record) {
+/// A package that is to be built again, as often as it takes.
+pub struct Repeat<'a> {
+    job: &'a Job<'a>,
+    /// What came of it before.
+    pub record: &'a Record,
+}
+
+impl<'a> Repeat<'a> {
+    pub(super) fn new(job: &'a Job<'a>, record: &'a Record) -> Self {
+        Self { job, record }
+    }
+
+    /// Where everything is kept.
+    pub fn store(&self) -> &Store {
+        self.job.world.store
+    }
+
+    /// The package.
+    pub fn package(&self) -> &Package {
+        self.job.package
+    }
+
+    /// Builds it, with exactly the packages in its root that it had.
+    pub fn plain(&self) -> Result<Again, Failed> {
+        insist(self.job, self.record, &|_, _| {})
+    }
+
+    /// What it takes to change these circumstances.
+    pub fn means(&self, wanted: &BTreeSet<Variation>) -> Result<Means, Failed> {
+        Means::new(self.job, self.record, wanted)
+            .map_err(|error| Failed { failure: failure(self.job, &error), log: None })
+    }
+
+    /// Builds it as [`Repeat::plain`] does, but in other circumstances.
+    pub fn varied(&self, means: &Means, varied: &BTreeSet<Variation>) -> Result<Again, Failed> {
+        insist(self.job, self.record, &|request, disk| means.apply(varied, request, disk))
+    }
+}
+
+/// Changes a request; the folder is empty, and on disk.
+type Change<'a> = &'a dyn Fn(&mut Request, &HostPath);
+
+fn insist(job: &Job<'_>, record: &Record, change: Change<'_>) -> Result<Again, Failed> {
+    package::insist(job, || match once(job, record, change) {
         Ok(again) => Ok(Ok(again)),
         // What may pass is tried again, everything else is told with its log.
         Err(Failed { failure, .. }) if failure.may_pass => Err(failure),
@@ -58,7 +102,7 @@ pub fn again(job: &Job<'_>, record: &Record) -> Result<Again, Failed> {
     .unwrap_or_else(|failure| Err(Failed { failure, log: None }))
 }
 
-fn once(job: &Job<'_>, record: &Record) -> Result<Again, Failed> {
+fn once(job: &Job<'_>, record: &Record, change: Change<'_>) -> Result<Again, Failed> {
     let unlogged = |error: &Error| Failed { failure: failure(job, error), log: None };
     let store = job.world.store;
     job.phase(Phase::Solve);
@@ -68,6 +112,7 @@ fn once(job: &Job<'_>, record: &Record) -> Result<Again, Failed> {
     let mut laid = package::lay_out(job, &resolved).map_err(|error| unlogged(&error))?;
     // Whoever wants to look into a failure builds it: that keeps its sandbox.
     laid.request.keep = None;
+    change(&mut laid.request, &laid.folders.scratch);
     let writer = store
         .start_reproduction(laid.request.limits.output)
         .map_err(|error| unlogged(&error.into()))?;

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use again::{Take, again};
+pub use again::{Take, Work, again};
 
 use super::cause::{Cause, Kind};
 use super::enter::{self, Entry as Guest, Way};

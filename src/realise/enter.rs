@@ -16,7 +16,7 @@ use super::request::INPUTS;
 use super::verdict::failure;
 use super::{edits, script, universe};
 use crate::base::{GuestPath, HostPath};
-use crate::sandbox::{Access, Limits, Mount, Request, Scratch, Stage};
+use crate::sandbox::{Access, Guise, Limits, Mount, Request, Scratch, Stage};
 use crate::spec::model::Resources;
 use crate::store::{self, Capsule, Entered, Store};
 
@@ -88,6 +88,7 @@ impl Entry {
             scratch: Scratch::Disk(capsule.path.join("scratch")),
             collect: None,
             keep: None,
+            guise: Guise::default(),
         };
         Ok(Some(Self {
             request,
@@ -169,6 +170,7 @@ fn installed(job: &Job<'_>, record: &Record) -> Result<Entry> {
         scratch: Scratch::Disk(disk),
         collect: None,
         keep: None,
+        guise: Guise::default(),
     };
     Ok(Entry {
         request,

@@ -36,6 +36,7 @@ pub mod stale;
 pub mod strata;
 pub mod universe;
 pub mod upstream;
+pub mod vary;
 mod verdict;
 pub mod verify;
 pub mod world;

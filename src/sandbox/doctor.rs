@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::native::{self, Native};
-use super::{Enforcement, Error, Executor, Limits, Request, Scratch, Stage, Verdict, contract};
+use super::{
+    Enforcement, Error, Executor, Guise, Limits, Request, Scratch, Stage, Verdict, contract,
+};
 use crate::base::HostPath;
 
 /// A part of the isolation, as far as a machine can lack it.
@@ -293,6 +295,7 @@ fn request(folder: &HostPath, guest: Guest) -> std::io::Result<Request> {
         scratch: Scratch::Memory,
         collect: None,
         keep: None,
+        guise: Guise::default(),
     })
 }
 

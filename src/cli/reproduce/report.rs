@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::audit::attribution::{Alone, Attribution, Finding};
 use crate::audit::reproduction::{Compared, Reproduction};
 use crate::base::{DerivationId, Digest};
 use crate::cli::address::command;
@@ -15,6 +16,7 @@ use crate::cli::progress::duration;
 use crate::cli::report::{count, kind_of};
 use crate::graph::Graph;
 use crate::graph::derivation::Package;
+use crate::realise::cause::plain;
 use crate::realise::event::{Failure as Stopped, Fault};
 use crate::store::Sameness;
 
@@ -124,6 +126,10 @@ impl Report<'_> {
         for (_, package, proved) in self.packages() {
             let Some(Proved::Again { found, .. }) = proved else { continue };
             if found.sameness() != Sameness::Differs {
+                if let Some(attribution) = &found.attribution {
+                    let _ = writeln!(text, "varied    {}", title(package));
+                    text.push_str(&attributed(attribution, 0));
+                }
                 continue;
             }
             let _ = writeln!(text, "differs   {}", title(package));
@@ -134,6 +140,9 @@ impl Report<'_> {
             }
             if other.len() > FILES {
                 let _ = writeln!(text, "          … and {} more files", other.len() - FILES);
+            }
+            if let Some(attribution) = &found.attribution {
+                text.push_str(&attributed(attribution, FILES));
             }
             let all = command("reproduce", &self.release.folder, package.name.as_str());
             let _ = writeln!(text, "          all of it: {all} --show");
@@ -196,6 +205,9 @@ impl Report<'_> {
                 "outputs": [],
             });
             if let Proved::Again { found, document: name, .. } = proved {
+                if let Some(attribution) = &found.attribution {
+                    document["attribution"] = serde_json::to_value(attribution).unwrap_or_default();
+                }
                 let whole = serde_json::to_value(found).unwrap_or_default();
                 document["outputs"] = whole["outputs"].clone();
                 document["action"] = found.action.to_string().into();
@@ -218,6 +230,39 @@ impl Report<'_> {
             .filter(|(node, _)| self.wanted.contains(&node.id))
             .map(|(node, package)| (node.id, package, self.proved.get(&node.id)))
     }
+}
+
+/// What varying came to: the first `most` places of each cause, and what was not varied.
+pub fn attributed(attribution: &Attribution, most: usize) -> String {
+    let mut text = String::new();
+    let mut causes: BTreeMap<(String, Alone), Vec<&Finding>> = BTreeMap::new();
+    for finding in &attribution.findings {
+        causes.entry((finding.causes.join(" + "), finding.alone)).or_default().push(finding);
+    }
+    for ((names, alone), findings) in causes {
+        let names = match alone {
+            Alone::Each => names.replace(" + ", ", "),
+            Alone::Together => format!("only together: {names}"),
+        };
+        let _ = writeln!(text, "          because of {names}");
+        for finding in findings.iter().take(most) {
+            let place = match finding.file.as_str() {
+                "" => "its build fails".to_owned(),
+                file => [&[file.to_owned()], finding.at.as_slice()].concat().join(": "),
+            };
+            let _ = writeln!(text, "            {}", plain(&place, 200));
+        }
+        if findings.len() > most {
+            let _ = writeln!(text, "            … and {} more places", findings.len() - most);
+        }
+    }
+    let varied: Vec<&str> = attribution.varied.iter().map(|one| one.name.as_str()).collect();
+    let builds = count(attribution.builds as usize, "build");
+    let _ = writeln!(text, "          varied      {} ({builds})", varied.join(", "));
+    for one in &attribution.not_varied {
+        let _ = writeln!(text, "          not varied  {}: {}", one.name, one.text);
+    }
+    text
 }
 
 /// What became of a file, and the first `most` things that differ.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::report::compared;
+use super::report::{attributed, compared};
 use crate::audit::difference;
 use crate::audit::reproduction::{Reproduction, Roots};
 use crate::base::HostPath;
@@ -100,6 +100,9 @@ fn told(title: &str, found: &Reproduction, times: &[store::Reproduction]) -> Str
         for line in one.diffoscope.iter().flat_map(|said| said.lines()) {
             let _ = writeln!(text, "            {}", cause::plain(line, 1000));
         }
+    }
+    if let Some(attribution) = &found.attribution {
+        text.push_str(&attributed(attribution, difference::MOST));
     }
     for (what, digest) in [("record", Some(found.record)), ("log", found.log)] {
         if let Some(digest) = digest {

@@ -10,22 +10,27 @@ use std::thread;
 use super::{Goal, Options, Run};
 use crate::base::DerivationId;
 use crate::plan::{self, Finish, NodeId, Plan};
-use crate::realise::again::{self, Again, Failed};
+use crate::realise::again::{Failed, Repeat};
 use crate::realise::error::Result;
 use crate::realise::event::{Event, Fault, Finished};
 use crate::realise::package;
 use crate::realise::record::Record;
 
-/// Takes what building a package again came to, with the record that it is to be held against.
-pub type Take<'a> = &'a mut dyn FnMut(DerivationId, &Arc<Record>, Result<Again, Failed>);
+/// What is done with each package, on a thread of its own.
+pub type Work<'a, T> = &'a (dyn Fn(&Repeat<'_>) -> Result<T, Failed> + Sync);
 
-/// Builds again what is wanted of a release, as far as it is there, and hands what came of each
-/// package to `done` as it comes. What was called off or never begun is not handed over. An error means that nothing could be begun.
-pub fn again(
+/// Takes what came of a package, as it comes.
+pub type Take<'a, T> = &'a mut dyn FnMut(DerivationId, &Arc<Record>, Result<T, Failed>);
+
+/// Hands each package that is wanted of a release, and there, to `work`, which builds it again,
+/// and what comes of that to `take`; not what was called off or never begun. An error means that
+/// nothing could be begun.
+pub fn again<T: Send>(
     goal: &Goal<'_>,
     options: &Options,
     tell: &(dyn Fn(Event) + Sync),
-    done: Take<'_>,
+    work: Work<'_, T>,
+    take: Take<'_, T>,
 ) -> Result<()> {
     let mut run = Run::new(std::slice::from_ref(goal), options, &BTreeSet::new(), &|_| {})?;
     run.take_what_is_there();
@@ -40,7 +45,8 @@ pub fn again(
                 let record = Arc::clone(run.record(id));
                 let results = results.clone();
                 scope.spawn(move || {
-                    let result = catch_unwind(AssertUnwindSafe(|| again::again(&job, &record)));
+                    let repeat = Repeat::new(&job, &record);
+                    let result = catch_unwind(AssertUnwindSafe(|| work(&repeat)));
                     let result = result.unwrap_or_else(|_| {
                         Err(Failed { failure: package::defect(&job.package.name), log: None })
                     });
@@ -55,7 +61,7 @@ pub fn again(
             let (id, result) = inbox.recv().expect("a plan that is not done has something running");
             run.take_again(id, &result);
             if !result.as_ref().is_err_and(|failed| failed.failure.fault == Fault::Cancelled) {
-                done(run.packages[id.0].node.id, run.record(id), result);
+                take(run.packages[id.0].node.id, run.record(id), result);
             }
             if goal.world.cancel.load(Ordering::Relaxed) {
                 run.plan.stop();
@@ -101,7 +107,7 @@ impl Run<'_> {
     }
 
     /// Takes note of what came of a package, and tells of it.
-    fn take_again(&mut self, id: NodeId, result: &Result<Again, Failed>) {
+    fn take_again<T>(&mut self, id: NodeId, result: &Result<T, Failed>) {
         self.running.remove(&id);
         let action = self.record(id).action;
         let entry = &mut self.packages[id.0];

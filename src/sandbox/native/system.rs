@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+use crate::sandbox::Kernel;
+
 /// Which side of a fork this is.
 pub enum Fork {
     /// The parent, with the child's id.
@@ -164,10 +166,15 @@ pub fn default_signals() {
     }
 }
 
-/// The plain execution domain, whatever the caller of the program had set.
-pub fn plain_personality() -> io::Result<()> {
+/// The plain execution domain, whatever the caller of the program had set, but for what it says
+/// of the kernel.
+pub fn personality(kernel: Kernel) -> io::Result<()> {
+    let domain = match kernel {
+        Kernel::Own => 0,
+        Kernel::Older => libc::UNAME26,
+    };
     // SAFETY: no pointers.
-    match unsafe { libc::personality(0) } {
+    match unsafe { libc::personality(domain as libc::c_ulong) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }

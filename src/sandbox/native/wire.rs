@@ -20,7 +20,7 @@ use super::cgroup::Group;
 use super::places::Version;
 use super::session::{self, Session};
 use crate::sandbox::doctor::Aspect;
-use crate::sandbox::{Access, Keeping, Request, Scratch, Stage};
+use crate::sandbox::{Access, Guise, Keeping, Request, Scratch, Stage};
 
 /// Asks for the end of everything in the sandbox.
 pub const KILL: u8 = b'k';
@@ -54,6 +54,7 @@ pub struct Order {
     pub disk: Option<PathBuf>,
     pub collect: Option<(String, Vec<String>)>,
     pub keep: Option<KeepOrder>,
+    pub guise: Guise,
     /// Whether somebody is at the command.
     pub session: Option<Session>,
     /// The unprivileged host id to become, for the initial namespace's root.
@@ -83,8 +84,19 @@ pub struct Bind {
 impl Order {
     /// The order for a request.
     pub fn new(request: &Request, become_id: Option<u32>) -> Self {
-        let Request { layers, mounts, argv, env, cwd, stage, limits, scratch, collect, keep } =
-            request;
+        let Request {
+            layers,
+            mounts,
+            argv,
+            env,
+            cwd,
+            stage,
+            limits,
+            scratch,
+            collect,
+            keep,
+            guise,
+        } = request;
         let path = |path: &crate::base::HostPath| path.as_path().to_owned();
         Self {
             layers: layers.iter().map(path).collect(),
@@ -125,6 +137,7 @@ impl Order {
                 bytes: keep.bytes,
                 files: keep.files,
             }),
+            guise: guise.clone(),
             session: None,
             become_id,
             group: None,
