@@ -2,7 +2,8 @@
 //!
 //! The modules are the pipeline: `spec` reads a release folder, `graph` turns it into derivations
 //! named by their own hash, `plan` decides what is stale, `realise` builds it in a `sandbox` and
-//! keeps it in the `store`. `tests/layers.rs` holds which module may use which.
+//! keeps it in the `store`, where `audit` reads the evidence. `tests/layers.rs` holds which module
+//! may use which.
 
 pub mod archive;
 pub mod audit;

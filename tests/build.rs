@@ -207,7 +207,7 @@ fn a_failure_stops_what_needs_it_and_nothing_else() {
     assert!(!release.path("out/MANIFEST.json").exists());
 
     let run = release.run("build", &[]).ends_with(1);
-    assert!(run.out.contains("1 failed, 1 skipped, 1 there"), "{}", run.out);
+    assert!(run.out.contains("1 failed, 1 skipped, 1 cached in "), "{}", run.out);
     for text in ["bad 1.0: FAILED", "needs 1.0: skipped: needs bad", "error: gone wrong", "log "] {
         assert!(run.err.contains(text), "no `{text}`:\n{}", run.err);
     }

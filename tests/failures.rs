@@ -17,7 +17,7 @@ use perestroika::base::HostPath;
 use perestroika::fetch::{Client, Mirrors, Network, Patience, Places, Search};
 use perestroika::graph::{Graph, lower};
 use perestroika::plan::OnFailure;
-use perestroika::realise::driver::{self, Goal, Options};
+use perestroika::realise::driver::{self, Goal, Options, Tracing};
 use perestroika::realise::event::{Event, Failure, Fault, Finished};
 use perestroika::realise::machine::{Allowance, processors};
 use perestroika::realise::retry::Retries;
@@ -239,7 +239,13 @@ impl Built {
         };
         let jobs = NonZeroUsize::MIN;
         let allowance = Allowance::of_machine(processors(), jobs);
-        let options = Options { jobs, cores: jobs, on_failure: OnFailure::GoOn, allowance };
+        let options = Options {
+            jobs,
+            cores: jobs,
+            on_failure: OnFailure::GoOn,
+            allowance,
+            tracing: Tracing::Off,
+        };
         let wanted: Vec<_> = self.graph.packages().map(|(node, _)| node.id).collect();
         let retried = Mutex::new(Vec::new());
         let tell = |event: Event| {

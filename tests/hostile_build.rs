@@ -168,7 +168,7 @@ fn hostile_builds_end_and_the_good_ones_beside_them_are_built() {
 
     let words = [
         "its build printed nothing for 5 s",
-        "help: `resources: #{ silence: … }` of its spec is the limit, in seconds",
+        "help: raise the limit in its spec, for example `resources: #{ silence: \"1h\" }`",
         "log     perestroika log sleeps",
         "spec    packages/sleeps.rhai:1",
     ];

@@ -77,6 +77,7 @@ fn build_everything(desk: &Desk) {
             elapsed: 1,
             cause: String::new(),
             causes: None,
+            trace: None,
         };
         store.put_record(&action, &record.to_json()).unwrap();
         store.remember_resolution(&node.id, &offered, RESOLUTION_RULES, &action).unwrap();

@@ -7,7 +7,7 @@
 mod program;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::process::{Command, Stdio};
 
 use program::{PROGRAM, Release, Run, shared_store, unique};
@@ -83,6 +83,19 @@ fn a_failed_build_is_entered_mended_and_taken_home() {
     // Streams are handed through, apart; a shell reads its commands.
     let run = shell(&release, &["--", "sh", "-c", "cat; echo bad >&2"], "given").ends_with(0);
     assert_eq!((run.out.as_str(), run.err.as_str()), ("given", "bad\n"));
+    // Into one file too (`> log 2>&1`): neither takes back what the other wrote.
+    let (mut log, times) = (tempfile::tempfile().unwrap(), 4);
+    for _ in 0..times {
+        let mut both = Command::new(PROGRAM);
+        both.arg("shell").arg(release.path("")).args(["broken", "--store"]).arg(shared_store());
+        both.args(["--", "sh", "-c", "echo good; echo bad >&2; echo better"]);
+        both.stdout(log.try_clone().unwrap()).stderr(log.try_clone().unwrap());
+        assert!(both.stdin(Stdio::null()).status().unwrap().success());
+    }
+    log.rewind().unwrap();
+    let mut text = String::new();
+    log.read_to_string(&mut text).unwrap();
+    assert_eq!(text.len(), times * "good\nbad\nbetter\n".len(), "{text}");
     let run = shell(&release, &[], "echo $((6 * 7))\nexit 9\n").ends_with(9);
     assert_eq!(run.out, "42\n");
     let run = shell(&release, &["--json", "--", "sh", "-c", "echo out; exit 3"], "").ends_with(3);

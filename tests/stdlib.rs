@@ -283,12 +283,24 @@ fn what_does_not_fit_stops_a_build_and_says_why() {
     );
     release.run("lock", &[]).ends_with(0);
     // A patch that cannot apply is the release's mistake, found before anything is put together.
+    let run = release.run("check", &[]).ends_with(1);
+    for words in [
+        "wrong      patches      1 problem in",
+        "patch `other.patch` does not apply to `plain.c`",
+        "other.patch:3: `plain.c` does not have the lines that it changes",
+        "packages/stale.rhai:4:26",
+        "\"other.patch\"",
+    ] {
+        let told = format!("{}{}", run.out, run.err);
+        assert!(told.contains(words), "no `{words}` in\n{told}");
+    }
     let run = release.run("build", &["-j", "2"]).ends_with(2);
     for (package, words) in [
         ("loose", "usr/share/doc/plain/MANUAL exists in debian/tmp but is not installed"),
         ("wrong-so", "usr/lib/*/lib*.so.2"),
         ("own", "Build-Depends of debian/control has `libssl-dev`, the release does not"),
         ("own", "debian/control builds `other`, the release expects `own`"),
+        ("stale", "error: patch `other.patch` does not apply to `plain.c`"),
     ] {
         let log = release.run("log", &[package]).ends_with(0).out;
         assert!(log.contains(words), "{package}: no `{words}` in\n{log}");

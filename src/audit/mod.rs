@@ -1,5 +1,13 @@
-//! Evidence about what was built: held against another build, an archive, and the release itself.
+//! Evidence about releases and what was built of them, read and judged: held against the release
+//! itself, another build, an archive.
 
+pub mod archive;
 pub mod attribution;
+pub mod closure;
 pub mod difference;
+mod error;
+pub mod evidence;
+pub mod inputs;
 pub mod reproduction;
+
+pub use error::Error;

@@ -145,7 +145,11 @@ pub enum Command {
                             perestroika build specs/demo specs/single\n\n\
                             Packages are copied to RELEASE/out, beside MANIFEST.json. Several releases \
                             share the machine\nevenly, in one run and in several: all builds on one \
-                            store together are as many as\nthe largest --jobs of them allows."
+                            store together are as many as\nthe largest --jobs of them allows.\n\n\
+                            With --trace, a package that was built without is built again: the \
+                            first build stays\nwhat counts, the second is compared with it, and \
+                            exit code 1 tells that they differ.\nBuilds cannot tell that they are \
+                            traced. TRACE_COST"
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds
@@ -209,6 +213,17 @@ pub enum Command {
                             that one is."
     )]
     Diff(Diff),
+    /// Judge what is known of a release's builds; alone, in every way there is. Nothing is built
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  perestroika audit specs/demo\n  \
+                            perestroika audit closure specs/demo --json\n  \
+                            perestroika audit archive specs/demo\n  \
+                            perestroika audit inputs specs/demo --json\n\n\
+                            Exit code: 1 if anything is found that a release should not have, or \
+                            could not be\nproved; 3 if something could not be looked at."
+    )]
+    Audit(Audit),
     /// See what the store holds, check it, keep releases in it, and free what nothing needs
     #[command(
         subcommand,
@@ -373,6 +388,9 @@ pub struct Build {
     /// Build nothing unless the kernel's control groups hold builds to their limits
     #[arg(long, value_enum, value_name = "WHAT")]
     pub require_limits: Option<RequiredLimits>,
+    /// Record which files of which build dependencies are read, for `audit inputs`
+    #[arg(long)]
+    pub trace: bool,
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -417,6 +435,57 @@ pub struct Reproduce {
     /// Only print what would be built again
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
+    #[command(flatten)]
+    pub words: Words,
+}
+
+/// In which way a release is judged.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Find build dependencies that were never used, and uses that are not declared
+    #[command(after_help = "Examples:\n  perestroika build specs/demo libxslt --trace\n  \
+                            perestroika audit inputs specs/demo libxslt\n\n\
+                            `unused`: no file was read of a build dependency, nor of what is in the \
+                            build root only\nbecause of it. `undeclared`: programs, modules, headers \
+                            or the like were read of a package\nthat is there only because another \
+                            needs it; `perhaps`, where that other one may have read\nthem for itself. \
+                            A macro file for aclocal counts as read, as aclocal reads all.\n\n\
+                            Exit code: 0 whatever it finds, as one build shows what that build read \
+                            and no more.")]
+    Inputs(Words),
+    /// Prove that all that was built with is the release's own or its enumerated seed
+    #[command(after_help = "Examples:\n  perestroika audit closure specs/demo\n  \
+                            perestroika audit closure specs/demo greet\n\n\
+                            Everything that the records of its builds name is read and compared \
+                            with its digest.\nThe levels are `sealed`: there is nothing else; \
+                            `own`: and nothing that the release\nbuilds is taken from the archive; \
+                            `self-hosted`: and there is no seed. `[closure]\nrequire` in \
+                            release.toml demands one.\n\n\
+                            Exit code: 1 below that level, or if not every package is built.")]
+    Closure(Words),
+    /// Hold what was rebuilt from an archive's own sources against the archive's own binaries
+    #[command(after_help = "Examples:\n  perestroika audit archive specs/demo\n  \
+                            perestroika audit archive specs/demo libxslt --buildinfo infos/\n\n\
+                            Where bytes differ, the archive's package is fetched, and what differs \
+                            is told: members,\ncontrol fields, files.\n\n\
+                            Exit code: 1 if anything differs, or is not built.")]
+    Archive(AuditArchive),
+}
+
+#[derive(Debug, Args)]
+pub struct AuditArchive {
+    #[command(flatten)]
+    pub words: Words,
+    /// A `.buildinfo` of the distribution, or a folder of them: what it was built with there is
+    /// held against what it was built with here. Its signature is not checked
+    #[arg(long, value_name = "FILE|DIR")]
+    pub buildinfo: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

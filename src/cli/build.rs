@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::arguments::{Build, Global};
+use super::audit;
 use super::config::Config;
 use super::context::{Machine, Named, Release, named, open_store, read_lock};
 use super::eval::select;
@@ -17,10 +19,12 @@ use super::kept::KeptOutline;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
 use super::report::{self, Told};
+use crate::audit::closure::{Depth, certify};
+use crate::audit::evidence::{Foreseen, Ground};
 use crate::base::{Architecture, DerivationId, Digest, HostPath};
 use crate::graph::Graph;
 use crate::plan::OnFailure;
-use crate::realise::driver::{self, Goal, Options, Report};
+use crate::realise::driver::{self, Goal, Options, Report, Tracing};
 use crate::realise::export::{self, Scope};
 use crate::realise::machine::{self, Allowance};
 use crate::realise::manifest::Manifest;
@@ -57,10 +61,13 @@ fn settled(
     global: &Global,
     output: &Output,
 ) -> Option<CommandResult> {
-    if !names.is_empty() || output.wants_document() {
+    if !names.is_empty() || output.wants_document() || arguments.trace {
         return None;
     }
     let kept = KeptOutline::open(folder, global).ok().filter(KeptOutline::is_checked)?;
+    if kept.is_to_be_closed()? {
+        return None;
+    }
     let outline = kept.renewed(read_lock(folder).ok()?.as_ref())?;
     let packages = outline.entries().len();
     if packages <= report::LISTED {
@@ -177,6 +184,21 @@ impl Prepared {
         kept.and(registered).map_err(|error| Failure::error(Kind::Machine, "store", &error))
     }
 
+    /// Refuses a release that is less closed than its release.toml demands, for certain: packages
+    /// that are not built yet may come out as they have to.
+    fn closed(&self, snapshots: &Snapshots) -> Result<(), Failure> {
+        let required = self.release.spec.release.closure.as_ref();
+        if required.is_none() {
+            return Ok(());
+        }
+        let world = self.machine.world();
+        let (graph, depth) = (&self.graph, Depth::Present);
+        let ground = Ground { world: &world, graph, snapshots, depth, seen: &|_, _| {} };
+        let evidence =
+            ground.read(&self.wanted, &Foreseen::new()).map_err(|error| audit::unread(&error))?;
+        audit::closure::lacking(&certify(&evidence), required).map_or(Ok(()), Err)
+    }
+
     /// The line that a build begins with: what is there, and what is to be built. Of what is to
     /// be built, the names of build dependencies are checked.
     pub fn begin(
@@ -196,7 +218,9 @@ impl Prepared {
             output.note(&format!("removed the sandbox of {package} {version}: old, or too many"));
         }
         let survey = driver::survey(&world, graph, wanted, options).map_err(machine_failed)?;
-        let cached = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
+        let again = driver::untraced(&world, wanted, &survey, options).len();
+        let there = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
+        let cached = there - again;
         // What was resolved before has names that are known.
         if !driver::is_resolved(&world, graph, &survey) {
             output.note("reading the pinned indexes…");
@@ -204,12 +228,16 @@ impl Prepared {
         }
         let spec = &release.spec.release;
         output.summary(&format!(
-            "{} {} · {} · {}: {cached} cached, {} to build\n",
+            "{} {} · {} · {}: {cached} cached, {} to build{}\n",
             spec.name,
             spec.version,
             graph.release().short(),
             report::count(survey.len(), "package"),
             survey.len() - cached,
+            match again {
+                0 => String::new(),
+                _ => format!(", {again} of them again, to be traced"),
+            },
         ));
         Ok(())
     }
@@ -218,6 +246,7 @@ impl Prepared {
     fn end(
         &self,
         report: &Report,
+        elapsed: Duration,
         snapshots: &Snapshots,
         arguments: &Build,
         global: &Global,
@@ -230,6 +259,9 @@ impl Prepared {
         let manifest = manifest(&world, graph, report)
             .map_err(|error| (Value::Null, machine_failed(error)))?;
         let digest = manifest.as_ref().map(Manifest::digest);
+        let kept = manifest.as_ref().map(|manifest| world.store.put_json(manifest.document()));
+        kept.transpose()
+            .map_err(|error| (Value::Null, Failure::error(Kind::Machine, "store", &error)))?;
         let out = out(&release.folder, arguments);
         let comparisons = report::compare(&world, graph, snapshots, report, output);
         let hints = hint::hints(release, graph, &world, report, output);
@@ -241,16 +273,19 @@ impl Prepared {
             hints: &hints,
             manifest: digest,
             out: &out,
+            elapsed,
         };
         let failures = told.failures();
         if failures.is_empty() {
             output.summary(&told.table());
         }
         let scope = if manifest.is_some() { Scope::Whole } else { Scope::Part };
+        let all_there = report.packages.iter().all(|package| package.record.is_some());
+        let closed = if all_there { self.closed(snapshots) } else { Ok(()) };
         let exported = export::export(world.store, &out, &records, manifest.as_ref(), scope);
         let registered = self.register(digest);
         let large = report.packages.len() > report::LISTED;
-        if let (Some(manifest), Ok(()), true) = (&manifest, &exported, large) {
+        if let (Some(manifest), Ok(()), Ok(()), true) = (&manifest, &exported, &closed, large) {
             // Should it not be noted, the next run looks at each package.
             let _ = Settled::note(world.store, graph.release(), manifest, &records, &out);
             if let Ok(kept) = KeptOutline::open(&release.folder, global)
@@ -267,8 +302,10 @@ impl Prepared {
         // What failed to be built is told even if it cannot be copied out either.
         let failures = [
             told.failure(),
+            told.different(),
             exported.err().map(|error| Failure::error(Kind::Machine, "export", &error)),
             registered.err(),
+            closed.err(),
         ];
         match failures.into_iter().flatten().reduce(Failure::and) {
             None => Ok(told.document()),
@@ -306,6 +343,7 @@ fn build(
             snapshots: Arc::clone(snapshots),
         })
         .collect();
+    let began = Instant::now();
     let reports = if goals.is_empty() {
         Ok(Vec::new())
     } else {
@@ -316,13 +354,14 @@ fn build(
         Ok(reports) => reports.into_iter(),
         Err(error) => return vec![Err((Value::Null, machine_failed(error)))],
     };
+    let elapsed = began.elapsed();
     drop(goals);
     drop(worlds);
     let ended = begun.into_iter().map(|one| match one {
         Err(came) => came,
         Ok((one, snapshots)) => {
             let report = reports.next().expect("there is a report for each goal");
-            one.end(&report, &snapshots, arguments, global, output)
+            one.end(&report, elapsed, &snapshots, arguments, global, output)
         }
     });
     ended.collect()
@@ -363,6 +402,7 @@ pub fn options(arguments: &Build) -> Options {
         cores: number(arguments.cores).map_or(all, |most| most.min(all)),
         on_failure: if arguments.fail_fast { OnFailure::Stop } else { OnFailure::GoOn },
         allowance: Allowance::of_machine(processors, jobs),
+        tracing: if arguments.trace { Tracing::On } else { Tracing::Off },
     }
 }
 
@@ -379,6 +419,7 @@ pub fn default_options() -> Options {
         cores: NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN),
         on_failure: OnFailure::GoOn,
         allowance: Allowance::of_machine(processors, jobs),
+        tracing: Tracing::Off,
     }
 }
 

@@ -1,5 +1,7 @@
 //! `check`: all that can be known of a release without building it.
 
+mod closure;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +18,17 @@ use super::output::{CommandResult, Output};
 use super::report::count;
 use crate::archive::deb::dependency::Alternatives;
 use crate::archive::deb::index::BinaryPackage;
+use crate::audit::evidence::Foreseen;
 use crate::base::{DerivationId, Diagnostic, HostPath, PackageName, Span};
+use crate::graph::derivation;
 use crate::graph::{Derivation, Extent, Graph, Node, Origin, Survey, Wanted, names, survey};
 use crate::pin;
-use crate::realise::driver;
 use crate::realise::foresight::{Foresight, Unmet, foresee};
+use crate::realise::patches::{self, Found};
 use crate::realise::record::Record;
 use crate::realise::strata;
 use crate::realise::universe::{Snapshot, Snapshots};
+use crate::realise::{Error, driver};
 use crate::spec::lock::Lock;
 use crate::spec::model::{Located, Package, Source};
 
@@ -71,8 +76,8 @@ enum Verdict {
     Fine,
     /// Something is.
     Wrong,
-    /// The machine did not let us see.
-    Unchecked,
+    /// The machine did not let us see, or what the release says of where to look.
+    Unchecked(Kind),
     /// What it looks at could not be made: an earlier check says why.
     Waits,
 }
@@ -82,15 +87,27 @@ impl Verdict {
         match self {
             Self::Fine => "ok",
             Self::Wrong => "wrong",
-            Self::Unchecked => "unchecked",
+            Self::Unchecked(_) => "unchecked",
             Self::Waits => "waits",
         }
     }
 }
 
 /// The checks, in their order.
-const CHECKS: [&str; 7] =
-    ["specs", "pins", "packages", "names", "build roots", "from_seed", "versions"];
+const CHECKS: [&str; 9] = [
+    "specs",
+    "pins",
+    "packages",
+    "names",
+    "build roots",
+    "closure",
+    "patches",
+    "from_seed",
+    "versions",
+];
+
+/// Those of them that need the pinned indexes.
+const ARCHIVE_CHECKS: [&str; 3] = ["names", "build roots", "closure"];
 
 impl Report {
     /// Adds what a check found; `detail` says what was looked at.
@@ -109,14 +126,18 @@ impl Report {
         self.advice.extend(details.into_iter().map(|detail| format!("  {detail}")));
     }
 
-    fn unchecked(&mut self, name: &'static str, failure: Failure) {
-        let detail = failure.summary().to_owned();
-        self.lines.push(Line {
+    /// Says of checks that they could not be made, with the first line of why; the whole of it is
+    /// told below.
+    fn unchecked(&mut self, names: &[&'static str], failure: Failure) {
+        let detail = failure.summary().lines().next().unwrap_or_default().to_owned();
+        let verdict = Verdict::Unchecked(failure.kind);
+        let mut problems = failure.problems;
+        self.lines.extend(names.iter().map(|name| Line {
             name,
-            verdict: Verdict::Unchecked,
-            detail,
-            problems: failure.problems,
-        });
+            verdict,
+            detail: detail.clone(),
+            problems: std::mem::take(&mut problems),
+        }));
     }
 
     /// Says of every check that did not come that it waits.
@@ -161,16 +182,10 @@ impl Report {
         let kind = self.lines.iter().filter_map(|line| match line.verdict {
             Verdict::Fine | Verdict::Waits => None,
             Verdict::Wrong => Some(Kind::Result),
-            Verdict::Unchecked => Some(Kind::Machine),
+            Verdict::Unchecked(kind) => Some(kind),
         });
         let kind = kind.max()?;
-        let mut problems: Vec<Problem> = Vec::new();
-        for problem in self.lines.into_iter().flat_map(|line| line.problems) {
-            // The same obstacle may stand before several checks.
-            if !problems.iter().any(|known| format!("{known:?}") == format!("{problem:?}")) {
-                problems.push(problem);
-            }
-        }
+        let problems = self.lines.into_iter().flat_map(|line| line.problems).collect();
         Some(Failure { kind, problems })
     }
 }
@@ -184,10 +199,12 @@ fn check(
     output: &Output,
 ) -> Result<(), Failure> {
     report.title = folder.to_string();
-    let Surveyed { release, lacks, wrong } = match Release::survey(folder) {
+    let surveyed = match Release::survey(folder) {
         Ok(surveyed) => surveyed,
         Err(Failure { problems: wrong, .. }) => Surveyed { release: None, lacks: true, wrong },
     };
+    let stale = surveyed.stale();
+    let Surveyed { release, lacks, wrong } = surveyed;
     let Some(release) = release else {
         report.add("specs", "what was read", wrong);
         report.rest_waits();
@@ -198,10 +215,9 @@ fn check(
     let specs_are_whole = wrong.is_empty();
     let what = if specs_are_whole { "" } else { "what was read: " };
     report.add("specs", format!("{what}{}", count(spec.packages.len(), "package")), wrong);
-    let stale = stale(&release, lacks);
-    let pins_are_whole = stale.is_empty();
-    report.add("pins", pinned(&release), stale);
     let problems = |found: Vec<Diagnostic>| Failure::in_release(folder, found).problems;
+    let pins_are_whole = stale.is_empty();
+    report.add("pins", pinned(&release), problems(pin::told(&stale)));
     let empty = Lock::default();
     let Survey { graph, extent, mut wrong } = survey(spec, release.lock.as_ref().unwrap_or(&empty));
     let graph_is_whole = wrong.is_empty();
@@ -234,12 +250,12 @@ fn check(
         Ok(machine) => {
             let seen = Seen { graph: &graph, extent, wanted: &wanted };
             against_the_archive(&release, &seen, &machine, report, output);
+            if whole {
+                patches(&release, &seen, &machine, report);
+            }
         }
         Err(failure) => {
-            for name in ["names", "build roots"] {
-                let (kind, code) = (failure.kind, "unchecked");
-                report.unchecked(name, Failure::new(kind, code, failure.summary()));
-            }
+            report.unchecked(&["names", "build roots", "closure", "patches"], failure);
         }
     }
     if whole {
@@ -251,15 +267,6 @@ fn check(
     report.add("versions", count(chosen.len(), "package"), problems(unnamed));
     report.rest_waits();
     Ok(())
-}
-
-/// What is stale about the pins. What seems to be pinned without need is not, where a spec could
-/// not be read.
-fn stale(release: &Release, lacks: bool) -> Vec<Problem> {
-    let mut stale = pin::check(&release.folder, &release.spec, release.lock.as_ref());
-    stale.retain(|one| !(lacks && one.kind == pin::Kind::Unused));
-    let told = stale.iter().map(pin::Stale::diagnostic).collect();
-    Failure::in_release(&release.folder, told).problems
 }
 
 fn pinned(release: &Release) -> String {
@@ -298,12 +305,7 @@ fn against_the_archive(
             Ok(snapshot) => {
                 found.insert(node.id, snapshot);
             }
-            Err(error) => {
-                for name in ["names", "build roots"] {
-                    report.unchecked(name, unseen(&*error));
-                }
-                return;
-            }
+            Err(error) => return report.unchecked(&ARCHIVE_CHECKS, unseen(&*error)),
         }
     }
     if found.is_empty() {
@@ -327,7 +329,7 @@ fn against_the_archive(
 
     let survey = match driver::survey(&world, graph, wanted, &default_options()) {
         Ok(survey) => survey,
-        Err(error) => return report.unchecked("build roots", unseen(&error)),
+        Err(error) => return report.unchecked(&["build roots"], unseen(&error)),
     };
     let records: BTreeMap<DerivationId, Arc<Record>> =
         survey.into_iter().filter_map(|one| Some((one.derivation, one.there?.1))).collect();
@@ -340,14 +342,12 @@ fn against_the_archive(
         .collect();
     let mut unsolvable = Vec::new();
     let mut packages = BTreeSet::new();
-    let mut build_roots: BTreeMap<DerivationId, Vec<_>> = BTreeMap::new();
+    let mut chosen: Foreseen = Foreseen::new();
     for (id, foreseen) in foreseen {
         match foreseen {
-            Ok(Foresight::Fine(chosen)) => {
-                packages.insert(chosen.len());
-                if let Some(recipe) = graph.node(id).and_then(|node| node.derivation.package()) {
-                    build_roots.entry(recipe.root).or_default().push(chosen);
-                }
+            Ok(Foresight::Fine(root)) => {
+                packages.insert(root.len());
+                chosen.insert(id, root);
             }
             Ok(Foresight::UnknownName(_)) => {}
             Ok(Foresight::Unmet(unmet)) => {
@@ -358,7 +358,7 @@ fn against_the_archive(
             // Without the edges of loops, a root may lack what it will have.
             Ok(Foresight::Unsolvable(_)) if !solved => {}
             Ok(Foresight::Unsolvable(because)) => unsolvable.extend(told(graph, id, &because)),
-            Err(error) => return report.unchecked("build roots", unseen(&error)),
+            Err(error) => return report.unchecked(&["build roots"], unseen(&error)),
         }
     }
     if !solved && unsolvable.is_empty() {
@@ -371,6 +371,15 @@ fn against_the_archive(
     };
     let unsolvable = Failure::in_release(&release.folder, unsolvable).problems;
     report.add("build roots", format!("{}{sizes}", count(wanted.len(), "root")), unsolvable);
+    if solved {
+        closure::closure(release, seen, (&world, &snapshots), &chosen, report);
+    }
+    let mut build_roots: BTreeMap<DerivationId, Vec<_>> = BTreeMap::new();
+    for (id, root) in chosen {
+        if let Some(recipe) = graph.node(id).and_then(|node| node.derivation.package()) {
+            build_roots.entry(recipe.root).or_default().push(root);
+        }
+    }
     for (id, lists) in build_roots {
         strata(graph, id, &found[&id], &lists, report);
     }
@@ -423,6 +432,60 @@ fn strata(
             "seconds": one.saved.as_secs(),
         })
     }));
+}
+
+/// Tries patches on sources that the store has.
+fn patches(release: &Release, seen: &Seen<'_>, machine: &Machine, report: &mut Report) {
+    let &Seen { graph, wanted, .. } = seen;
+    let world = machine.world();
+    let patched: Vec<(&Node, &derivation::Package)> = wanted
+        .iter()
+        .filter_map(|id| graph.node(*id))
+        .filter_map(|node| Some((node, node.derivation.package()?)))
+        .filter(|(_, package)| !package.patches.is_empty())
+        .collect();
+    let tried: Vec<_> = patched
+        .par_iter()
+        .map(|(node, package)| (package, patches::foresee(&world, graph, node, package)))
+        .collect();
+    let (mut all, mut untried, mut wrong) = (0, 0, Vec::new());
+    let mut names = BTreeSet::new();
+    for (package, found) in tried {
+        // One of another architecture has the same patches.
+        if !names.insert(&package.name) {
+            continue;
+        }
+        all += package.patches.len();
+        match found {
+            Ok(Found::Fine) => {}
+            Ok(Found::Unclear) => untried += package.patches.len(),
+            Err(error @ Error::Patch { .. }) => wrong.push(told_patch(release, package, &error)),
+            Err(error) => {
+                let failure = Failure::error(Kind::Machine, "unchecked", &error);
+                return report.unchecked(&["patches"], failure);
+            }
+        }
+    }
+    let mut detail = format!("{all} {}", if all == 1 { "patch" } else { "patches" });
+    if untried > 0 {
+        detail.push_str(&format!(", {untried} left to the build: their sources are not here"));
+    }
+    let wrong = Failure::in_release(&release.folder, wrong).problems;
+    report.add("patches", detail, wrong);
+}
+
+/// A patch that does not apply, where the spec names it.
+fn told_patch(release: &Release, package: &derivation::Package, error: &Error) -> Diagnostic {
+    let spec = release.spec.packages.iter().find(|one| one.name == package.name);
+    let named = spec.and_then(|spec| match error {
+        Error::Patch { path, .. } => spec.patches.iter().find(|one| one.value.path == *path),
+        _ => None,
+    });
+    let place = named.and_then(|patch| patch.span.clone());
+    let reasons: String = error.reasons().iter().map(|reason| format!("\n  {reason}")).collect();
+    let diagnostic = Diagnostic::new("patch", format!("{error}{reasons}"))
+        .at(place.or_else(|| spec.map(|spec| spec.span.clone())), "");
+    error.hint().into_iter().fold(diagnostic, Diagnostic::hint)
 }
 
 fn is_root(node: &Node) -> bool {

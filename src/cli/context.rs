@@ -158,8 +158,22 @@ impl Release {
     /// The graph of its packages.
     pub fn graph(&self) -> Result<Graph, Failure> {
         let empty = Lock::default();
-        lower(&self.spec, self.lock.as_ref().unwrap_or(&empty))
-            .map_err(|diagnostics| Failure::in_release(&self.folder, diagnostics))
+        lower(&self.spec, self.lock.as_ref().unwrap_or(&empty)).map_err(|wrong| {
+            let (unpinned, wrong): (Vec<_>, Vec<_>) =
+                wrong.into_iter().partition(|error| error.code == "unpinned");
+            let missing = if unpinned.is_empty() { Vec::new() } else { self.missing() };
+            let mut told = if missing.is_empty() { unpinned } else { pin::told(&missing) };
+            told.extend(wrong);
+            Failure::in_release(&self.folder, told)
+        })
+    }
+
+    /// What the lock lacks of what the release needs.
+    fn missing(&self) -> Vec<Stale> {
+        use pin::Kind::{Absent, Missing, Moved};
+        let mut stale = pin::check(&self.folder, &self.spec, self.lock.as_ref());
+        stale.retain(|stale| matches!(stale.kind, Absent | Missing | Moved));
+        stale
     }
 }
 
@@ -173,20 +187,36 @@ pub struct Surveyed {
     pub wrong: Vec<Problem>,
 }
 
+impl Surveyed {
+    /// What is stale about the pins. What seems to be pinned without need is not, where a spec
+    /// could not be read.
+    pub fn stale(&self) -> Vec<Stale> {
+        let Some(release) = &self.release else { return Vec::new() };
+        let mut stale = pin::check(&release.folder, &release.spec, release.lock.as_ref());
+        stale.retain(|one| !(self.lacks && one.kind == pin::Kind::Unused));
+        stale
+    }
+}
+
+/// What to do about a lock that cannot be read.
+const NOT_BY_HAND: &str = "only `perestroika lock` and `update` write it: bring the old one back";
+
 /// The lock of a release folder, if it has one.
 pub fn read_lock(folder: &HostPath) -> Result<Option<Lock>, Failure> {
-    let wrong = |diagnostics| Failure::in_release(folder, diagnostics);
     let path = folder.join("release.lock");
     if std::fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
         return Err(Failure::input("kind", format!("`{path}` is no file")));
     }
     match std::fs::read(&path).map(String::from_utf8) {
-        Ok(Ok(text)) => Ok(Some(lock::parse(&text).map_err(wrong)?)),
-        Ok(Err(_)) => {
-            let hint = "only `perestroika lock` and `update` write it: bring the old one back";
-            Err(Failure::input("encoding", format!("`{path}` is not UTF-8"))
-                .hint(addressed(hint, folder)))
-        }
+        Ok(Ok(text)) => lock::parse(&text).map(Some).map_err(|wrong| {
+            let hinted = wrong.into_iter().map(|one| match one.hints.is_empty() {
+                true => one.hint(NOT_BY_HAND),
+                false => one,
+            });
+            Failure::in_release(folder, hinted.collect())
+        }),
+        Ok(Err(_)) => Err(Failure::input("encoding", format!("`{path}` is not UTF-8"))
+            .hint(addressed(NOT_BY_HAND, folder))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(&path, &error)),
     }
@@ -199,14 +229,13 @@ fn unreadable(path: &HostPath, error: &std::io::Error) -> Failure {
 impl Release {
     /// Refuses a release whose lock lacks something: what is built is what is pinned.
     pub fn check_pins(&self) -> Result<(), Failure> {
-        use pin::Kind::{Absent, Missing, Moved};
-        let stale = pin::check(&self.folder, &self.spec, self.lock.as_ref());
-        let missing = stale.iter().filter(|stale| matches!(stale.kind, Absent | Missing | Moved));
-        let missing: Vec<Diagnostic> = missing.map(Stale::diagnostic).collect();
-        if missing.is_empty() {
-            return Ok(());
+        match self.missing() {
+            missing if missing.is_empty() => Ok(()),
+            missing => {
+                let told = Failure::in_release(&self.folder, pin::told(&missing));
+                Err(Failure { kind: Kind::Result, ..told })
+            }
         }
-        Err(Failure { kind: Kind::Result, ..Failure::in_release(&self.folder, missing) })
     }
 
     /// Checks the names of build dependencies against the pinned archives, as far as their

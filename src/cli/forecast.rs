@@ -24,6 +24,8 @@ use crate::realise::universe::Snapshots;
 const TOLD: usize = 60;
 /// How wide a line may get.
 const WIDTH: usize = 100;
+/// Why what is there is built again.
+const AGAIN: &str = "          cached, but never traced; what counts stays as it is\n";
 
 /// Prints what a build would do. Nothing is fetched, written or built.
 pub fn run(prepared: &Prepared, options: &Options, output: &Output) -> CommandResult {
@@ -36,7 +38,8 @@ pub fn run(prepared: &Prepared, options: &Options, output: &Output) -> CommandRe
     let snapshots = Snapshots::default();
     let ground = Ground { world: &world, graph, spec: &release.spec, snapshots: &snapshots };
     let stale = ground.explain(&survey).map_err(failed)?;
-    let forecast = Forecast::new(prepared, options, &survey, &stale).map_err(failed)?;
+    let mut forecast = Forecast::new(prepared, options, &survey, &stale).map_err(failed)?;
+    forecast.again = driver::untraced(&world, wanted, &survey, options);
     output.text(&forecast.text());
     Ok(forecast.document())
 }
@@ -49,6 +52,8 @@ struct Forecast<'a> {
     steps: Vec<Step<'a>>,
     /// What is there, or turns out to be.
     there: Vec<(DerivationId, &'a Package)>,
+    /// What of that is built again, to be traced.
+    again: BTreeSet<DerivationId>,
     /// How long it takes if everything has to be built.
     most: Duration,
     /// How long it takes if only that is built which is sure to be.
@@ -106,6 +111,7 @@ impl<'a> Forecast<'a> {
             jobs: options.jobs.get(),
             steps: times.iter().filter_map(step).collect(),
             there: there.map(|(node, package)| (node.id, *package)).collect(),
+            again: BTreeSet::new(),
             most: end(&times),
             least: end(&least),
         })
@@ -117,8 +123,10 @@ impl<'a> Forecast<'a> {
         let (total, steps) = (self.there.len() + self.steps.len(), self.steps.len());
         let head = format!("{} {} · {}", spec.name, spec.version, graph.release().short());
         let packages = count(total, "package");
+        let again = self.again();
         if steps == 0 {
-            return format!("{head} · {packages}: all cached, nothing to build\n");
+            let rest = if again.is_empty() { ", nothing to build" } else { "" };
+            return format!("{head} · {packages}: all cached{rest}\n{again}");
         }
         let mut text =
             format!("{head} · {packages}: {} cached, {steps} to build\n", self.there.len());
@@ -151,7 +159,18 @@ impl<'a> Forecast<'a> {
                 let _ = writeln!(text, "  {lead:7} {row}");
             }
         }
+        text.push_str(&again);
         text
+    }
+
+    /// What is there and built again, in lines; nothing if nothing is.
+    fn again(&self) -> String {
+        let again = self.there.iter().filter(|(id, _)| self.again.contains(id));
+        let names: Vec<String> = again.map(|(_, package)| title(package)).collect();
+        let rows = changes::wrapped(&names.join(", "), WIDTH - 12).into_iter().enumerate();
+        let lead = |index| if index == 0 { "again" } else { "" };
+        let rows = rows.map(|(index, row)| format!("  {:7} {row}\n", lead(index)));
+        if names.is_empty() { String::new() } else { rows.collect::<String>() + AGAIN }
     }
 
     /// How long it takes, in a line.
@@ -190,6 +209,7 @@ impl<'a> Forecast<'a> {
                 "version": package.version,
                 "derivation": id.to_string(),
                 "status": "cached",
+                "again": self.again.contains(id),
                 "why": "",
                 "causes": [],
                 "waits_for": [],

@@ -111,7 +111,11 @@ fn told(
 }
 
 /// The field that lists a package's build dependencies, and where it stands.
-fn place(release: &Release, name: &PackageName, origin: &PackageOrigin) -> (&'static str, String) {
+pub fn place(
+    release: &Release,
+    name: &PackageName,
+    origin: &PackageOrigin,
+) -> (&'static str, String) {
     let control = origin.wanted.iter().filter_map(|wanted| wanted.span.as_ref());
     let own = control.clone().find(|span| span.file.as_str().ends_with("/debian/control"));
     let package = release.spec.packages.iter().find(|package| package.name == *name);

@@ -73,6 +73,8 @@ pub struct KeptOutline {
 struct Outlined {
     footprint: Footprint,
     outline: Outline,
+    /// Whether release.toml demands a closure: what it says is part of the footprint.
+    to_be_closed: bool,
 }
 
 impl KeptOutline {
@@ -99,6 +101,12 @@ impl KeptOutline {
         self.checked
     }
 
+    /// Whether the release has to be closed, so that each of its packages is looked at when it is
+    /// built; nothing where there is no outline.
+    pub fn is_to_be_closed(&self) -> Option<bool> {
+        self.read().map(|outlined| outlined.to_be_closed)
+    }
+
     /// The outline, brought up to date; nothing where there is none, or what changed is more than
     /// it can take in.
     pub fn renewed(&self, lock: Option<&Lock>) -> Option<Outline> {
@@ -112,7 +120,8 @@ impl KeptOutline {
             return None;
         }
         if !since.as_before {
-            self.write(&Outlined { footprint: since.footprint, outline: outline.clone() });
+            let (footprint, to_be_closed) = (since.footprint, before.to_be_closed);
+            self.write(&Outlined { footprint, outline: outline.clone(), to_be_closed });
         }
         Some(outline)
     }
@@ -120,7 +129,8 @@ impl KeptOutline {
     /// Keeps the outline of a graph whose names were looked up, where they are.
     pub fn keep(&self, spec: &Spec, graph: &Graph) {
         if let Some(footprint) = spec.footprint.clone() {
-            self.write(&Outlined { footprint, outline: Outline::of(graph) });
+            let to_be_closed = spec.release.closure.is_some();
+            self.write(&Outlined { footprint, outline: Outline::of(graph), to_be_closed });
         }
     }
 

@@ -13,7 +13,7 @@ use super::interrupt::cancel_on_interrupt;
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
 use crate::fetch;
-use crate::pin::{self, Change, Locked, Moves, Pin, Stale};
+use crate::pin::{self, Change, Locked, Moves, Pin};
 use crate::spec::stdlib;
 
 /// Pins what is not pinned yet, or only says whether anything is not.
@@ -26,10 +26,10 @@ pub fn lock(arguments: &Lock, global: &Global, output: &Output) -> CommandResult
                 .hint("`perestroika update NAME` moves one pin"),
         ));
     }
-    let release = Release::load(&folder).map_err(wrong)?;
     if arguments.check {
-        return check(&release, output);
+        return check(&folder, output);
     }
+    let release = Release::load(&folder).map_err(wrong)?;
     let locked = pin(&release, global, output).map_err(wrong)?;
     Ok(tell(&locked, None, None, output, "nothing to pin: release.lock is as it should be"))
 }
@@ -84,16 +84,23 @@ pub fn update(arguments: &Update, global: &Global, output: &Output) -> CommandRe
     Ok(tell(&locked, cascade.as_ref(), bump.as_ref(), output, nothing))
 }
 
-fn check(release: &Release, output: &Output) -> CommandResult {
-    let stale = pin::check(&release.folder, &release.spec, release.lock.as_ref());
+/// Says what is stale, and what is wrong with the specs that ask for pins.
+fn check(folder: &HostPath, output: &Output) -> CommandResult {
+    let surveyed = Release::survey(folder).map_err(|failure| (Value::Null, failure))?;
+    let stale = surveyed.stale();
     let lines: Vec<String> = stale.iter().map(ToString::to_string).collect();
     let document = json!({ "stale": lines });
-    if stale.is_empty() {
-        output.text("release.lock is as it should be\n");
-        return Ok(document);
+    let told = Failure::in_release(folder, pin::told(&stale));
+    let stale = (!stale.is_empty()).then_some(Failure { kind: Kind::Result, ..told });
+    let wrong = (!surveyed.wrong.is_empty())
+        .then_some(Failure { kind: Kind::Input, problems: surveyed.wrong });
+    match [wrong, stale].into_iter().flatten().reduce(Failure::and) {
+        Some(failure) => Err((document, failure)),
+        None => {
+            output.text("release.lock is as it should be\n");
+            Ok(document)
+        }
     }
-    let told = stale.iter().map(Stale::diagnostic).collect();
-    Err((document, Failure { kind: Kind::Result, ..Failure::in_release(&release.folder, told) }))
 }
 
 fn make(

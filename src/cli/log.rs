@@ -95,6 +95,7 @@ fn one(
         return Err(match attempts.len() {
             0 => Failure::input("no-log", format!("`{name}` was never built with this store"))
                 .hint("a package that another release or store built has its log there"),
+            1 => Failure::input("no-attempt", format!("`{name}` has one attempt: 1")),
             count => Failure::input("no-attempt", format!("`{name}` has attempts 1 to {count}")),
         });
     };

@@ -3,6 +3,7 @@
 mod add;
 mod address;
 mod arguments;
+mod audit;
 mod build;
 mod bump;
 mod cascade;
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Root(command) => root::run(command, &arguments.global, &output),
+        Command::Audit(command) => audit::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),

@@ -54,7 +54,9 @@ fn make(arguments: &Patch, global: &Global, output: &Output) -> Result<Value, Fa
     }
     let machine = Machine::open(&release, global)?;
     let store = machine.world().store;
-    let (capsule, number) = shell::newest(store, &graph, &package, None)?;
+    let (capsule, number) = shell::newest(store, &graph, &package, None).map_err(|failure| {
+        failure.hint("a build that fails leaves one, to be edited by `shell`")
+    })?;
     if capsule.contents.derivation != id.to_string() {
         return Err(Failure::input(
             "other-recipe",

@@ -13,6 +13,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
 use super::arguments::{Global, ProgressKind};
 use super::interrupt::{self, Urgency};
 use super::output;
@@ -200,6 +202,21 @@ fn end_text(result: &Finished, elapsed: Duration) -> Option<String> {
 fn retry_text(cause: &str, wait: Duration, failed: u32, most: u32) -> String {
     let cause = text::clean(cause.lines().next().unwrap_or_default());
     format!("{cause}; that may pass: try {} of {most} in {}", failed + 1, duration(wait))
+}
+
+/// How far reading many things has come, as one line of a terminal.
+pub fn reading(global: &Global) -> ProgressBar {
+    let wanted = !global.quiet
+        && match global.progress {
+            ProgressKind::Bar => true,
+            ProgressKind::Auto => std::io::stderr().is_terminal(),
+            ProgressKind::Plain | ProgressKind::Json | ProgressKind::None => false,
+        };
+    let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template(" {bar:24} {pos}/{len} {msg} · {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("██░");
+    ProgressBar::with_draw_target(None, target).with_style(style)
 }
 
 #[cfg(test)]

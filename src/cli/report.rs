@@ -6,11 +6,13 @@ pub use failed::kind_of;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::address::{shown, slashed};
 use super::context::Release;
+use super::failure::{Failure, Kind};
 use super::hint::Hints;
 use super::output::Output;
 use super::progress::duration;
@@ -19,6 +21,7 @@ use crate::graph::{Graph, Origin};
 use crate::realise::comparison::{Archive, Comparison};
 use crate::realise::driver::{Report, Reported};
 use crate::realise::event::{Failure as Failed, Fault, Finished, Kept};
+use crate::realise::trace::Outputs;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
 
@@ -76,6 +79,8 @@ pub struct Told<'a> {
     pub manifest: Option<Digest>,
     /// Where the packages were copied to.
     pub out: &'a HostPath,
+    /// How long all of it took.
+    pub elapsed: Duration,
 }
 
 impl Told<'_> {
@@ -114,7 +119,35 @@ impl Told<'_> {
             text.push_str(line.trim_end());
             text.push('\n');
         }
+        text.push_str(&self.again());
         text
+    }
+
+    /// What was built again for its trace alone, and came out as it was.
+    fn again(&self) -> String {
+        let packages = self.report.packages.iter();
+        let same = packages.filter(|package| package.again == Some(Outputs::Identical));
+        let names: Vec<&str> = same.map(|package| package.name.as_str()).collect();
+        match names.is_empty() {
+            true => String::new(),
+            false => format!(" built again to be traced, same bytes: {}\n", names.join(", ")),
+        }
+    }
+
+    /// That a package came out otherwise when it was built again.
+    pub fn different(&self) -> Option<Failure> {
+        let packages = self.report.packages.iter();
+        let different = packages.filter(|package| package.again == Some(Outputs::Different));
+        let failures = different.map(|Reported { name, .. }| {
+            Failure::new(
+                Kind::Result,
+                "differs",
+                format!("`{name}` came out otherwise when it was built again to be traced"),
+            )
+            .because("the same inputs, and other outputs: its build is not reproducible")
+            .hint("the first build stays what counts; both records are kept")
+        });
+        failures.reduce(Failure::and)
     }
 
     /// `identical to bookworm's own 5/5`, where the archive has any of these files.
@@ -135,35 +168,35 @@ impl Told<'_> {
         }
     }
 
-    /// The names of what is there now, or what is missing of it.
+    /// How many packages ended how if anything was done, and the names of what is there now.
     pub fn closing(&self) -> String {
+        let mut text = self.counts().unwrap_or_default();
         let id = self.graph.release().short();
         let out = shown(self.out);
-        if let Some(manifest) = self.manifest {
-            return whole(&id, manifest, self.out);
-        }
         let packages = &self.report.packages;
-        if packages.iter().all(|package| package.record.is_some()) {
+        if let Some(manifest) = self.manifest {
+            text.push_str(&whole(&id, manifest, self.out));
+        } else if packages.iter().all(|package| package.record.is_some()) {
             let folder = slashed(&self.release.folder);
-            return format!(
+            text.push_str(&format!(
                 "release {id}   part of it is in {out}; `perestroika build {folder}` builds the rest\n"
-            );
+            ));
         }
-        let tally = |wanted: fn(&Finished) -> bool| {
-            packages.iter().filter(|package| wanted(&package.result)).count()
-        };
-        let failed = tally(|result| word(result) == "failed" && !is_cancelled(result));
-        let cancelled = tally(is_cancelled);
-        let skipped = tally(|result| matches!(result, Finished::Skipped { .. }));
-        let there = packages.len() - failed - cancelled - skipped;
-        let counts =
-            [(failed, "failed"), (cancelled, "cancelled"), (skipped, "skipped"), (there, "there")];
-        let told: Vec<String> = counts
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
-        format!("{}\n", told.join(", "))
+        text
+    }
+
+    /// `1 failed, 4 built, 2 cached in 2m 31s`; nothing if all was there before.
+    fn counts(&self) -> Option<String> {
+        let mut counts: BTreeMap<(u8, &str), usize> = BTreeMap::new();
+        for package in &self.report.packages {
+            // What went wrong comes first.
+            let order = u8::MAX - rank(&package.result);
+            *counts.entry((order, status(&package.result))).or_default() += 1;
+        }
+        let told: Vec<String> =
+            counts.iter().map(|((_, what), count)| format!("{count} {what}")).collect();
+        let is_idle = counts.keys().all(|(_, what)| *what == "cached");
+        (!is_idle).then(|| format!("{} in {}\n", told.join(", "), duration(self.elapsed)))
     }
 
     /// The same as a document.
@@ -214,6 +247,10 @@ impl Told<'_> {
             "action": action,
             "status": word(&package.result),
             "failure": failure,
+            "again": package.again.map(|again| match again {
+                Outputs::Identical => "identical",
+                Outputs::Different => "differs",
+            }),
             "outputs": outputs,
         })
     }
@@ -277,4 +314,14 @@ fn is_cancelled(result: &Finished) -> bool {
 /// `1 package`, `2 packages`.
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `512 B`, `1.5 MiB`.
+pub fn bytes(size: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| size >= *unit) {
+        #[expect(clippy::cast_precision_loss, reason = "one digit of it is shown")]
+        Some((unit, name)) => format!("{:.1} {name}", size as f64 / unit as f64),
+        None => format!("{size} B"),
+    }
 }

@@ -60,6 +60,7 @@ fn as_build(arguments: &Reproduce) -> Build {
         fail_fast: *fail_fast,
         output: None,
         require_limits: *require_limits,
+        trace: false,
         dry_run: *dry_run,
     }
 }

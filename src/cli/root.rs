@@ -16,7 +16,7 @@ use super::changes::wrapped;
 use super::context::{Machine, Release, named_one};
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
-use super::report::count;
+use super::report::{bytes, count};
 use crate::base::{DerivationId, Digest, Json, nearest};
 use crate::graph::{Graph, Node, derivation};
 use crate::realise::buildroot::{EntryKind, Manifest};
@@ -378,15 +378,6 @@ fn listed(packages: &[Listed]) -> Vec<Value> {
 }
 
 /// A size as people say it.
-fn bytes(size: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(unit, _)| size >= *unit) {
-        #[expect(clippy::cast_precision_loss, reason = "one digit of it is shown")]
-        Some((unit, name)) => format!("{:.1} {name}", size as f64 / unit as f64),
-        None => format!("{size} B"),
-    }
-}
-
 /// The packages that use something, in a few words.
 fn told(users: &[&str], all: usize) -> String {
     if users.len() == all && all > 1 { format!("all {all}") } else { few(users.iter().copied()) }

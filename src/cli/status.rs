@@ -130,14 +130,18 @@ impl Standing {
                     let attempts = world.store.attempts(Some(&package.name), LOOKED_AT);
                     let attempts = attempts.map_err(|error| broken(&error))?;
                     let built = history.has_built(attempts.iter());
-                    let failed = attempts.into_iter().next().filter(|attempt| {
-                        let failed = matches!(attempt.verdict, Verdict::Failed | Verdict::Fault);
-                        attempt.derivation == *id && failed
-                    });
-                    match failed {
-                        Some(attempt) => (Word::Failed, attempt.summary),
-                        None if built => (Word::Stale, String::new()),
-                        None => (Word::Unbuilt, "never built".to_owned()),
+                    let last = attempts.into_iter().next().filter(|last| last.derivation == *id);
+                    let word = if built { Word::Stale } else { Word::Unbuilt };
+                    match last.as_ref().map(|last| last.verdict) {
+                        Some(Verdict::Failed | Verdict::Fault) => {
+                            (Word::Failed, last.map(|last| last.summary).unwrap_or_default())
+                        }
+                        Some(Verdict::Running) => (word, "is being built now".to_owned()),
+                        Some(Verdict::Interrupted | Verdict::Cancelled) => {
+                            (word, "its last build was interrupted".to_owned())
+                        }
+                        Some(Verdict::Built) | None if built => (word, String::new()),
+                        Some(Verdict::Built) | None => (word, "never built".to_owned()),
                     }
                 }
             };

@@ -17,12 +17,13 @@ pub enum Error {
     Offline(String),
     /// No mirror is known, or none of those known to apt has the suite.
     #[error(
-        "no mirror of archive `{archive}` is known; name one by any of:\n  \
+        "no mirror of archive `{archive}` {}\n  name one by any of:\n  \
          `--mirror {archive}=URL`\n  \
          the environment variable `{variable}`\n  \
          `mirrors = [\"URL\"]` in `[archive.{archive}]` of release.toml\n  \
          `{archive} = [\"URL\"]` in `[mirrors]` of the user's config.toml{}\n  \
          the host's own apt sources, if they carry its suites{}",
+        if .asked.is_empty() { "is known" } else { "can be used" },
         place(.config), answers(.asked)
     )]
     NoMirror {

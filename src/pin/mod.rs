@@ -29,7 +29,7 @@ use crate::store::Store;
 
 pub use change::{Change, Pin};
 pub use error::{Error, Result};
-pub use stale::{Kind, Stale, check};
+pub use stale::{Kind, Stale, check, told};
 
 use files::Kept;
 use inherited::Inherited;

@@ -8,10 +8,13 @@ use super::remote::{self, Key};
 use super::{archives, sources};
 use crate::archive::deb::release::ReleaseFile;
 use crate::archive::deb::signature::signed_text;
-use crate::base::{Diagnostic, HostPath, ReleaseFolder, Span};
+use crate::base::{Diagnostic, HostPath, ReleaseFolder, ReleasePath, Span};
 use crate::spec::Spec;
 use crate::spec::lock::{self, Lock};
 use crate::spec::model::Extended;
+
+/// How many things that are not pinned are named at one file.
+const NAMED: usize = 20;
 
 /// Something that a lock lacks, or has without need. Shown as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +47,12 @@ impl Stale {
         Self { kind, what: what.into(), span: span.into() }
     }
 
+    /// The file that asks for it and finds it not pinned.
+    fn asking(&self) -> Option<&ReleasePath> {
+        let span = self.span.as_ref().filter(|_| self.kind == Kind::Missing);
+        span.map(|span| &span.file)
+    }
+
     /// The same as it is shown: at its line, with the command that helps.
     pub fn diagnostic(&self) -> Diagnostic {
         let (label, hint) = match self.kind {
@@ -62,6 +71,43 @@ impl Stale {
             None => error,
         }
     }
+}
+
+/// What is stale as it is shown; what one file asks for and is not pinned is told at once, at the
+/// first of its lines.
+pub fn told(stale: &[Stale]) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    let mut files = BTreeSet::new();
+    for one in stale {
+        let Some(file) = one.asking() else {
+            diagnostics.push(one.diagnostic());
+            continue;
+        };
+        if files.insert(file) {
+            let missing: Vec<&Stale> =
+                stale.iter().filter(|other| other.asking() == Some(file)).collect();
+            diagnostics.push(together(&missing));
+        }
+    }
+    diagnostics
+}
+
+/// What one file asks for and is not pinned.
+fn together(missing: &[&Stale]) -> Diagnostic {
+    if let [one] = missing {
+        return one.diagnostic();
+    }
+    let mut message = format!("{} things are not pinned", missing.len());
+    for one in missing.iter().take(NAMED) {
+        message.push_str(&format!("\n  {}", one.what));
+    }
+    if missing.len() > NAMED {
+        message.push_str(&format!("\n  and {} more", missing.len() - NAMED));
+    }
+    let first = missing.iter().filter_map(|one| one.span.as_ref()).min().cloned();
+    Diagnostic::new("stale-lock", message)
+        .at(first, "release.lock does not have them")
+        .hint("`perestroika lock` pins them")
 }
 
 /// What `lock` would find to do; nothing if the lock is what the release needs. Reads nothing but

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::script;
 use crate::archive::deb::index::BinaryPackage;
-use crate::base::{ActionId, DerivationId, Json};
+use crate::base::{ActionId, DerivationId, Json, Sha256};
 use crate::graph::Graph;
 use crate::graph::derivation::{Derivation, Package, Patch, Source, SourceFile};
 
@@ -39,6 +40,84 @@ impl<'a> Sources<'a> {
             packaging: package.packaging.map(source),
             extra: extra.map(|(path, id)| (path.as_str(), source(*id))).collect(),
         }
+    }
+}
+
+/// A binary package, as an action lists it in the root of its build.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture: a name, or `all`.
+    pub architecture: String,
+    /// Digest of the `.deb`.
+    pub sha256: Sha256,
+}
+
+impl Listed {
+    /// As an action lists this package.
+    pub fn of(package: &BinaryPackage) -> Self {
+        Self {
+            name: package.name.to_string(),
+            version: package.version.to_string(),
+            architecture: package.architecture.to_string(),
+            sha256: package.sha256,
+        }
+    }
+
+    /// As part of an action, of a manifest, of a certificate.
+    pub fn to_json(&self) -> Json {
+        let Self { name, version, architecture, sha256 } = self;
+        Json::object([
+            ("name", name.into()),
+            ("version", version.into()),
+            ("architecture", architecture.into()),
+            ("sha256", Json::text(sha256)),
+        ])
+    }
+
+    /// The package that a document lists; nothing if it has other members.
+    pub fn from_json(package: Json) -> Option<Self> {
+        let Json::Object(mut members) = package else { return None };
+        let mut text = |key: &str| match members.remove(key) {
+            Some(Json::String(text)) => Some(text),
+            _ => None,
+        };
+        let (name, version) = (text("name")?, text("version")?);
+        let (architecture, sha256) = (text("architecture")?, text("sha256")?.parse().ok()?);
+        members.is_empty().then_some(Self { name, version, architecture, sha256 })
+    }
+}
+
+/// The packages of the build root that an action document lists, layer by layer, the lowest
+/// first; nothing if it is none.
+pub fn root(document: Json) -> Option<Vec<Vec<Listed>>> {
+    let Json::Object(mut members) = document else { return None };
+    let Some(Json::Array(layers)) = members.remove("root") else { return None };
+    let layer = |layer| match layer {
+        Json::Array(packages) => packages.into_iter().map(Listed::from_json).collect(),
+        _ => None,
+    };
+    layers.into_iter().map(layer).collect()
+}
+
+/// Whether an action document is that of building this package, whatever its root holds.
+pub fn is_of(graph: &Graph, package: &Package, document: &Json) -> bool {
+    let sources = Sources::of(graph, package);
+    let script = script::script(package, &sources);
+    let expected = Action::new(package, &sources, &script, &[]);
+    match (document, expected.document()) {
+        (Json::Object(members), Json::Object(expected)) => {
+            let beside_root = |members: &BTreeMap<String, Json>| {
+                let mut members = members.clone();
+                members.remove("root");
+                members
+            };
+            beside_root(members) == beside_root(expected)
+        }
+        _ => false,
     }
 }
 
@@ -84,7 +163,8 @@ impl Action {
         };
         let layers = layers
             .iter()
-            .map(|layer| Json::Array(layer.iter().map(|package| root_package(package)).collect()))
+            .map(|layer| layer.iter().map(|package| Listed::of(package).to_json()).collect())
+            .map(Json::Array)
             .collect();
         let mut members = vec![
             ("format", FORMAT.into()),
@@ -128,15 +208,6 @@ impl Action {
     pub fn document(&self) -> &Json {
         &self.document
     }
-}
-
-fn root_package(package: &BinaryPackage) -> Json {
-    Json::object([
-        ("name", Json::text(&package.name)),
-        ("version", Json::text(&package.version)),
-        ("architecture", Json::text(&package.architecture)),
-        ("sha256", Json::text(package.sha256)),
-    ])
 }
 
 fn content(source: &Source) -> Json {

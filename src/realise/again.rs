@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::sync::Arc;
 
-use super::action::Action;
+use super::action::{self, Action, Listed};
 use super::error::{Error, Result};
 use super::event::{Failure, Phase};
-use super::manifest::{self, SeedPackage};
 use super::package::{self, Job, Ran, Resolved};
 use super::record::{Output, Record};
 use super::script;
@@ -147,9 +146,9 @@ fn once(job: &Job<'_>, record: &Record, change: Change<'_>) -> Result<Again, Fai
 /// program would do otherwise is refused: it would prove nothing.
 fn recorded(job: &Job<'_>, record: &Record) -> Result<Resolved> {
     let document = job.world.store.read_json(&record.action.digest())?;
-    let layers = manifest::root_layers(&document).ok_or(Error::Action { action: record.action })?;
+    let layers = action::root(document).ok_or(Error::Action { action: record.action })?;
     let known = Known::of(job)?;
-    let list = |layer: &Vec<SeedPackage>| layer.iter().map(|one| known.find(job, one)).collect();
+    let list = |layer: &Vec<Listed>| layer.iter().map(|one| known.find(job, one)).collect();
     let lists = RootLists { layers: layers.iter().map(list).collect::<Result<_>>()? };
     let sources = job.sources();
     let script = script::script(job.package, &sources);
@@ -179,18 +178,17 @@ impl Known {
         Ok(Self(known))
     }
 
-    fn find(&self, job: &Job<'_>, wanted: &SeedPackage) -> Result<Arc<BinaryPackage>> {
-        let SeedPackage { name, version, architecture, sha256 } = wanted;
+    fn find(&self, job: &Job<'_>, wanted: &Listed) -> Result<Arc<BinaryPackage>> {
+        let Listed { name, version, architecture, sha256 } = wanted;
         let lost = || Error::NotToBeHad {
             package: format!("{name} {version} {architecture}"),
-            sha256: sha256.clone(),
+            sha256: *sha256,
         };
-        let digest: Sha256 = sha256.parse().map_err(|_| lost())?;
-        if let Some(package) = self.0.get(&digest) {
+        if let Some(package) = self.0.get(sha256) {
             return Ok(Arc::clone(package));
         }
         let store = job.world.store;
-        let object = store.find(&digest)?.ok_or_else(lost)?;
+        let object = store.find(sha256)?.ok_or_else(lost)?;
         let file = store.open_sound(&object.digest)?;
         inside(file, &object, name).map(Arc::new)
     }

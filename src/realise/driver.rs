@@ -16,11 +16,13 @@ pub use again::{Take, Work, again};
 use super::cause::{Cause, Kind};
 use super::enter::{self, Entry as Guest, Way};
 use super::error::Result;
-use super::event::{Event, Failure, Fault, Finished};
+use super::event::{Event, Failure, Fault, Finished, Planned, Subject};
 use super::machine::Allowance;
 use super::package::{self, Done, Job};
 use super::rebuild::History;
 use super::record::Record;
+use super::subjects::subjects;
+use super::trace::{self, Outputs};
 use super::universe::{self, Snapshots};
 use super::world::World;
 use super::{known, lists, request};
@@ -43,6 +45,19 @@ pub struct Options {
     pub on_failure: OnFailure,
     /// What the builds may use together, or each of them.
     pub allowance: Allowance,
+    /// Whether builds are traced.
+    pub tracing: Tracing,
+}
+
+/// Whether the builds of a run are traced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tracing {
+    /// None is.
+    #[default]
+    Off,
+    /// All are, and what is wanted is built again if it never was traced. What that comes to is
+    /// compared with what is there, which stays what counts.
+    On,
 }
 
 /// A release in a build, and what of it is wanted.
@@ -81,6 +96,8 @@ pub struct Reported {
     pub record: Option<Arc<Record>>,
     /// How long it was worked on.
     pub elapsed: Duration,
+    /// If it was built again, for its trace alone: how that compares to what was there.
+    pub again: Option<Outputs>,
 }
 
 /// Builds what is wanted of each release, and everything that needs; gives a report for each. The
@@ -92,7 +109,7 @@ pub fn build(
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Vec<Report>> {
     let mut run = Run::new(goals, options, &BTreeSet::new(), tell)?;
-    tell(Event::Planned { packages: run.packages.len() });
+    tell(Event::Planned { packages: run.planned() });
     thread::scope(|scope| {
         let (results, inbox) = mpsc::channel();
         loop {
@@ -139,7 +156,8 @@ pub fn survey(
     options: &Options,
 ) -> Result<Vec<Surveyed>> {
     let goals = [Goal { world, graph, spec: None, wanted, snapshots: Arc::default() }];
-    let mut run = Run::new(&goals, options, &BTreeSet::new(), &|_| {})?;
+    let options = Options { tracing: Tracing::Off, ..options.clone() };
+    let mut run = Run::new(&goals, &options, &BTreeSet::new(), &|_| {})?;
     run.take_what_is_there();
     Ok(run
         .packages
@@ -149,6 +167,24 @@ pub fn survey(
             Surveyed { derivation: entry.node.id, there }
         })
         .collect())
+}
+
+/// What is wanted and there, and would be built again in a run that traces.
+pub fn untraced(
+    world: &World<'_>,
+    wanted: &[DerivationId],
+    survey: &[Surveyed],
+    options: &Options,
+) -> BTreeSet<DerivationId> {
+    if options.tracing == Tracing::Off {
+        return BTreeSet::new();
+    }
+    let there = survey.iter().filter(|one| wanted.contains(&one.derivation));
+    let untraced = there.filter(|one| {
+        let record = one.there.as_ref().map(|(_, record)| record);
+        record.is_some_and(|record| !trace::is_there(world.store, record))
+    });
+    untraced.map(|one| one.derivation).collect()
 }
 
 /// Whether the build roots of all packages that are not there were chosen before, over what is
@@ -224,6 +260,8 @@ struct Run<'a> {
     share: Arc<Share>,
     plan: Plan,
     packages: Vec<Entry<'a>>,
+    /// What events call each.
+    subjects: Vec<Arc<Subject>>,
     places: HashMap<DerivationId, NodeId>,
     running: BTreeSet<NodeId>,
     /// Packages that were built before, so that it is known how long they take.
@@ -236,6 +274,8 @@ struct Run<'a> {
 struct Entry<'a> {
     /// The first release that has it.
     goal: usize,
+    /// Whether it was asked for, by any of them, and is not only needed.
+    is_wanted: bool,
     node: &'a Node,
     package: &'a Package,
     /// The processors it was given.
@@ -263,6 +303,14 @@ impl<'a> Run<'a> {
                     place.insert(NodeId(packages.len()));
                     packages.push(Entry::new(index, node, package));
                 }
+            }
+        }
+        let told: Vec<_> =
+            packages.iter().map(|entry| (entry.goal, entry.node, entry.package)).collect();
+        let subjects = subjects(goals, &told);
+        for id in goals.iter().flat_map(|goal| goal.wanted) {
+            if let Some(NodeId(place)) = places.get(id) {
+                packages[*place].is_wanted = true;
             }
         }
         let store = goals.first().expect("something is to be built").world.store;
@@ -293,6 +341,7 @@ impl<'a> Run<'a> {
             tell,
             share: Arc::new(store.share(options.jobs)),
             plan,
+            subjects,
             packages,
             places,
             known,
@@ -300,6 +349,15 @@ impl<'a> Run<'a> {
             stale: BTreeSet::new(),
             histories: goals.iter().map(|_| None).collect(),
         })
+    }
+
+    /// All packages and what they need, as it is told.
+    fn planned(&self) -> Vec<Planned> {
+        let planned = |(subject, entry): (&Arc<Subject>, &Entry<'_>)| Planned {
+            package: Arc::clone(subject),
+            needs: entry.package.dependencies.clone(),
+        };
+        self.subjects.iter().zip(&self.packages).map(planned).collect()
     }
 
     /// Finishes every ready package whose record is there; that makes more of them ready.
@@ -314,12 +372,22 @@ impl<'a> Run<'a> {
                 ready.iter().map(|id| (self.packages[id.0].node.id, self.offered(*id))).collect();
             let store = self.goals[0].world.store;
             for (id, found) in ready.into_iter().zip(known::look_up(store, &wanted)) {
-                match found {
+                let demanded = self.tracing(id) == package::Tracing::Demanded;
+                match found.filter(|done| !demanded || trace::is_there(store, &done.record)) {
                     Some(done) => self.take(id, Ok(done)),
                     // What cannot be looked up is told by the job itself.
                     None => drop(self.stale.insert(id)),
                 }
             }
+        }
+    }
+
+    fn tracing(&self, id: NodeId) -> package::Tracing {
+        let entry = &self.packages[id.0];
+        match self.options.tracing {
+            Tracing::Off => package::Tracing::Off,
+            Tracing::On if entry.is_wanted => package::Tracing::Demanded,
+            Tracing::On => package::Tracing::InPassing,
         }
     }
 
@@ -338,10 +406,8 @@ impl<'a> Run<'a> {
         let entry = &mut self.packages[id.0];
         entry.began = Some(Instant::now());
         entry.cores.clone_from(&cores);
-        (self.tell)(Event::Started {
-            package: entry.package.name.clone(),
-            version: entry.package.version.clone(),
-        });
+        let subject = Arc::clone(&self.subjects[id.0]);
+        (self.tell)(Event::Started { package: Arc::clone(&subject) });
         let entry = &self.packages[id.0];
         let goal = &self.goals[entry.goal];
         let below = goal.graph.closure(entry.node.id);
@@ -353,6 +419,7 @@ impl<'a> Run<'a> {
             })
             .collect();
         Job {
+            subject,
             world: goal.world,
             graph: goal.graph,
             spec: goal.spec,
@@ -366,6 +433,7 @@ impl<'a> Run<'a> {
             share: Arc::clone(&self.share),
             allowance: Allowance { cores, ..self.options.allowance.clone() },
             promised,
+            tracing: self.tracing(id),
             tell: self.tell,
         }
     }
@@ -424,8 +492,7 @@ impl<'a> Run<'a> {
         for id in [id].into_iter().chain(skipped) {
             let entry = &self.packages[id.0];
             (self.tell)(Event::Finished {
-                package: entry.package.name.clone(),
-                version: entry.package.version.clone(),
+                package: Arc::clone(&self.subjects[id.0]),
                 result: self.result(id),
                 elapsed: entry.elapsed,
             });
@@ -478,6 +545,7 @@ impl<'a> Run<'a> {
                     result: self.result(place),
                     record: entry.done.as_ref().map(|done| Arc::clone(&done.record)),
                     elapsed: entry.elapsed,
+                    again: entry.done.as_ref().and_then(|done| done.again),
                 }
             });
             Report { packages: packages.collect() }
@@ -490,6 +558,7 @@ impl<'a> Entry<'a> {
     fn new(goal: usize, node: &'a Node, package: &'a Package) -> Self {
         Self {
             goal,
+            is_wanted: false,
             node,
             package,
             cores: Vec::new(),

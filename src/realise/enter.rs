@@ -16,7 +16,7 @@ use super::request::INPUTS;
 use super::verdict::failure;
 use super::{edits, script, universe};
 use crate::base::{GuestPath, HostPath};
-use crate::sandbox::{Access, Guise, Limits, Mount, Request, Scratch, Stage};
+use crate::sandbox::{Access, Guise, Limits, Mount, Observe, Request, Scratch, Stage};
 use crate::spec::model::Resources;
 use crate::store::{self, Capsule, Entered, Store};
 
@@ -89,6 +89,7 @@ impl Entry {
             collect: None,
             keep: None,
             guise: Guise::default(),
+            observe: Observe::Nothing,
         };
         Ok(Some(Self {
             request,
@@ -171,6 +172,7 @@ fn installed(job: &Job<'_>, record: &Record) -> Result<Entry> {
         collect: None,
         keep: None,
         guise: Guise::default(),
+        observe: Observe::Nothing,
     };
     Ok(Entry {
         request,

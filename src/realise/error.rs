@@ -150,7 +150,7 @@ pub enum Error {
         /// Name, version and architecture.
         package: String,
         /// Its digest.
-        sha256: String,
+        sha256: Sha256,
     },
     /// A file operation failed.
     #[error("cannot {operation} `{path}`")]

@@ -1,17 +1,62 @@
 //! What a build tells while it goes on. Progress bars, plain lines and JSON are only readers.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cause::{Cause, Kind};
-use crate::base::{ActionId, Digest, PackageName};
+use crate::base::{ActionId, DerivationId, Digest, PackageName};
+
+/// The package that an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// What tells it from every other: two releases may have packages of one name.
+    pub id: DerivationId,
+    /// Its name.
+    pub name: PackageName,
+    /// Its version.
+    pub version: String,
+    /// What tells people which one it is, where others of the run have its name: its release, its
+    /// architecture.
+    pub of: Vec<String>,
+}
+
+/// The name, and which one of several it is: `greet`, `greet (b, i386)`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.of.as_slice() {
+            [] => write!(f, "{}", self.name),
+            of => write!(f, "{} ({})", self.name, of.join(", ")),
+        }
+    }
+}
+
+impl Subject {
+    /// The same with its version.
+    pub fn title(&self) -> String {
+        match self.of.as_slice() {
+            [] => format!("{} {}", self.name, self.version),
+            of => format!("{} {} ({})", self.name, self.version, of.join(", ")),
+        }
+    }
+}
+
+/// A package that is wanted, or needed by one.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// Which.
+    pub package: Arc<Subject>,
+    /// What must be there before it begins.
+    pub needs: Vec<DerivationId>,
+}
 
 /// Something that happened to one package, or to the build.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// The build begins.
     Planned {
-        /// How many packages are wanted.
-        packages: usize,
+        /// What is wanted and what that needs.
+        packages: Vec<Planned>,
     },
     /// The outlook changed.
     Remaining {
@@ -21,28 +66,26 @@ pub enum Event {
     /// A package is being worked on.
     Started {
         /// Which.
-        package: PackageName,
-        /// Its version.
-        version: String,
+        package: Arc<Subject>,
     },
     /// It entered a phase, or got further in it.
     Phase {
         /// Which package.
-        package: PackageName,
+        package: Arc<Subject>,
         /// The phase.
         phase: Phase,
     },
     /// Its build printed a line.
     Line {
         /// Which package.
-        package: PackageName,
+        package: Arc<Subject>,
         /// The line, control characters removed, at most 200 characters.
         text: String,
     },
     /// The machine failed it, and it is tried again after a while.
     Retry {
         /// Which package.
-        package: PackageName,
+        package: Arc<Subject>,
         /// What failed.
         cause: String,
         /// How long it waits.
@@ -55,9 +98,7 @@ pub enum Event {
     /// It is done with.
     Finished {
         /// Which package.
-        package: PackageName,
-        /// Its version.
-        version: String,
+        package: Arc<Subject>,
         /// How it ended.
         result: Finished,
         /// How long it was worked on.

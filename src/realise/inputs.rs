@@ -9,10 +9,10 @@ use std::path::Path;
 use super::error::{Error, Result};
 use super::sources;
 use super::world::World;
-use crate::base::{HostPath, ReleasePath};
+use crate::base::{DerivationId, HostPath, ReleasePath};
 use crate::fetch::PoolFile;
-use crate::graph::derivation::{Package, Source};
-use crate::graph::{Node, Origin};
+use crate::graph::derivation::{Derivation, Package, Source};
+use crate::graph::{Graph, Node, Origin};
 
 /// A source, and where it comes from.
 pub type Placed<'a> = (&'a Node, &'a Source);
@@ -29,6 +29,31 @@ pub struct Inputs<'a> {
     /// Where each patch of the package lies in the release.
     pub patches: &'a [ReleasePath],
     pub script: &'a str,
+}
+
+impl<'a> Inputs<'a> {
+    /// What a package of this graph is made of, by this script.
+    pub fn of(graph: &'a Graph, node: &'a Node, package: &'a Package, script: &'a str) -> Self {
+        let source = |id: DerivationId| {
+            let node = graph.node(id).expect("the graph has what its nodes need");
+            match &node.derivation {
+                Derivation::Source(source) => (node, source),
+                _ => unreachable!("a package's source is a source"),
+            }
+        };
+        let Origin::Package(origin) = &node.origin else {
+            unreachable!("a package comes from a spec")
+        };
+        let extra = package.extra.iter();
+        Self {
+            package,
+            source: source(package.source),
+            packaging: package.packaging.map(source),
+            extra: extra.map(|(path, id)| (path.as_str(), source(*id))).collect(),
+            patches: &origin.patches,
+            script,
+        }
+    }
 }
 
 /// Fills the empty folder `to` with what [`super::script`] expects. Everything in it is a copy: a

@@ -42,6 +42,6 @@ fn is_whole(store: &Store, record: &Record) -> bool {
 
 impl Done {
     fn cached(action: ActionId, record: Record) -> Self {
-        Self { action, record: Arc::new(record), cached: true }
+        Self { action, record: Arc::new(record), cached: true, again: None }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::action::{self, Listed};
 use super::error::{Error, Result};
 use super::record::Record;
-use crate::base::{DerivationId, Digest, Json};
+use crate::base::{DerivationId, Digest, Json, Sha256};
 use crate::graph::Graph;
 use crate::graph::derivation::{Derivation, Release};
 use crate::store::Store;
@@ -17,16 +18,6 @@ const FORMAT: &str = "perestroika/manifest/1";
 pub struct Manifest {
     document: Json,
     digest: Digest,
-}
-
-/// A package of the seed: one that roots used and the release did not build.
-/// A binary package, as documents name it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SeedPackage {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) architecture: String,
-    pub(super) sha256: String,
 }
 
 impl Manifest {
@@ -42,16 +33,7 @@ impl Manifest {
         else {
             unreachable!("the release node is a release");
         };
-        let seed = seed(store, records.values().map(AsRef::as_ref))?.into_iter().map(
-            |SeedPackage { name, version, architecture, sha256 }| {
-                Json::object([
-                    ("name", name.into()),
-                    ("version", version.into()),
-                    ("architecture", architecture.into()),
-                    ("sha256", sha256.into()),
-                ])
-            },
-        );
+        let seed = seed(store, records.values().map(AsRef::as_ref))?;
         let packages = records
             .iter()
             .map(|(id, record)| (id.to_string(), Json::text(record_digest(record))))
@@ -62,7 +44,7 @@ impl Manifest {
             ("name", name.into()),
             ("version", version.into()),
             ("customer", customer.into()),
-            ("seed", Json::Array(seed.collect())),
+            ("seed", Json::Array(seed.iter().map(Listed::to_json).collect())),
             ("packages", Json::Object(packages)),
         ]);
         let digest = Digest::of(&document.encode());
@@ -80,6 +62,39 @@ impl Manifest {
     }
 }
 
+/// What a manifest lists.
+#[derive(Debug)]
+pub struct Enumerated {
+    /// The manifest digest.
+    pub digest: Digest,
+    /// The seed.
+    pub seed: BTreeSet<Listed>,
+    /// The record of each derivation.
+    pub records: BTreeMap<DerivationId, Digest>,
+}
+
+/// What the manifest `document` of this digest lists; nothing if it is none.
+pub fn read(document: Json, digest: Digest) -> Option<Enumerated> {
+    let Json::Object(mut members) = document else { return None };
+    if members.remove("format") != Some(FORMAT.into()) {
+        return None;
+    }
+    let (Some(Json::Array(seed)), Some(Json::Object(packages))) =
+        (members.remove("seed"), members.remove("packages"))
+    else {
+        return None;
+    };
+    let record = |(id, record): (String, Json)| match record {
+        Json::String(record) => Some((id.parse().ok()?, record.parse().ok()?)),
+        _ => None,
+    };
+    Some(Enumerated {
+        digest,
+        seed: seed.into_iter().map(Listed::from_json).collect::<Option<_>>()?,
+        records: packages.into_iter().map(record).collect::<Option<_>>()?,
+    })
+}
+
 /// The name of a record: BLAKE3 of its document.
 pub fn record_digest(record: &Record) -> Digest {
     Digest::of(&record.to_json().encode())
@@ -89,50 +104,14 @@ pub fn record_digest(record: &Record) -> Digest {
 fn seed<'a>(
     store: &Store,
     records: impl Iterator<Item = &'a Record> + Clone,
-) -> Result<BTreeSet<SeedPackage>> {
-    let own: BTreeSet<String> = records
-        .clone()
-        .flat_map(|record| &record.outputs)
-        .map(|output| output.sha256.to_string())
-        .collect();
+) -> Result<BTreeSet<Listed>> {
+    let own: BTreeSet<Sha256> =
+        records.clone().flat_map(|record| &record.outputs).map(|output| output.sha256).collect();
     let mut seed = BTreeSet::new();
     for record in records {
         let document = store.read_json(&record.action.digest())?;
-        for package in root_packages(&document).ok_or(Error::Action { action: record.action })? {
-            if !own.contains(&package.sha256) {
-                seed.insert(package);
-            }
-        }
+        let layers = action::root(document).ok_or(Error::Action { action: record.action })?;
+        seed.extend(layers.into_iter().flatten().filter(|package| !own.contains(&package.sha256)));
     }
     Ok(seed)
-}
-
-/// The packages that an action document lists as its root.
-fn root_packages(document: &Json) -> Option<Vec<SeedPackage>> {
-    root_layers(document).map(|layers| layers.concat())
-}
-
-/// The same layer by layer, the lowest first.
-pub(super) fn root_layers(document: &Json) -> Option<Vec<Vec<SeedPackage>>> {
-    let Json::Object(members) = document else { return None };
-    let Some(Json::Array(layers)) = members.get("root") else { return None };
-    let layer = |layer: &Json| match layer {
-        Json::Array(packages) => packages.iter().map(root_package).collect(),
-        _ => None,
-    };
-    layers.iter().map(layer).collect()
-}
-
-fn root_package(package: &Json) -> Option<SeedPackage> {
-    let Json::Object(members) = package else { return None };
-    let text = |key: &str| match members.get(key) {
-        Some(Json::String(text)) => Some(text.clone()),
-        _ => None,
-    };
-    Some(SeedPackage {
-        name: text("name")?,
-        version: text("version")?,
-        architecture: text("architecture")?,
-        sha256: text("sha256")?,
-    })
 }

@@ -7,31 +7,35 @@ use std::time::{Duration, Instant};
 use super::action::{Action, Sources};
 use super::buildroot::{self, RootPackage};
 use super::error::{Error, Result};
-use super::event::{Event, Failure, Fault, Phase};
+use super::event::{Event, Failure, Fault, Phase, Subject};
 use super::machine::Allowance;
 use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
+use super::refused::refused;
 use super::request::{self, Folders, Room};
+use super::trace::Outputs;
 use super::universe::{RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
 use super::verdict::{Evidence, failure, remembered, verdict};
 use super::world::World;
 use super::{
-    capsule, inputs, known, lists, log, machine, outputs, patches, retry, script, sources,
+    capsule, inputs, known, lists, log, machine, outputs, patches, retry, script, sources, trace,
 };
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver;
-use crate::base::{ActionId, DerivationId, Digest, PackageName, ReleasePath};
+use crate::base::{ActionId, DerivationId, Digest, PackageName};
 use crate::fetch::{self, PoolFile};
 use crate::graph::derivation::{Derivation, Package, Root, Source, SourceFile};
 use crate::graph::{Graph, Node, Origin, PackageOrigin};
-use crate::sandbox::{self, Keep, Keeping, Request, Verdict};
+use crate::sandbox::{self, Keep, Keeping, Observe, Request, Verdict};
 use crate::spec::Spec;
 use crate::spec::model::Resources;
 use crate::store::{self, Batch, LogWriter, NewAttempt, Share};
 
 /// A package that is to be had, and everything that takes.
 pub struct Job<'a> {
+    /// What events call it.
+    pub subject: Arc<Subject>,
     pub world: &'a World<'a>,
     pub graph: &'a Graph,
     pub snapshots: Arc<Snapshots>,
@@ -52,7 +56,20 @@ pub struct Job<'a> {
     pub allowance: Allowance,
     /// Bytes of scratch that the builds already running may use.
     pub promised: u64,
+    /// Whether it is to be traced.
+    pub tracing: Tracing,
     pub tell: &'a (dyn Fn(Event) + Sync),
+}
+
+/// Whether a package is traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracing {
+    /// It is not.
+    Off,
+    /// It is, if it has to be built.
+    InPassing,
+    /// It is, and built again if it never was.
+    Demanded,
 }
 
 /// A package that is there.
@@ -60,6 +77,8 @@ pub struct Done {
     pub action: ActionId,
     pub record: Arc<Record>,
     pub cached: bool,
+    /// If it was built although a record was there: how what it came to now compares to that.
+    pub again: Option<Outputs>,
 }
 
 /// The version of everything that turns a derivation and its offers into an action.
@@ -87,7 +106,7 @@ pub(super) fn insist<T>(
         let retries = job.world.retries;
         let Some(wait) = retries.next(failed) else { return Err(failure) };
         (job.tell)(Event::Retry {
-            package: job.package.name.clone(),
+            package: Arc::clone(&job.subject),
             cause: failure.line(),
             wait,
             failed,
@@ -102,14 +121,16 @@ pub(super) fn insist<T>(
 
 fn once(job: &Job<'_>) -> Result<Done, Box<Failure>> {
     let store = job.world.store;
-    if let Some(done) = known::look_up(store, &[(job.node.id, job.offered)]).pop().flatten() {
+    let known = known::look_up(store, &[(job.node.id, job.offered)]).pop().flatten();
+    if let Some(done) = known.filter(|done| job.takes(&done.record)) {
         return Ok(done);
     }
     job.phase(Phase::Solve);
     let resolved = resolve(job).map_err(|error| failure(job, &error))?;
-    let adopted = || {
+    let adopted = || -> Result<Option<Done>, Box<Failure>> {
         let found = known::adopted(store, resolved.action.id());
-        found.map_err(|error| failure(job, &error))
+        let found = found.map_err(|error| failure(job, &error))?;
+        Ok(found.filter(|done| job.takes(&done.record)))
     };
     if let Some(done) = adopted()? {
         return Ok(done);
@@ -162,7 +183,12 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let causes = cause(job, &resolved.action).map_err(|error| run(&error))?;
-    let laid = lay_out(job, resolved).map_err(|error| run(&error))?;
+    let mut laid =
+        lay_out(job, resolved).map_err(|error| refused(job, resolved.action.id(), &error))?;
+    laid.request.observe = match job.tracing {
+        Tracing::Off => Observe::Nothing,
+        Tracing::InPassing | Tracing::Demanded => Observe::Opens,
+    };
 
     let action = resolved.action.id();
     let new = NewAttempt { package: job.package.name.clone(), derivation: job.node.id, action };
@@ -190,6 +216,12 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
             return Err(failure);
         }
     };
+    let trace = outcome.observed.as_ref().map(|observed| {
+        let (snapshot, lists) = (job.snapshot()?, &resolved.lists);
+        let base = snapshot.base(job.root())?;
+        trace::keep(&batch, job.package, lists, base, &root.layers, observed)
+    });
+    let trace = trace.transpose().map_err(|error| run(&error))?;
     let kept = batch.put_log(&mut writer).map_err(|error| run(&error.into()))?;
     let record = Record {
         action,
@@ -203,17 +235,20 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
         cause: causes.line(),
         causes: Some(causes),
+        trace,
     };
     let keep = || -> Result<Done> {
         let recorded = attempt.succeed(batch, &record.to_json(), &kept)?;
         // If the action was built before, the earlier record counts, unless files of it are lost.
         let mut done = known::adopted(world.store, action)?;
+        let again = done.as_ref().filter(|_| recorded.adopted != recorded.digest);
+        let again = again.map(|done| Outputs::of(&done.record, &record));
         if done.is_none() {
             world.store.adopt(&action, &recorded.digest)?;
             done = known::adopted(world.store, action)?;
         }
         let done = done.ok_or(Error::RecordLost { action })?;
-        Ok(Done { cached: false, ..done })
+        Ok(Done { cached: false, again, ..done })
     };
     keep().map_err(|error| run(&error))
 }
@@ -244,7 +279,7 @@ pub(super) fn run<'a>(
     let started = jiff::Timestamp::now().as_second();
     let clock = Instant::now();
     let mut log = log::Tee::new(writer, |text| {
-        (job.tell)(Event::Line { package: job.package.name.clone(), text: text.to_owned() });
+        (job.tell)(Event::Line { package: Arc::clone(&job.subject), text: text.to_owned() });
     });
     let killed = machine::oom_kills();
     let outcome = world.executor.run(request, &mut log, world.cancel);
@@ -289,14 +324,7 @@ pub struct Laid {
 /// Puts everything in its place that a build needs.
 pub fn lay_out(job: &Job<'_>, resolved: &Resolved) -> Result<Laid> {
     let world = job.world;
-    let inputs = inputs::Inputs {
-        package: job.package,
-        source: job.source(),
-        packaging: job.packaging(),
-        extra: job.extra(),
-        patches: job.patches(),
-        script: &resolved.script,
-    };
+    let inputs = inputs::Inputs::of(job.graph, job.node, job.package, &resolved.script);
     let root = build_root(job, &resolved.lists, Purpose::Build(&inputs))?;
     let scratch = world.store.scratch()?;
     let keep =
@@ -459,8 +487,13 @@ pub(super) fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
 }
 
 impl Job<'_> {
+    /// Whether this record does, or the package must be built even so.
+    fn takes(&self, record: &Record) -> bool {
+        self.tracing != Tracing::Demanded || trace::is_there(self.world.store, record)
+    }
+
     pub(super) fn phase(&self, phase: Phase) {
-        (self.tell)(Event::Phase { package: self.package.name.clone(), phase });
+        (self.tell)(Event::Phase { package: Arc::clone(&self.subject), phase });
     }
 
     /// The pinned packages of its root.
@@ -521,10 +554,6 @@ impl Job<'_> {
 
     pub(super) fn resources(&self) -> &Resources {
         &self.origin().resources
-    }
-
-    fn patches(&self) -> &[ReleasePath] {
-        &self.origin().patches
     }
 
     fn origin(&self) -> &PackageOrigin {

@@ -12,14 +12,32 @@ use super::world::World;
 use crate::archive::patch::{Files, Patch, Tried};
 use crate::archive::tarball::{self, Kind, Limits, Listing};
 use crate::base::{Digest, ReleasePath, Tree, TreeKind};
-use crate::graph::Origin;
-use crate::graph::derivation::{Patched, Source};
+use crate::graph::derivation::{Package, Patched, Source};
+use crate::graph::{Graph, Node, Origin};
 
 /// The largest file that is looked at, in bytes.
 const LARGEST: u64 = 64 << 20;
 
 /// The unpacked source as far as it matters: of each path of interest, what is known.
 type Known = Option<Files>;
+
+/// What trying patches came to, if they do not surely fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// They apply.
+    Fine,
+    /// That cannot be told here.
+    Unclear,
+}
+
+/// Tries the patches of a package of a graph as far as the store has its source: nothing is
+/// fetched.
+///
+/// # Errors
+/// [`Error::Patch`] for one that surely does not apply.
+pub fn foresee(world: &World<'_>, graph: &Graph, node: &Node, package: &Package) -> Result<Found> {
+    check(world, &Inputs::of(graph, node, package, ""))
+}
 
 /// Tries the patches of a package on its source, which is in the store or in the release.
 ///
@@ -28,7 +46,7 @@ type Known = Option<Files>;
 ///
 /// # Errors
 /// [`Error::Patch`] for one that surely does not apply.
-pub fn check(world: &World<'_>, inputs: &Inputs<'_>) -> Result<()> {
+pub(super) fn check(world: &World<'_>, inputs: &Inputs<'_>) -> Result<Found> {
     let Inputs { package, source, packaging, extra, patches, script: _ } = inputs;
     let mut texts = Vec::new();
     for (patch, path) in package.patches.iter().zip(*patches) {
@@ -53,20 +71,21 @@ pub fn check(world: &World<'_>, inputs: &Inputs<'_>) -> Result<()> {
         tried.push((path, parsed));
     }
     let wanted: BTreeSet<&str> = tried.iter().flat_map(|(_, patch)| patch.names()).collect();
+    let found = if tried.len() == package.patches.len() { Found::Fine } else { Found::Unclear };
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(found);
     }
-    let Some(mut files) = files(world, *source, &wanted)? else { return Ok(()) };
+    let Some(mut files) = files(world, *source, &wanted)? else { return Ok(Found::Unclear) };
     for (path, patch) in tried {
         match patch.apply(&mut files) {
             Tried::Applies => {}
-            Tried::Unclear => return Ok(()),
+            Tried::Unclear => return Ok(Found::Unclear),
             Tried::Fails(mismatch) => {
                 return Err(Error::Patch { path: path.clone(), mismatch: Box::new(mismatch) });
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn files(world: &World<'_>, (node, source): Placed<'_>, wanted: &BTreeSet<&str>) -> Result<Known> {
@@ -76,7 +95,7 @@ fn files(world: &World<'_>, (node, source): Placed<'_>, wanted: &BTreeSet<&str>)
             of_tree(wanted, tree, |path, digest| sources::read_file(&folder.join(path), digest))
         }
         (Source::Tree { tree }, Origin::Git { .. }) => {
-            let tree = sources::pinned_tree(world, node, tree)?;
+            let Some(tree) = sources::kept_tree(world, tree)? else { return Ok(None) };
             of_tree(wanted, &tree, |_, digest| Ok(world.store.read(digest)?))
         }
         (Source::Tarball { sha256, .. }, _) => {

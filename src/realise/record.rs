@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::rebuild::Cause;
+use super::trace::Extent;
 use crate::base::{ActionId, DerivationId, Digest, Json, Sha256, json};
 
 const FORMAT: &str = "perestroika/record/1";
@@ -36,6 +38,23 @@ pub struct Record {
     /// Why it was built, input by input; none in records of earlier versions.
     #[serde(default)]
     pub causes: Option<Cause>,
+    /// What it opened of its root; none if that was not observed.
+    #[serde(default)]
+    pub trace: Option<Traced>,
+}
+
+/// A trace, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traced {
+    /// The name of the [`super::trace::Trace`].
+    pub document: Digest,
+    /// Whether it has everything.
+    pub extent: Extent,
+    /// Of how many packages files were opened.
+    pub packages: u64,
+    /// How many files that were.
+    pub files: u64,
 }
 
 /// A file that an action left.
@@ -64,8 +83,13 @@ pub enum Error {
     #[error("not a record")]
     Members(#[from] serde_json::Error),
     /// Another format.
-    #[error("the record's format is {0}, this version reads `{FORMAT}`")]
-    Format(String),
+    #[error("the format is {found}, this version reads `{wanted}`")]
+    Format {
+        /// What it says.
+        found: String,
+        /// What it should.
+        wanted: &'static str,
+    },
 }
 
 impl Record {
@@ -83,6 +107,7 @@ impl Record {
             elapsed,
             cause,
             causes,
+            trace,
         } = self;
         let mut members = vec![
             ("format", FORMAT.into()),
@@ -99,18 +124,40 @@ impl Record {
         ];
         // Left out where there is none, as it was before there could be any.
         members.extend(causes.as_ref().map(|causes| ("causes", causes.to_json())));
+        members.extend(trace.as_ref().map(|trace| ("trace", trace.to_json())));
         Json::object(members)
     }
 
     /// Reads a document.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
-        Json::read_canonical(bytes)?;
-        let mut document: BTreeMap<String, serde_json::Value> = serde_json::from_slice(bytes)?;
-        match document.remove("format") {
-            Some(format) if format == FORMAT => {}
-            other => return Err(Error::Format(other.unwrap_or_default().to_string())),
+        read(bytes, FORMAT)
+    }
+}
+
+/// Reads a canonical document of this format.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], format: &'static str) -> Result<T, Error> {
+    Json::read_canonical(bytes)?;
+    let mut document: BTreeMap<String, serde_json::Value> = serde_json::from_slice(bytes)?;
+    match document.remove("format") {
+        Some(found) if found == format => {}
+        other => {
+            let found = other.unwrap_or_default().to_string();
+            return Err(Error::Format { found, wanted: format });
         }
-        Ok(serde_json::from_value(document.into_iter().collect())?)
+    }
+    Ok(serde_json::from_value(document.into_iter().collect())?)
+}
+
+impl Traced {
+    fn to_json(&self) -> Json {
+        let Self { document, extent, packages, files } = self;
+        let count = |count: u64| Json::Integer(i64::try_from(count).expect("as many as are noted"));
+        Json::object([
+            ("document", Json::text(document)),
+            ("extent", extent.as_str().into()),
+            ("packages", count(*packages)),
+            ("files", count(*files)),
+        ])
     }
 }
 
@@ -163,9 +210,11 @@ mod tests {
             elapsed: 2,
             cause: "new".to_owned(),
             causes: None,
+            trace: None,
         };
         let bytes = record.to_json().encode();
-        assert!(!String::from_utf8_lossy(&bytes).contains("causes"), "as it was before");
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("causes") && !text.contains("trace"), "as it was before");
         assert_eq!(Record::from_json(&bytes).expect("its own document"), record);
         let input = Input {
             package: "x".to_owned(),
@@ -179,11 +228,13 @@ mod tests {
         let before = Before { derivation: record.derivation, action: record.action };
         let causes = Cause { before: Some(before), own: vec![input], root: Vec::new(), needs };
         for causes in [causes, Cause::default()] {
-            let told = Record { causes: Some(causes), ..record.clone() };
+            let document = Digest::of(b"t");
+            let trace = Traced { document, extent: Extent::Cut, packages: 1, files: 2 };
+            let told = Record { causes: Some(causes), trace: Some(trace), ..record.clone() };
             let bytes = told.to_json().encode();
             assert_eq!(Record::from_json(&bytes).expect("its own document"), told);
         }
         let other = String::from_utf8(bytes).expect("JSON").replace("record/1", "record/2");
-        assert!(matches!(Record::from_json(other.as_bytes()), Err(Error::Format(_))));
+        assert!(matches!(Record::from_json(other.as_bytes()), Err(Error::Format { .. })));
     }
 }

@@ -7,7 +7,9 @@ use super::machine::Allowance;
 use crate::archive::deb::version::Version;
 use crate::base::{GuestPath, HostPath};
 use crate::graph::derivation::Package;
-use crate::sandbox::{Access, Collect, Guise, Keep, Limits, Mount, Request, Scratch, Stage};
+use crate::sandbox::{
+    Access, Collect, Guise, Keep, Limits, Mount, Observe, Request, Scratch, Stage,
+};
 use crate::spec::model::Resources;
 
 /// Where a build finds what was prepared for it, read-only.
@@ -79,6 +81,7 @@ pub fn request(
         collect: Some(Collect { from: guest(WORK), patterns, to: folders.outputs.clone() }),
         keep: folders.keep.clone(),
         guise: Guise::default(),
+        observe: Observe::Nothing,
     }
 }
 

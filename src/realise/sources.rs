@@ -76,18 +76,8 @@ pub fn place_pristine(world: &World<'_>, source: &Source, folder: &HostPath) -> 
 
 /// The tree that a commit is pinned to: from the store, or else fetched and compared.
 pub(super) fn pinned_tree(world: &World<'_>, node: &Node, digest: &Digest) -> Result<Tree> {
-    if let Some(document) = world.store.json(digest)? {
-        let tree = Tree::from_json(&document)
-            .map_err(|error| Error::Tree { digest: *digest, why: error.to_string() })?;
-        let there = |kind: &TreeKind| match kind {
-            TreeKind::File(digest) | TreeKind::Executable(digest) => {
-                world.store.object(digest).is_some()
-            }
-            TreeKind::Link(_) => true,
-        };
-        if tree.entries().iter().all(|entry| there(&entry.kind)) {
-            return Ok(tree);
-        }
+    if let Some(tree) = kept_tree(world, digest)? {
+        return Ok(tree);
     }
     let Origin::Git { url, rev, commit } = &node.origin else {
         unreachable!("only a commit's tree is pinned")
@@ -100,6 +90,21 @@ pub(super) fn pinned_tree(world: &World<'_>, node: &Node, digest: &Digest) -> Re
         return Err(Error::OtherTree { what, expected: *digest, actual });
     }
     Ok(snapshot.tree)
+}
+
+/// The tree of this name, if the store has it with all its files.
+pub(super) fn kept_tree(world: &World<'_>, digest: &Digest) -> Result<Option<Tree>> {
+    let Some(document) = world.store.json(digest)? else { return Ok(None) };
+    let tree = Tree::from_json(&document)
+        .map_err(|error| Error::Tree { digest: *digest, why: error.to_string() })?;
+    let there = |kind: &TreeKind| match kind {
+        TreeKind::File(digest) | TreeKind::Executable(digest) => {
+            world.store.object(digest).is_some()
+        }
+        TreeKind::Link(_) => true,
+    };
+    let is_whole = tree.entries().iter().all(|entry| there(&entry.kind));
+    Ok(is_whole.then_some(tree))
 }
 
 /// Unpacks a tarball that is in the store.

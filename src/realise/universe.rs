@@ -261,7 +261,7 @@ fn binary(output: &Output) -> Result<BinaryPackage> {
 }
 
 /// Whether the build root of `package` takes this name from the archive, whoever offers it.
-pub(super) fn is_kept_out(package: &Package, name: &PackageName) -> bool {
+pub fn is_kept_out(package: &Package, name: &PackageName) -> bool {
     package.from_seed.contains(name) || package.binaries.contains(name)
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read as _;
 use std::sync::atomic::AtomicBool;
 
 use super::error::{Error, Result};
 use super::inputs::at;
 use crate::archive::deb::contents;
+use crate::archive::deb::index::{self, SourcePackage};
 use crate::archive::deb::release::ReleaseFile;
-use crate::base::{Digest, HostPath, Sha256};
+use crate::base::{Digest, HostPath, PackageName, Sha256};
 use crate::fetch::git::{self, Revision, Snapshot};
 use crate::fetch::{self, Client, Expected, Index, Mirrors, PoolFile, Progress, Url};
 use crate::spec::lock::{IndexKind, Lock, LockedIndex};
@@ -82,6 +84,40 @@ impl Upstream {
         };
         let mirrors = self.mirrors.get(archive).ok_or_else(missing)?;
         Ok(fetch::index(store, &self.client, mirrors, &wanted, cancel)?.digest)
+    }
+
+    /// What an archive's pinned `Sources` indexes say of these source packages, each in its highest
+    /// version; those that they do not have are left out.
+    pub fn sources(
+        &self,
+        store: &crate::store::Store,
+        archive: &str,
+        names: &BTreeSet<&PackageName>,
+        cancel: &AtomicBool,
+    ) -> Result<BTreeMap<PackageName, SourcePackage>> {
+        let missing = || Error::Unpinned { what: archive.to_owned() };
+        let locked = self.lock.archives.get(archive).ok_or_else(missing)?;
+        let mut best: BTreeMap<PackageName, SourcePackage> = BTreeMap::new();
+        for suite in &locked.suites {
+            let sources = suite.indexes.iter().filter(|index| index.kind == IndexKind::Sources);
+            for LockedIndex { path, .. } in sources {
+                let damaged = |reason: String| Error::Index { path: path.clone(), reason };
+                let digest = self.index(store, archive, &suite.suite, path, cancel)?;
+                let mut text = String::new();
+                store
+                    .open_sound(&digest)?
+                    .read_to_string(&mut text)
+                    .map_err(|error| damaged(format!("cannot be read: {error}")))?;
+                let found =
+                    index::sources(&text, names).map_err(|error| damaged(error.to_string()))?;
+                for (name, source) in found {
+                    if best.get(&name).is_none_or(|best| best.version < source.version) {
+                        best.insert(name, source);
+                    }
+                }
+            }
+        }
+        Ok(best)
     }
 
     /// The objects that hold these files of an archive, in this order.

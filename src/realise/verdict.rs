@@ -43,28 +43,28 @@ pub fn verdict(
         }
         Verdict::TimedOut => (
             own(Kind::Time, format!("its build took longer than {} s", limits.wall.as_secs())),
-            Some("`resources: #{ time: … }` of its spec is the limit, in seconds"),
+            Some("raise the limit in its spec, for example `resources: #{ time: \"2h\" }`"),
         ),
         Verdict::Silent => (
             own(
                 Kind::Time,
                 format!("its build printed nothing for {} s", limits.silence.as_secs()),
             ),
-            Some("`resources: #{ silence: … }` of its spec is the limit, in seconds"),
+            Some("raise the limit in its spec, for example `resources: #{ silence: \"1h\" }`"),
         ),
         Verdict::OutOfMemory => (
             own(
                 Kind::Memory,
                 format!("its build needed more than {} MiB of memory", limits.memory >> 20),
             ),
-            Some("`resources: #{ memory: … }` of its spec is the limit, in bytes"),
+            Some("raise the limit in its spec, for example `resources: #{ memory: \"8 GiB\" }`"),
         ),
         Verdict::OutOfSpace => (
             own(
                 Kind::Space,
                 format!("its build filled its {} MiB of scratch space", limits.scratch >> 20),
             ),
-            Some("`resources: #{ scratch: … }` of its spec is the limit, in bytes"),
+            Some("raise the limit in its spec, for example `resources: #{ scratch: \"40 GiB\" }`"),
         ),
         Verdict::OutOfOutput => (
             own(Kind::Output, format!("its build printed more than {} MiB", limits.output >> 20)),

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::native::{self, Native};
 use super::{
-    Enforcement, Error, Executor, Guise, Limits, Request, Scratch, Stage, Verdict, contract,
+    Enforcement, Error, Executor, Guise, Limits, Observe, Request, Scratch, Stage, Verdict,
+    contract,
 };
 use crate::base::HostPath;
 
@@ -34,6 +35,8 @@ pub enum Aspect {
     ControlGroup,
     /// Resource limits that the caller may set.
     Limits,
+    /// Watches on the files of a root, for a build that is traced.
+    Watches,
 }
 
 /// One thing that was looked at.
@@ -86,7 +89,7 @@ pub fn remedy(aspect: Aspect) -> String {
 
 fn remedy_below(root: &Path, aspect: Aspect) -> String {
     match (aspect, switched_off(root), contained(root)) {
-        (Aspect::Limits | Aspect::ControlGroup, ..) => needed(aspect).to_owned(),
+        (Aspect::Limits | Aspect::ControlGroup | Aspect::Watches, ..) => needed(aspect).to_owned(),
         (_, Some(switch), _) => switch,
         (_, None, Some(engine)) => format!("{engine}; outside of one, {}", needed(aspect)),
         (_, None, None) => needed(aspect).to_owned(),
@@ -115,6 +118,10 @@ fn needed(aspect: Aspect) -> &'static str {
         Aspect::ControlGroup => {
             "the program must be allowed to move processes of its own to groups below its own: \
              start it with `systemd-run --user --scope -p Delegate=yes`"
+        }
+        Aspect::Watches => {
+            "one for each folder is needed: `sysctl fs.inotify.max_user_watches=524288` and \
+             `sysctl fs.inotify.max_user_instances=1024`"
         }
         Aspect::Limits => {
             "raise the caller's hard limit, in `/etc/security/limits.conf` or, for a service, \
@@ -296,6 +303,7 @@ fn request(folder: &HostPath, guest: Guest) -> std::io::Result<Request> {
         collect: None,
         keep: None,
         guise: Guise::default(),
+        observe: Observe::Nothing,
     })
 }
 

@@ -13,6 +13,6 @@ pub use contract::CONTRACT;
 pub use error::Error;
 pub use guise::{Guise, Kernel};
 pub use request::{
-    Access, Collect, Enforcement, Executor, Keep, Keeping, Limits, Mount, Outcome, Receipt,
-    Request, Result, Scratch, Stage, Usage, Verdict,
+    Access, Collect, Enforcement, Executor, Keep, Keeping, Limits, Mount, Observe, Observed,
+    Outcome, Receipt, Request, Result, Scratch, Stage, Usage, Verdict,
 };

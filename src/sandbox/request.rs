@@ -36,6 +36,28 @@ pub struct Request {
     pub keep: Option<Keep>,
     /// What it is told of itself.
     pub guise: Guise,
+    /// What to note of what it does.
+    pub observe: Observe,
+}
+
+/// What is noted of what a command does. It cannot tell, and nothing about it changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Observe {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Which files of the layers it and what it starts open.
+    Opens,
+}
+
+/// Which files of the layers a command opened: to read, execute or map them, whatever way led
+/// there. Files that it only looked at, links and folders are not among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Guest paths, sorted, without a link in them.
+    pub files: Vec<String>,
+    /// Whether these are all: a command can open files faster than can be noted.
+    pub whole: bool,
 }
 
 /// Keeping what a command that failed leaves on scratch.
@@ -181,6 +203,8 @@ pub struct Outcome {
     pub collected: Vec<String>,
     /// What was kept of scratch; none if it was not asked for, or there was no reason.
     pub kept: Option<Keeping>,
+    /// What it opened, where that was asked for.
+    pub observed: Option<Observed>,
 }
 
 /// How a command ended. A failed build is one of these, never an `Err`.

@@ -86,7 +86,7 @@ pub(super) struct World {
 }
 
 /// Folders of releases, once they were hashed.
-pub(super) type Dirs = Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, String>>>>;
+pub(super) type Dirs = Mutex<BTreeMap<ReleasePath, Arc<Result<Dir, Diagnostic>>>>;
 
 impl World {
     /// Refuses an architecture that the release is not built for.

@@ -293,12 +293,18 @@ impl Stack<'_> {
                 match self.loader.read(&at.value, loader::MAX_TEXT) {
                     Ok(_) => self.evaluate(std::slice::from_ref(&at.value), above)?,
                     Err(error) => {
-                        let message = match error {
-                            loader::Error::Missing(_) => format!("there is no `{}`", at.value),
-                            error => error.to_string(),
+                        let (message, near) = match error {
+                            loader::Error::Missing(_) => {
+                                (format!("there is no `{}`", at.value), self.loader.near(&at.value))
+                            }
+                            error => (error.to_string(), None),
                         };
                         let error = Diagnostic::new("unreadable", message);
-                        self.errors.push(error.at(at.span.clone(), "an overlay"));
+                        let error = error.at(at.span.clone(), "an overlay");
+                        self.errors.push(match near {
+                            Some(near) => error.hint(format!("did you mean `{near}`?")),
+                            None => error,
+                        });
                         self.lacks = true;
                     }
                 }

@@ -14,7 +14,7 @@ pub use overlay::{Dirs, Overlay};
 use serde::{Deserialize, Serialize};
 
 use super::model::PackagingText;
-use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree};
+use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree, nearest};
 
 /// The largest spec, module or release file, in bytes.
 pub const MAX_TEXT: u64 = 256 * 1024;
@@ -44,6 +44,13 @@ pub trait Loader: Send + Sync {
 
     /// A folder as a source.
     fn dir(&self, path: &ReleasePath) -> Result<Dir, Error>;
+
+    /// The path that is there and that another, which is not, was most likely meant to be, from
+    /// the top of its release folder.
+    fn near(&self, path: &ReleasePath) -> Option<String> {
+        let _ = path;
+        None
+    }
 }
 
 /// What is read of a release.
@@ -126,6 +133,22 @@ fn is_spec(path: &ReleasePath) -> bool {
 fn is_module(path: &ReleasePath) -> bool {
     let path = path.inside();
     path.ends_with(".rhai") && path.starts_with("lib/")
+}
+
+/// The path nearest to `wanted` of those that are there; nothing if it is one itself, or if none
+/// is near enough to be worth suggesting. `names` has what is in a folder, the empty one first.
+fn nearest_path(wanted: &str, names: impl Fn(&str) -> Option<Vec<String>>) -> Option<String> {
+    let mut found = String::new();
+    for part in wanted.split('/') {
+        let names = names(&found)?;
+        let mut names = names.iter().map(String::as_str);
+        let name = match names.clone().any(|name| name == part) {
+            true => part,
+            false => nearest(part, &mut names)?,
+        };
+        found = if found.is_empty() { name.to_owned() } else { format!("{found}/{name}") };
+    }
+    (found != wanted).then_some(found)
 }
 
 #[cfg(test)]

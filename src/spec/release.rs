@@ -35,10 +35,38 @@ pub struct Release {
     pub archives: BTreeMap<String, Archive>,
     /// `[root.NAME]`.
     pub roots: BTreeMap<String, Root>,
+    /// `[closure] require`: how closed it has to be, if it says so.
+    pub closure: Option<Located<Level>>,
     /// `[parameters]`: strings, integers, booleans.
     pub parameters: BTreeMap<String, toml::Value>,
     /// Those of them that the release which it extends does not have; none where it extends none.
     pub new_parameters: Vec<Located<String>>,
+}
+
+/// How closed a release is, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every input of every build is one of the packages that the release builds, or of its
+    /// enumerated seed.
+    Sealed,
+    /// That, and nothing the release builds is taken from the seed in its place.
+    Own,
+    /// That, and there is no seed.
+    SelfHosted,
+}
+
+impl Level {
+    /// The level as release.toml writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Own => "own",
+            Self::SelfHosted => "self-hosted",
+        }
+    }
+
+    /// All levels, the least first.
+    pub const ALL: [Self; 3] = [Self::Sealed, Self::Own, Self::SelfHosted];
 }
 
 /// An upstream archive.
@@ -113,7 +141,7 @@ pub(super) fn read_over(
         Err(errors) => return (None, errors),
     };
     let release = read(&mut reader, &mut root, folder, base);
-    reader.finish(root, &["closure", "publish", "trust"]);
+    reader.finish(root, &["publish", "trust"]);
     reader.errors.sort_by_key(|error| error.places.first().map(|at| at.span.clone()));
     (release, reader.errors)
 }
@@ -198,6 +226,7 @@ fn read<'i>(
     archives.extend(own.into_iter().filter_map(|(name, it)| Some((name, it?))));
     let mut roots = base.map(|base| base.roots.clone()).unwrap_or_default();
     roots.extend(own_roots.into_iter().filter_map(|(name, it)| Some((name, it?))));
+    let closure = closure(reader, root).or_else(|| base.and_then(|base| base.closure.clone()));
     let mut all_parameters = base.map(|base| base.parameters.clone()).unwrap_or_default();
     let own_parameters = parameters(reader, root);
     let is_new = |name: &String| base.is_some_and(|base| !base.parameters.contains_key(name));
@@ -222,6 +251,7 @@ fn read<'i>(
         architectures,
         archives,
         roots,
+        closure,
         parameters: all_parameters,
         new_parameters,
     })
@@ -414,6 +444,24 @@ fn package_names<'i>(
         reader.errors.push(Diagnostic::new("bad-value", problem).at(span, ""));
     }
     packages
+}
+
+fn closure<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> Option<Located<Level>> {
+    let mut table = reader.table(root, "closure")?;
+    let written = reader.required(&mut table, "require");
+    reader.finish(table, &[]);
+    let Located { value, span } = written?;
+    if let Some(value) = Level::ALL.into_iter().find(|level| level.as_str() == value) {
+        return Some(Located { value, span });
+    }
+    let known = Level::ALL.map(Level::as_str);
+    let message = format!("`require` is one of `{}`, not `{value}`", known.join("`, `"));
+    let error = Diagnostic::new("bad-value", message).at(span, "");
+    reader.errors.push(match nearest(&value, known) {
+        Some(near) => error.hint(format!("write `require = \"{near}\"`")),
+        None => error,
+    });
+    None
 }
 
 fn parameters<'i>(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::tiny::{Tiny, run};
-use perestroika::sandbox::{CONTRACT, Request, Scratch, Verdict};
+use perestroika::sandbox::{CONTRACT, Observe, Request, Scratch, Verdict};
 
 const SCRIPT: &str = include_str!("contract.sh");
 
@@ -48,6 +48,11 @@ in_every_mode! {
 
     fn configuring_sees_what_the_contract_says() {
         check("configure", &Tiny::new().configure(SCRIPT));
+    }
+
+    fn a_build_that_is_observed_sees_the_same() {
+        let tiny = Tiny::new();
+        check("build", &Request { observe: Observe::Opens, ..tiny.build(SCRIPT) });
     }
 
     fn a_build_on_disk_sees_the_same_but_for_the_file_system() {

@@ -11,5 +11,6 @@ mod keep;
 mod kills;
 mod layers;
 mod limits;
+mod observe;
 mod speed;
 mod tiny;

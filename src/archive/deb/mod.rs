@@ -1,5 +1,6 @@
 //! Debian archives and packages.
 
+pub mod buildinfo;
 pub mod changelog;
 pub mod contents;
 pub mod control;

@@ -9,13 +9,16 @@ use super::block::{Block, Size};
 use super::tally::{Running, Tally};
 use super::text::{Line, Style, clean, width};
 use super::{Display, STOPPED_NOW, STOPPING, Urgency, clock, end_text, retry_text};
-use crate::realise::event::{Event, Finished, Phase};
+use crate::realise::event::{Event, Finished, Phase, Subject};
 
 /// The most rows that the lines take, however high the terminal.
 const ROWS: usize = 20;
 
 /// The most columns, however wide: the eye has to find the end of the line.
 const COLUMNS: usize = 120;
+
+/// The most rows that tell what packages wait for.
+const WAITING: usize = 3;
 
 /// Below this many columns a line has no room for an indent, versions, and what a phase is at.
 const NARROW: usize = 44;
@@ -94,19 +97,19 @@ impl Display for Bars {
             Event::Line { package, text } if self.verbose => {
                 self.above.push(format!("{package}| {}", clean(&text)));
             }
-            Event::Finished { package, version, result, elapsed } => {
+            Event::Finished { package, result, elapsed } => {
                 let style = match &result {
                     Finished::Built { .. } => Style::Good,
                     Finished::Failed(_) => Style::Bad,
                     Finished::Cached { .. } | Finished::Skipped { .. } => Style::Faint,
                 };
                 if let Some(end) = end_text(&result, elapsed) {
-                    self.above.push(self.ended(&format!("{package} {version}"), style, &end));
+                    self.above.push(self.ended(&package.title(), style, &end));
                 }
             }
             Event::Retry { package, cause, wait, failed, most } => {
                 let text = retry_text(&cause, wait, failed, most);
-                self.above.push(self.ended(package.as_str(), Style::Notable, &text));
+                self.above.push(self.ended(&package.to_string(), Style::Notable, &text));
             }
             _ => {}
         }
@@ -148,13 +151,27 @@ fn lines(tally: &Tally, look: Look, size: Size, now: Instant) -> Vec<Line> {
         fit => fit.saturating_sub(1),
     };
     let (running, folded) = tally.running.split_at(shown);
-    let titles: Vec<String> = running.iter().map(|one| title(one, room)).collect();
-    let widest = titles.iter().map(|title| width(title)).max().unwrap_or(0);
+    // Where there is room, and never so many that they hide what is being done.
+    let most = if look.stopping { 0 } else { WAITING };
+    let rest = (rows - 1).saturating_sub(tally.running.len()).min(most);
+    let waiting: Vec<(&Subject, Vec<&Subject>)> = tally.waiting().take(rest).collect();
+    let titles: Vec<String> = running.iter().map(|one| title(&one.package, room)).collect();
+    let waits: Vec<String> = waiting.iter().map(|(one, _)| title(one, room)).collect();
+    let widest = titles.iter().chain(&waits).map(|title| width(title)).max().unwrap_or(0);
     let mut lines: Vec<Line> = running
         .iter()
         .zip(&titles)
-        .map(|(one, title)| row(one, title, widest, Line::new(room, look.colour), room, now))
+        .map(|(one, title)| {
+            let elapsed = clock(now.saturating_duration_since(one.began));
+            let row = Row { title, phase: phase(one), elapsed };
+            row.line(widest, Line::new(room, look.colour), room)
+        })
         .collect();
+    lines.extend(waiting.iter().zip(&waits).map(|((_, needs), title)| {
+        let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+        let row = Row { title, phase: ("waits for", needs.join(", ")), elapsed: String::new() };
+        row.line(widest, Line::new(room, look.colour), room)
+    }));
     if !folded.is_empty() && rows > 1 {
         let mut line = Line::new(room, look.colour);
         line.push(Style::Faint, &format!("{}… {} more", indent(room), folded.len()));
@@ -168,50 +185,51 @@ fn indent(room: usize) -> &'static str {
     if room < NARROW { "" } else { "  " }
 }
 
-fn title(running: &Running, room: usize) -> String {
+fn title(package: &Subject, room: usize) -> String {
     match room {
-        0..NARROW => running.package.to_string(),
-        _ => format!("{} {}", running.package, clean(&running.version)),
+        0..NARROW => package.to_string(),
+        _ => clean(&package.title()),
     }
 }
 
 /// The line of a package: what it is at, and for how long.
-fn row(
-    running: &Running,
-    title: &str,
-    widest: usize,
-    mut line: Line,
-    room: usize,
-    now: Instant,
-) -> Line {
-    let indent = indent(room);
-    let (phase, detail) = phase(running);
-    let elapsed = clock(now.saturating_duration_since(running.began));
-    let end = room.saturating_sub(TIME.max(width(&elapsed)));
-    // On a narrow terminal the time is worth more than the rest of a long name.
-    let most = if room < NARROW { room.saturating_sub(TIME + 1) } else { room * 2 / 5 };
-    let titles = widest.min(most);
-    let mut part = |style, text: &str, column: usize| {
-        let room = column.saturating_sub(line.width());
-        line.push(style, &super::text::clip(text, room));
-        line.pad(column);
-    };
-    part(Style::Plain, indent, indent.len());
-    part(Style::Plain, title, indent.len() + titles);
-    let begin = indent.len() + titles + 2;
-    if begin + PHASE < end {
-        part(Style::Plain, "", begin);
-        part(Style::Doing, phase, begin + PHASE);
+struct Row<'a> {
+    title: &'a str,
+    phase: (&'static str, String),
+    elapsed: String,
+}
+
+impl Row<'_> {
+    fn line(self, widest: usize, mut line: Line, room: usize) -> Line {
+        let indent = indent(room);
+        let Self { title, phase: (phase, detail), elapsed } = self;
+        let end = room.saturating_sub(TIME.max(width(&elapsed)));
+        // On a narrow terminal the time is worth more than the rest of a long name.
+        let most = if room < NARROW { room.saturating_sub(TIME + 1) } else { room * 2 / 5 };
+        let titles = widest.min(most);
+        let mut part = |style, text: &str, column: usize| {
+            let room = column.saturating_sub(line.width());
+            line.push(style, &super::text::clip(text, room));
+            line.pad(column);
+        };
+        part(Style::Plain, indent, indent.len());
+        part(Style::Plain, title, indent.len() + titles);
+        let begin = indent.len() + titles + 2;
+        if begin + PHASE < end {
+            part(Style::Plain, "", begin);
+            part(Style::Doing, phase, begin + PHASE);
+        }
+        let begin = begin + PHASE + 2;
+        if begin + 8 < end {
+            part(Style::Plain, "", begin);
+            line.push(Style::Faint, &super::text::clip(&detail, end - 1 - begin));
+        }
+        if !elapsed.is_empty() {
+            line.pad(room.saturating_sub(width(&elapsed)));
+            line.push(Style::Plain, &elapsed);
+        }
+        line
     }
-    let begin = begin + PHASE + 2;
-    if begin + 8 < end {
-        part(Style::Plain, "", begin);
-        part(Style::Faint, &detail, end - 1);
-    }
-    let place = room.saturating_sub(width(&elapsed));
-    line.pad(place);
-    line.push(Style::Plain, &elapsed);
-    line
 }
 
 /// What a package is at: the kind of it, and how far or with what.
@@ -222,7 +240,8 @@ fn phase(running: &Running) -> (&'static str, String) {
         Some(Phase::Solve) => ("solve", String::new()),
         Some(Phase::Fetch { done, total }) => ("fetch", format!("{done}/{total} files")),
         Some(Phase::Wait) => ("waits", "for what another build makes".to_owned()),
-        Some(Phase::Root { step, done, total }) if *total > 0 => {
+        // A step that does not count stays at none of them.
+        Some(Phase::Root { step, done, total }) if *total > 0 && *done > 0 => {
             ("build root", format!("{step} {done}/{total}"))
         }
         Some(Phase::Root { step, .. }) => ("build root", (*step).to_owned()),
@@ -287,8 +306,8 @@ fn overall(tally: &Tally, look: Look, room: usize, now: Instant) -> Line {
 mod tests {
     use std::time::Duration;
 
+    use super::super::tally::tests::{planned, subject};
     use super::*;
-    use crate::base::PackageName;
 
     /// Twelve packages, eight of them running, after nearly two minutes.
     fn busy() -> (Tally, Instant) {
@@ -296,7 +315,13 @@ mod tests {
         let mut tally = Tally::new(begun);
         let at = |seconds: u64| begun + Duration::from_secs(seconds);
         let mut take = |event, seconds| tally.take(&event, at(seconds));
-        take(Event::Planned { packages: 12 }, 0);
+        let [done, last] = ["done1", "last"].map(|name| subject(name, "1"));
+        let g5 = subject("g5", "2.9.14+dfsg-1.3~deb12u6");
+        let mut packages: Vec<_> =
+            (0..10).map(|n| planned(&subject(&format!("n{n}"), "1"), &[])).collect();
+        packages.push(planned(&g5, &[]));
+        packages.push(planned(&last, &[&done, &g5]));
+        take(Event::Planned { packages }, 0);
         let lasts = [
             "checking for stdlib.h... yes",
             "字幕を書く字幕を書く字幕を書く字幕を書く字幕を書く字幕を書く字幕を書く字幕を書く",
@@ -306,24 +331,21 @@ mod tests {
         for (place, name) in
             ["libxml2", "catdoc", "libxslt", "g1", "g2", "g3", "g4", "g5"].into_iter().enumerate()
         {
-            let package: PackageName = name.parse().expect("a name");
-            let version = "2.9.14+dfsg-1.3~deb12u6".to_owned();
-            take(Event::Started { package: package.clone(), version }, place as u64);
+            let package = subject(name, "2.9.14+dfsg-1.3~deb12u6");
+            take(Event::Started { package: Arc::clone(&package) }, place as u64);
             let phase = match place {
                 0..3 => Phase::Build,
                 3 => Phase::Root { step: "unpack", done: 33, total: 165 },
                 _ => Phase::Fetch { done: 3, total: 12 },
             };
-            take(Event::Phase { package: package.clone(), phase }, 2);
+            take(Event::Phase { package: Arc::clone(&package), phase }, 2);
             if let Some(text) = lasts.get(place) {
                 take(Event::Line { package, text: (*text).to_owned() }, 3);
             }
         }
         for name in ["done1", "done2"] {
-            let package: PackageName = name.parse().expect("a name");
-            let result = Finished::Skipped { because: None };
-            let (version, elapsed) = ("1".to_owned(), Duration::ZERO);
-            take(Event::Finished { package, version, result, elapsed }, 4);
+            let (package, result) = (subject(name, "1"), Finished::Skipped { because: None });
+            take(Event::Finished { package, result, elapsed: Duration::ZERO }, 4);
         }
         take(Event::Remaining { time: Some(Duration::from_secs(180)) }, 5);
         (tally, at(115))
@@ -360,6 +382,7 @@ mod tests {
             "  g3 2.9.14+dfsg-1.3~deb12u6       fetch       3/12 files                                    1m 50s",
             "  g4 2.9.14+dfsg-1.3~deb12u6       fetch       3/12 files                                    1m 49s",
             "  g5 2.9.14+dfsg-1.3~deb12u6       fetch       3/12 files                                    1m 48s",
+            "  last 1                           waits for   g5",
             " ████░░░░░░░░░░░░░░░░░░░░ 2/12 · 8 running · 2 skipped · about 1m 10s left · 1m 55s",
         ];
         assert_eq!(shown(100, 24), expected);

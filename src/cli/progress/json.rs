@@ -1,17 +1,18 @@
 //! A JSON document for every step, each on a line of its own: for programs.
 //!
 //! With `--json` what is wrong is told on standard output, so standard error has nothing else.
-//! Every document has `event`. The others of its keys are
+//! Every document has `event`, and one about a package `package`, `version` and `derivation`: two
+//! releases of one run may have packages of one name. The others of its keys are
 //!
 //! | `event` | keys |
 //! |---|---|
 //! | `planned` | `packages`: how many are wanted |
 //! | `remaining` | `milliseconds`: about how long the rest takes; null if that is not known |
-//! | `started` | `package`, `version` |
-//! | `phase` | `package`, `phase` (`solve`, `fetch`, `wait`, steps of a build root, `build`, `store`), `done` and `total` of what is counted, else null |
-//! | `line` | `package`, `text`: a line of its build |
-//! | `retry` | `package`, `cause`: the machine failed it; `milliseconds` until it is tried again, `failed`: how many tries did, `most`: how many there will be at most |
-//! | `finished` | `package`, `version`, `status` (`built`, `cached`, `failed`, `cancelled`, `skipped`), `cause`, `milliseconds` |
+//! | `started` | none |
+//! | `phase` | `phase` (`solve`, `fetch`, `wait`, steps of a build root, `build`, `store`), `done` and `total` of what is counted, else null |
+//! | `line` | `text`: a line of its build |
+//! | `retry` | `cause`: the machine failed it; `milliseconds` until it is tried again, `failed`: how many tries did, `most`: how many there will be at most |
+//! | `finished` | `status` (`built`, `cached`, `failed`, `cancelled`, `skipped`), `cause`, `milliseconds` |
 //! | `note` | `text`: something said for people |
 //! | `stopping` | none: an interrupt was heard |
 //! | `ended` | `built`, `cached`, `failed`, `cancelled`, `skipped`: how many; `milliseconds` |
@@ -23,14 +24,14 @@ use serde_json::{Value, json};
 
 use super::tally::Tally;
 use super::{Display, Urgency, line, phase_kind};
-use crate::base::PackageName;
-use crate::realise::event::{Event, Fault, Finished, Phase};
+use crate::base::DerivationId;
+use crate::realise::event::{Event, Fault, Finished, Phase, Subject};
 
 /// Shows events as documents.
 pub struct Documents {
     tally: Tally,
     /// What was told of each package's phase: files come in many pieces.
-    phases: BTreeMap<PackageName, Value>,
+    phases: BTreeMap<DerivationId, Value>,
 }
 
 impl Default for Documents {
@@ -44,7 +45,7 @@ impl Display for Documents {
         self.tally.take(&event, now);
         let document = document(&event);
         if let Event::Phase { package, .. } = &event
-            && self.phases.insert(package.clone(), document.clone()).is_some_and(|l| l == document)
+            && self.phases.insert(package.id, document.clone()).is_some_and(|l| l == document)
         {
             return;
         }
@@ -70,14 +71,18 @@ impl Display for Documents {
 
 /// An event as one document.
 fn document(event: &Event) -> Value {
+    let of = |event: &str, package: &Subject| {
+        json!({
+            "event": event, "package": package.name.as_str(), "version": package.version,
+            "derivation": package.id.to_string(),
+        })
+    };
     match event {
-        Event::Planned { packages } => json!({"event": "planned", "packages": packages}),
+        Event::Planned { packages } => json!({"event": "planned", "packages": packages.len()}),
         Event::Remaining { time } => json!({
             "event": "remaining", "milliseconds": time.map(|time| time.as_millis() as u64),
         }),
-        Event::Started { package, version } => {
-            json!({"event": "started", "package": package.as_str(), "version": version})
-        }
+        Event::Started { package } => of("started", package),
         Event::Phase { package, phase } => {
             let (done, total) = match phase {
                 Phase::Fetch { done, total } | Phase::Root { done, total, .. } => {
@@ -85,19 +90,26 @@ fn document(event: &Event) -> Value {
                 }
                 _ => (None, None),
             };
-            json!({
-                "event": "phase", "package": package.as_str(), "phase": phase_kind(phase),
-                "done": done, "total": total,
-            })
+            let mut document = of("phase", package);
+            document["phase"] = phase_kind(phase).into();
+            document["done"] = json!(done);
+            document["total"] = json!(total);
+            document
         }
         Event::Line { package, text } => {
-            json!({"event": "line", "package": package.as_str(), "text": text})
+            let mut document = of("line", package);
+            document["text"] = text.as_str().into();
+            document
         }
-        Event::Retry { package, cause, wait, failed, most } => json!({
-            "event": "retry", "package": package.as_str(), "cause": cause,
-            "milliseconds": wait.as_millis() as u64, "failed": failed, "most": most,
-        }),
-        Event::Finished { package, version, result, elapsed } => {
+        Event::Retry { package, cause, wait, failed, most } => {
+            let mut document = of("retry", package);
+            document["cause"] = cause.as_str().into();
+            document["milliseconds"] = (wait.as_millis() as u64).into();
+            document["failed"] = (*failed).into();
+            document["most"] = (*most).into();
+            document
+        }
+        Event::Finished { package, result, elapsed } => {
             let (status, cause) = match result {
                 Finished::Built { .. } => ("built", None),
                 Finished::Cached { .. } => ("cached", None),
@@ -109,10 +121,11 @@ fn document(event: &Event) -> Value {
                     ("skipped", because.as_ref().map(|root| format!("needs {root}")))
                 }
             };
-            json!({
-                "event": "finished", "package": package.as_str(), "version": version,
-                "status": status, "cause": cause, "milliseconds": elapsed.as_millis() as u64,
-            })
+            let mut document = of("finished", package);
+            document["status"] = status.into();
+            document["cause"] = json!(cause);
+            document["milliseconds"] = (elapsed.as_millis() as u64).into();
+            document
         }
     }
 }

@@ -8,7 +8,7 @@ use super::text::clean;
 use super::{
     Display, STOPPED_NOW, STOPPING, Urgency, clock, end_text, line, phase_kind, retry_text,
 };
-use crate::base::PackageName;
+use crate::base::DerivationId;
 use crate::realise::event::{Event, Phase};
 
 /// After this long without a line there is one that says what goes on: services end what is
@@ -21,7 +21,7 @@ const NAMED: usize = 4;
 /// Shows events as lines.
 pub struct Plain {
     tally: Tally,
-    phases: BTreeMap<PackageName, &'static str>,
+    phases: BTreeMap<DerivationId, &'static str>,
     verbose: bool,
     last: Instant,
 }
@@ -37,11 +37,11 @@ impl Plain {
     fn told(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::Planned { .. } | Event::Remaining { .. } => None,
-            Event::Started { package, version } => Some(format!("{package} {version}: begins")),
+            Event::Started { package } => Some(format!("{}: begins", package.title())),
             Event::Phase { package, phase } => {
                 let kind = phase_kind(phase);
                 let quick = matches!(phase, Phase::Wait | Phase::Solve | Phase::Keep);
-                if self.phases.insert(package.clone(), kind) == Some(kind) || quick {
+                if self.phases.insert(package.id, kind) == Some(kind) || quick {
                     return None;
                 }
                 Some(match phase {
@@ -57,11 +57,11 @@ impl Plain {
                 self.verbose.then(|| format!("{package}| {}", clean(text)))
             }
             Event::Retry { package, cause, wait, failed, most } => {
-                self.phases.remove(package);
+                self.phases.remove(&package.id);
                 Some(format!("{package}: {}", retry_text(cause, *wait, *failed, *most)))
             }
-            Event::Finished { package, version, result, elapsed } => {
-                Some(format!("{package} {version}: {}", end_text(result, *elapsed)?))
+            Event::Finished { package, result, elapsed } => {
+                Some(format!("{}: {}", package.title(), end_text(result, *elapsed)?))
             }
         }
     }
@@ -127,6 +127,9 @@ impl Display for Plain {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::tally::tests::{planned, subject};
     use super::*;
 
     #[test]
@@ -134,12 +137,12 @@ mod tests {
         let mut plain = Plain::new(false);
         let begun = plain.last;
         let after = |seconds: u64| begun + Duration::from_secs(seconds);
-        plain.take(Event::Planned { packages: 9 }, begun);
+        let planned = (0..9).map(|n| planned(&subject(&format!("n{n}"), "1"), &[]));
+        plain.take(Event::Planned { packages: planned.collect() }, begun);
         assert_eq!(plain.heartbeat(after(40)), None, "nothing is running");
         for name in ["a1", "b2", "c3", "d4", "e5", "f6"] {
-            let package: PackageName = name.parse().expect("a name");
-            let version = "1".to_owned();
-            plain.take(Event::Started { package: package.clone(), version }, after(1));
+            let package = subject(name, "1");
+            plain.take(Event::Started { package: Arc::clone(&package) }, after(1));
             plain.take(Event::Phase { package, phase: Phase::Build }, after(2));
         }
         plain.take(Event::Remaining { time: Some(Duration::from_secs(100)) }, after(2));

@@ -1,9 +1,11 @@
 //! How far a build is, as its events tell.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::PackageName;
-use crate::realise::event::{Event, Fault, Finished, Phase};
+use crate::base::DerivationId;
+use crate::realise::event::{Event, Fault, Finished, Phase, Planned, Subject};
 
 /// How far a build is.
 pub struct Tally {
@@ -24,14 +26,18 @@ pub struct Tally {
     /// When the build began.
     pub began: Instant,
     remaining: Option<(Duration, Instant)>,
+    /// What has not begun, in the order of the plan.
+    waiting: BTreeMap<usize, Planned>,
+    /// Every package, and its place in the plan.
+    known: HashMap<DerivationId, (usize, Arc<Subject>)>,
+    /// What is done with.
+    over: HashSet<DerivationId>,
 }
 
 /// A package that is being worked on.
 pub struct Running {
-    /// Its name.
-    pub package: PackageName,
-    /// Its version.
-    pub version: String,
+    /// Which.
+    pub package: Arc<Subject>,
     /// What it is at; nothing if it has just begun, or waits to be tried again.
     pub phase: Option<Phase>,
     /// Whether it was tried before, and the machine failed it.
@@ -55,22 +61,27 @@ impl Tally {
             running: Vec::new(),
             began: now,
             remaining: None,
+            waiting: BTreeMap::new(),
+            known: HashMap::new(),
+            over: HashSet::new(),
         }
     }
 
     /// Takes what an event tells.
     pub fn take(&mut self, event: &Event, now: Instant) {
         match event {
-            Event::Planned { packages } => self.total = *packages,
+            Event::Planned { packages } => self.plan(packages),
             Event::Remaining { time } => self.remaining = time.map(|time| (time, now)),
-            Event::Started { package, version } => self.running.push(Running {
-                package: package.clone(),
-                version: version.clone(),
-                phase: None,
-                tried: false,
-                last: String::new(),
-                began: now,
-            }),
+            Event::Started { package } => {
+                self.begun(package);
+                self.running.push(Running {
+                    package: Arc::clone(package),
+                    phase: None,
+                    tried: false,
+                    last: String::new(),
+                    began: now,
+                });
+            }
             Event::Phase { package, phase } => {
                 if let Some(running) = self.find(package) {
                     running.phase = Some(phase.clone());
@@ -88,11 +99,10 @@ impl Tally {
                     running.last.clear();
                 }
             }
-            Event::Finished { package, version, result, .. } => {
-                let is_it = |one: &Running| one.package == *package && one.version == *version;
-                if let Some(place) = self.running.iter().position(is_it) {
-                    self.running.remove(place);
-                }
+            Event::Finished { package, result, .. } => {
+                self.begun(package);
+                self.over.insert(package.id);
+                self.running.retain(|one| one.package.id != package.id);
                 *match result {
                     Finished::Built { .. } => &mut self.built,
                     Finished::Cached { .. } => &mut self.cached,
@@ -132,7 +142,99 @@ impl Tally {
         )
     }
 
-    fn find(&mut self, package: &PackageName) -> Option<&mut Running> {
-        self.running.iter_mut().find(|running| running.package == *package)
+    /// What has to wait for other packages, the first of the plan before the others, each with
+    /// those that it waits for.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Subject, Vec<&Subject>)> {
+        self.waiting.values().filter_map(|one| {
+            let unfinished = one.needs.iter().filter(|need| !self.over.contains(need));
+            let needs: Vec<&Subject> = unfinished
+                .filter_map(|need| self.known.get(need))
+                .map(|(_, subject)| &**subject)
+                .collect();
+            (!needs.is_empty()).then_some((&*one.package, needs))
+        })
+    }
+
+    fn plan(&mut self, packages: &[Planned]) {
+        self.total = packages.len();
+        for (place, planned) in packages.iter().enumerate() {
+            let subject = Arc::clone(&planned.package);
+            self.known.insert(subject.id, (place, subject));
+            self.waiting.insert(place, planned.clone());
+        }
+    }
+
+    fn begun(&mut self, package: &Subject) {
+        if let Some((place, _)) = self.known.get(&package.id) {
+            self.waiting.remove(place);
+        }
+    }
+
+    fn find(&mut self, package: &Subject) -> Option<&mut Running> {
+        self.running.iter_mut().find(|running| running.package.id == package.id)
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A package of this name and version, and of nothing else.
+    pub fn subject(name: &str, version: &str) -> Arc<Subject> {
+        Arc::new(Subject {
+            id: DerivationId::of(format!("{name} {version}").as_bytes()),
+            name: name.parse().expect("a name"),
+            version: version.to_owned(),
+            of: Vec::new(),
+        })
+    }
+
+    /// That it is to be built, after others.
+    pub fn planned(package: &Arc<Subject>, needs: &[&Arc<Subject>]) -> Planned {
+        let needs = needs.iter().map(|need| need.id).collect();
+        Planned { package: Arc::clone(package), needs }
+    }
+
+    fn names(tally: &Tally) -> Vec<String> {
+        let named = |(package, needs): (&Subject, Vec<&Subject>)| {
+            let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+            format!("{package}: {}", needs.join(" "))
+        };
+        tally.waiting().map(named).collect()
+    }
+
+    #[test]
+    fn what_waits_is_known_with_what_it_waits_for() {
+        let now = Instant::now();
+        let [a, b, c] = ["aa", "bb", "cc"].map(|name| subject(name, "1"));
+        let mut tally = Tally::new(now);
+        let packages = vec![planned(&a, &[]), planned(&b, &[&a]), planned(&c, &[&b, &a])];
+        tally.take(&Event::Planned { packages }, now);
+        assert_eq!(names(&tally), ["bb: aa", "cc: bb aa"]);
+        tally.take(&Event::Started { package: Arc::clone(&a) }, now);
+        assert_eq!(names(&tally), ["bb: aa", "cc: bb aa"]);
+        let result = Finished::Skipped { because: None };
+        let elapsed = Duration::ZERO;
+        tally.take(&Event::Finished { package: a, result, elapsed }, now);
+        assert_eq!(names(&tally), ["cc: bb"], "what is ready waits for no package");
+        tally.take(&Event::Started { package: b }, now);
+        assert_eq!(names(&tally), ["cc: bb"]);
+    }
+
+    #[test]
+    fn two_packages_of_one_name_have_a_line_each() {
+        let now = Instant::now();
+        let (one, two) = (subject("aa", "1"), subject("aa", "2"));
+        let mut tally = Tally::new(now);
+        for package in [&one, &two] {
+            tally.take(&Event::Started { package: Arc::clone(package) }, now);
+        }
+        tally.take(&Event::Phase { package: Arc::clone(&two), phase: Phase::Build }, now);
+        let phases: Vec<bool> = tally.running.iter().map(|one| one.phase.is_some()).collect();
+        assert_eq!(phases, [false, true]);
+        let (result, elapsed) = (Finished::Skipped { because: None }, now.elapsed());
+        tally.take(&Event::Finished { package: one, result, elapsed }, now);
+        assert_eq!(tally.running.len(), 1);
+        assert_eq!(tally.running[0].package, two);
     }
 }

@@ -1,15 +1,14 @@
 //! `store verify`: everything against its name.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::super::arguments::{Global, ProgressKind, Verify};
+use super::super::arguments::{Global, Verify};
 use super::super::context::open_store_to_look;
 use super::super::failure::{Failure, Kind};
 use super::super::output::{CommandResult, Output};
+use super::super::progress::reading;
 use super::super::report::count;
 use super::broken;
 use crate::realise::buildroot::Depth;
@@ -20,7 +19,7 @@ pub fn run(arguments: &Verify, global: &Global, output: &Output) -> CommandResul
     let early = |failure| (serde_json::Value::Null, failure);
     let store = open_store_to_look(global).map_err(early)?;
     let depth = if arguments.quick { Depth::Look } else { Depth::Bytes };
-    let bar = bar(global);
+    let bar = reading(global);
     let seen = |Seen { what, done, total }: Seen| {
         if bar.message() != what {
             bar.set_message(what);
@@ -68,19 +67,4 @@ pub fn run(arguments: &Verify, global: &Global, output: &Output) -> CommandResul
     let failure = Failure::new(Kind::Result, "damaged", message)
         .hint("what a build needs of it is fetched or built again by the next `perestroika build`");
     Err((document, failure))
-}
-
-/// How far it has come, as one line of a terminal.
-fn bar(global: &Global) -> ProgressBar {
-    let wanted = !global.quiet
-        && match global.progress {
-            ProgressKind::Bar => true,
-            ProgressKind::Auto => std::io::stderr().is_terminal(),
-            ProgressKind::Plain | ProgressKind::Json | ProgressKind::None => false,
-        };
-    let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template(" {bar:24} {pos}/{len} {msg} · {elapsed}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("██░");
-    ProgressBar::with_draw_target(None, target).with_style(style)
 }

@@ -100,10 +100,8 @@ pub fn answer(asked: &Asked<'_>, (node, package): Found<'_>) -> Result<Value, Fa
         }
         _ => {}
     }
-    if let Some(failed) = attempts.first().filter(|last| last.derivation == node.id && !built(last))
-    {
-        let _ =
-            writeln!(text, "\nits last attempt {}: {}", failed.verdict.as_str(), failed.summary);
+    if let Some(last) = attempts.first().filter(|last| last.derivation == node.id && !built(last)) {
+        let _ = writeln!(text, "\n{}", told_last(last));
     }
     output.text(&text);
     Ok(json!({
@@ -120,6 +118,19 @@ pub fn answer(asked: &Asked<'_>, (node, package): Found<'_>) -> Result<Value, Fa
         })),
         "causes": told::documents(&cause, name),
     }))
+}
+
+/// What came of an attempt that built nothing.
+fn told_last(attempt: &Attempt) -> String {
+    let came = match attempt.verdict {
+        Verdict::Running => "is running".to_owned(),
+        Verdict::Interrupted => "was interrupted".to_owned(),
+        Verdict::Cancelled => "was called off".to_owned(),
+        Verdict::Built | Verdict::Failed | Verdict::Fault => {
+            format!("failed: {}", attempt.summary)
+        }
+    };
+    format!("its last attempt {came}")
 }
 
 /// What really changed of a build root whose recipe moved, where both were put together.

@@ -13,7 +13,9 @@ use super::error::{Error, system};
 use super::folder::{Folder, Owner};
 use super::order::{Dependencies, Step};
 use crate::base::{GuestPath, HostPath};
-use crate::sandbox::{Access, Executor, Guise, Limits, Mount, Request, Scratch, Stage, Verdict};
+use crate::sandbox::{
+    Access, Executor, Guise, Limits, Mount, Observe, Request, Scratch, Stage, Verdict,
+};
 use crate::store::Store;
 
 /// Where the guest finds the packages that dpkg unpacks itself, and what it runs.
@@ -113,6 +115,7 @@ pub(super) fn run(
         collect: None,
         keep: None,
         guise: Guise::default(),
+        observe: Observe::Nothing,
     };
     let mut log = Log { configured, count: 0, line: Vec::new(), all: Vec::new() };
     let outcome = executor.run(&request, &mut log, cancel)?;

@@ -35,6 +35,8 @@ pub(super) struct Database {
     owners: HashMap<String, Vec<usize>>,
     /// Diverted paths, both ends, with the package that has the diversion.
     diversions: HashMap<String, String>,
+    /// Where files really are that a diversion moved, with the path that packages have them at.
+    moved: HashMap<String, String>,
     overrides: BTreeSet<String>,
 }
 
@@ -58,10 +60,11 @@ impl Database {
         let diversions = lines(seen(layers, "diversions")?);
         let diversions: Vec<&str> = diversions.lines().collect();
         for diversion in diversions.chunks_exact(3) {
-            for path in &diversion[..2] {
-                let path = path.trim_start_matches('/').to_owned();
-                database.diversions.insert(path, diversion[2].to_owned());
+            let ends = [diversion[0], diversion[1]].map(|path| path.trim_start_matches('/'));
+            for path in ends {
+                database.diversions.insert(path.to_owned(), diversion[2].to_owned());
             }
+            database.moved.insert(ends[1].to_owned(), ends[0].to_owned());
         }
         for line in lines(seen(layers, "statoverride")?).lines() {
             if let Some(path) = line.splitn(4, ' ').nth(3) {
@@ -120,8 +123,30 @@ impl Database {
     }
 
     /// The packages below that have this path.
-    pub(super) fn owners(&self, path: &str) -> impl Iterator<Item = &Installed> {
+    pub(super) fn owners<'a>(
+        &'a self,
+        path: &str,
+    ) -> impl Iterator<Item = &'a Installed> + use<'a> {
         self.owners.get(path).into_iter().flatten().map(|index| &self.installed[*index])
+    }
+
+    /// The packages below whose file stands at this path, diversions considered.
+    pub(super) fn owners_at<'a>(&'a self, path: &str) -> impl Iterator<Item = &'a Installed> {
+        let by = self.diversions.get(path);
+        let original = self.moved.get(path);
+        let here = self.owners(original.map_or(path, String::as_str));
+        here.filter(move |package| match (by, original) {
+            (None, _) => true,
+            (Some(by), None) => package.name == *by,
+            (Some(by), Some(_)) => package.name != *by,
+        })
+    }
+
+    /// All paths, each with every package below that has it.
+    pub(super) fn paths(&self) -> impl Iterator<Item = (&str, &Installed)> {
+        self.owners.iter().flat_map(|(path, packages)| {
+            packages.iter().map(|index| (path.as_str(), &self.installed[*index]))
+        })
     }
 
     /// Whether `member` may overwrite files of a package below (Debian Policy 7.6.1).

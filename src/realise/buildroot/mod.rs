@@ -15,6 +15,7 @@ mod inspect;
 mod manifest;
 mod normal;
 mod order;
+mod owners;
 mod place;
 mod settle;
 mod unpacked;
@@ -36,6 +37,7 @@ pub use error::Error;
 use folder::{Folder, Owner};
 pub use inspect::{Depth, layer_is_whole, unpacked_is_whole};
 pub use manifest::{Entry, EntryKind, Manifest};
+pub use owners::Owners;
 use place::{Laid, Placed};
 use unpacked::{Unpacked, What};
 

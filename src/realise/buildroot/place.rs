@@ -33,7 +33,7 @@ pub(super) struct Laid {
 }
 
 /// Top folders that merged-usr distributions replace by links, with their targets.
-const MERGED: [(&str, &str); 7] = [
+pub(super) const MERGED: [(&str, &str); 7] = [
     ("bin", "usr/bin"),
     ("lib", "usr/lib"),
     ("lib32", "usr/lib32"),
@@ -44,7 +44,7 @@ const MERGED: [(&str, &str); 7] = [
 ];
 
 /// Links are followed this often at most, as the kernel does.
-const MOST_LINKS: u32 = 40;
+pub(super) const MOST_LINKS: u32 = 40;
 
 /// Places the files of `members`, in their order, over `below`. Those in `delegated` are left to
 /// dpkg, and so is every other one whose files meet files of another package that it may replace,

@@ -6,7 +6,7 @@ mod recognise;
 mod tests_failed;
 
 use crate::base::{Digest, PackageName};
-use recognise::{Found, Rank, recognise};
+use recognise::{Found, Rank, last_words, recognise};
 
 /// How many lines around the end of a log are looked through.
 const WINDOW: usize = 300;
@@ -139,6 +139,12 @@ pub fn pick(log: &str) -> Option<Cause> {
     let counts = |at: usize| ignored.is_none_or(|ignored| at > ignored);
     let best = found.iter().filter(|(at, _)| counts(*at)).min_by_key(|(_, found)| found.rank);
     let (at, best) = best?;
+    // Only that a step failed is known: the tool that it ran may have said why, right above.
+    if best.rank == Rank::Consequence
+        && let Some(above) = (from + at).checked_sub(1).and_then(|above| last_words(&lines[above]))
+    {
+        return Some(Cause::new(above.kind, shortened(&above.text)));
+    }
     let text = match best.kind {
         Kind::Tests if best.rank == Rank::Test => {
             let names = found.iter().filter(|(at, one)| counts(*at) && one.rank == Rank::Test);
@@ -283,6 +289,29 @@ mod tests {
                            make[1]: *** [b.o] Error 1\nmake: *** [all] Error 2\n"
         );
         assert_eq!(said(&log).as_deref(), Some("compiler: b.c:2: error: new"));
+    }
+
+    #[test]
+    fn what_a_tool_said_right_before_its_step_failed_is_the_cause() {
+        let failed = |before: &str| {
+            said(&format!(
+                "make[1]: Entering directory '/x'\n{before}\n\
+                 make[1]: *** [debian/rules:17: build] Error 1\nmake: *** [binary] Error 2\n"
+            ))
+        };
+        for (line, cause) in [
+            (
+                "chown: changing ownership of 'x': Operation not permitted",
+                "chown: changing ownership of 'x': Operation not permitted",
+            ),
+            ("Segmentation fault (core dumped)", "killed: Segmentation fault (core dumped)"),
+            ("no such thing at tool.pl line 3.", "no such thing at tool.pl line 3."),
+            ("cc -c x.c", "make: [debian/rules:17: build] Error 1"),
+            ("libtool: compile:  cc -c x.c", "make: [debian/rules:17: build] Error 1"),
+            ("dpkg-source: info: all is well", "make: [debian/rules:17: build] Error 1"),
+        ] {
+            assert_eq!(failed(line).as_deref(), Some(cause), "{line}");
+        }
     }
 
     #[test]

@@ -87,6 +87,43 @@ pub fn recognise(line: &str) -> Option<Found> {
     Some(Found { rank: found.rank, kind: found.kind, text: text.to_owned() })
 }
 
+/// What the line tells if it is the last one before a step failed: how a shell names the signal
+/// that ended a program, and the forms in which most tools say why they end.
+pub fn last_words(line: &str) -> Option<Found> {
+    let text = line.trim();
+    let signal = text.strip_suffix(" (core dumped)").unwrap_or(text);
+    let kind = match signal {
+        signal if SIGNALS.contains(&signal) => Kind::Killed,
+        _ if tool_said(text) => Kind::Other,
+        _ => return None,
+    };
+    Some(Found { rank: Rank::Consequence, kind, text: text.to_owned() })
+}
+
+/// What a shell prints of a program that a signal ended.
+const SIGNALS: [&str; 6] = [
+    "Aborted",
+    "Bus error",
+    "Floating point exception",
+    "Illegal instruction",
+    "Segmentation fault",
+    "Trace/breakpoint trap",
+];
+
+/// `TOOL: message`, and Perl's `message at FILE line N.`; not what begins like one and is no
+/// complaint.
+fn tool_said(line: &str) -> bool {
+    const NO_COMPLAINT: [&str; 5] = [": warning: ", ": info: ", ": note: ", "PASS: ", "libtool: "];
+    if is_end(line) || line.starts_with("make") || NO_COMPLAINT.iter().any(|no| line.contains(no)) {
+        return false;
+    }
+    let by_tool = line.split_once(": ").is_some_and(|(tool, said)| {
+        let of_name = |c: char| c.is_ascii_alphanumeric() || "_./+-".contains(c);
+        !tool.is_empty() && tool.chars().all(of_name) && !said.trim().is_empty()
+    });
+    by_tool || (line.contains(" at ") && line.contains(" line ") && line.ends_with('.'))
+}
+
 /// Our own words, `patch`, and dpkg-source when it applies a series.
 fn patch(line: &str) -> bool {
     (line.starts_with("error: patch ") && line.contains(" does not apply"))

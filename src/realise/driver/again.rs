@@ -12,7 +12,7 @@ use crate::base::DerivationId;
 use crate::plan::{self, Finish, NodeId, Plan};
 use crate::realise::again::{Failed, Repeat};
 use crate::realise::error::Result;
-use crate::realise::event::{Event, Fault, Finished};
+use crate::realise::event::{Event, Fault, Finished, Planned};
 use crate::realise::package;
 use crate::realise::record::Record;
 
@@ -35,8 +35,8 @@ pub fn again<T: Send>(
     let mut run = Run::new(std::slice::from_ref(goal), options, &BTreeSet::new(), &|_| {})?;
     run.take_what_is_there();
     run.tell = tell;
-    let packages = run.plan_again();
-    tell(Event::Planned { packages });
+    run.plan_again();
+    tell(Event::Planned { packages: run.planned_again() });
     thread::scope(|scope| {
         let (results, inbox) = mpsc::channel();
         loop {
@@ -72,8 +72,22 @@ pub fn again<T: Send>(
 }
 
 impl Run<'_> {
-    /// Plans what is wanted and there; gives how many packages that is.
-    fn plan_again(&mut self) -> usize {
+    /// What is planned, as it is told.
+    fn planned_again(&self) -> Vec<Planned> {
+        let is_planned = |number: &usize| {
+            !matches!(self.plan.state(NodeId(*number)), Some(plan::State::Finished(_)))
+        };
+        let numbers = (0..self.packages.len()).filter(is_planned);
+        numbers
+            .map(|number| Planned {
+                package: Arc::clone(&self.subjects[number]),
+                needs: Vec::new(),
+            })
+            .collect()
+    }
+
+    /// Plans what is wanted and there.
+    fn plan_again(&mut self) {
         let nodes = self.packages.iter().enumerate().map(|(number, entry)| plan::Node {
             needs: Vec::new(),
             estimate: Some(self.plan.estimate(NodeId(number))),
@@ -89,16 +103,12 @@ impl Run<'_> {
         };
         self.plan = Plan::new(nodes.collect(), limits, self.options.on_failure)
             .expect("its nodes need nothing");
-        let mut packages = 0;
         for (number, entry) in self.packages.iter().enumerate() {
             let is_wanted = self.goals[entry.goal].wanted.contains(&entry.node.id);
-            if is_wanted && entry.done.is_some() {
-                packages += 1;
-            } else {
+            if !is_wanted || entry.done.is_none() {
                 self.plan.finish(NodeId(number), Finish::Cached);
             }
         }
-        packages
     }
 
     fn record(&self, id: NodeId) -> &Arc<Record> {
@@ -122,8 +132,7 @@ impl Run<'_> {
         };
         self.plan.finish(id, finish);
         (self.tell)(Event::Finished {
-            package: entry.package.name.clone(),
-            version: entry.package.version.clone(),
+            package: Arc::clone(&self.subjects[id.0]),
             result,
             elapsed: entry.elapsed,
         });

@@ -6,8 +6,9 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -16,6 +17,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::guest::{self, Ends, Event};
+use super::observe::{self, Observer};
 use super::system::{self, Fork};
 use super::watch::Watch;
 use super::wire::{self, End, Explain, Fault, Order, Report, Tried};
@@ -79,7 +81,7 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
             staging::gather(&order, None)?;
         }
     }
-    let places = world::assemble(&order)?;
+    let mut places = world::assemble(&order)?;
     let inside = order.session.map(|session| session::open(session, control)).transpose()?;
     let (mut guest, mut start) = begin(&order, output, inside)?;
     // A group that may be made can still be closed to us; then the watch takes its place.
@@ -92,7 +94,11 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
     drop(start);
     let scratch = places.scratch.try_clone().trying(|| "open scratch".into())?;
     let watch = Watch::new(&order, scratch, group);
-    let (mut end, wish) = accompany(&mut guest, control, watch)?;
+    let (mut end, wish) = accompany(&mut guest, control, watch, places.observer.as_mut())?;
+    if let Some(observer) = places.observer {
+        let (report, paths) = observer.finish()?;
+        wire::send(control, &report, Some(paths.as_fd())).trying(|| "report".into())?;
+    }
     collect::offer(&order, control)?;
     if let (Some(keep), Some(to)) = (&order.keep, &places.keep)
         && end.command != Some(Ok(0))
@@ -159,17 +165,25 @@ fn accompany(
     guest: &mut Guest,
     control: &OwnedFd,
     mut watch: Watch,
+    mut observer: Option<&mut Observer>,
 ) -> Result<(End, Wish), Refusal> {
     let mut wish = Wish::Keep;
     let mut command = None;
     let mut stopped = None;
     let mut refusal = None;
+    let mut looked = Instant::now();
     'running: loop {
         let mut ready = [
             PollFd::new(guest.events.get_ref(), PollFlags::IN),
             PollFd::new(control, PollFlags::IN),
         ];
-        let pause = Timespec { tv_sec: 0, tv_nsec: watch.pause().as_nanos() as i64 };
+        let mut pause = watch.pause().saturating_sub(looked.elapsed());
+        if let Some(observer) = &mut observer {
+            // Not polled, which would wake this process for each file.
+            observer.drain();
+            pause = pause.min(observe::PAUSE);
+        }
+        let pause = Timespec { tv_sec: 0, tv_nsec: pause.as_nanos() as i64 };
         match poll(&mut ready, Some(&pause)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => Err(error).trying(|| "watch the guest".into())?,
@@ -192,7 +206,10 @@ fn accompany(
             // Whoever is gone wants nothing any more.
             wish = if read == Ok(1) && byte == [wire::KILL] { Wish::Keep } else { Wish::Drop };
         }
-        stopped = watch.look();
+        if looked.elapsed() >= watch.pause() {
+            stopped = watch.look();
+            looked = Instant::now();
+        }
         if asked || stopped.is_some() {
             break;
         }

@@ -16,6 +16,7 @@ mod guest;
 mod keep;
 mod memory;
 mod namespace;
+mod observe;
 mod places;
 mod run;
 mod session;

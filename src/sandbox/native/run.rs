@@ -23,7 +23,7 @@ use super::places::Version;
 use super::session::{Carried, Session};
 use super::story::Story;
 use super::wire::{self, Fault, Order, Packet, Report};
-use super::{ARGUMENT, cgroup, collect};
+use super::{ARGUMENT, cgroup, collect, observe};
 use crate::base::HostPath;
 use crate::sandbox::{
     Enforcement, Error, Guise, Outcome, Receipt, Request, Result, Stage, Usage, contract, doctor,
@@ -74,7 +74,14 @@ pub fn run(
     };
     tried().extend(file_system);
     let receipt = receipt(&order, end.group);
-    Ok(Outcome { verdict, usage, receipt, collected: story.collected, kept: end.kept })
+    Ok(Outcome {
+        verdict,
+        usage,
+        receipt,
+        collected: story.collected,
+        kept: end.kept,
+        observed: story.observed,
+    })
 }
 
 /// File systems that an overlay was tried on with success.
@@ -267,6 +274,15 @@ impl Sandbox {
                     })?;
                 }
             }
+            Packet::Report(Report::Opened { whole }, descriptor) => {
+                if let Some(descriptor) = descriptor {
+                    let observed = observe::read(descriptor, whole).map_err(|source| {
+                        let operation = "read which files the guest opened".to_owned();
+                        Error::System { operation, source }
+                    })?;
+                    story.observed = Some(observed);
+                }
+            }
             Packet::Report(Report::File { name }, descriptor) => {
                 if let (Some(collect), Some(descriptor)) = (&request.collect, descriptor) {
                     let to = collect.to.join(&name);
@@ -359,6 +375,7 @@ fn receipt(order: &Order, group: Option<Version>) -> Receipt {
             ("scratch limit", space.to_owned()),
         ]
         .into_iter()
+        .chain(order.observe.then(|| ("observed", "opened files".to_owned())))
         .map(|(name, fact)| (name.to_owned(), fact))
         .collect(),
     )

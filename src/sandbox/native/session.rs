@@ -134,13 +134,11 @@ impl Carried {
                 thread::spawn(move || feed(descriptor));
             }
             End::Output => {
-                let mut from = File::from(descriptor);
-                let copy = move || drop(io::copy(&mut from, &mut io::stdout().lock()));
+                let copy = move || show(File::from(descriptor), io::stdout());
                 self.readers.push(thread::spawn(copy));
             }
             End::Errors => {
-                let mut from = File::from(descriptor);
-                let copy = move || drop(io::copy(&mut from, &mut io::stderr().lock()));
+                let copy = move || show(File::from(descriptor), io::stderr());
                 self.readers.push(thread::spawn(copy));
             }
         }
@@ -167,6 +165,27 @@ fn feed(to: OwnedFd) {
             Ok(0) => return,
             Ok(count) => {
                 if to.write_all(&buffer[..count]).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Carries out what comes, until no program holds the other end.
+///
+/// Not by `io::copy`, which splices: a splice into a file notes the position where it began and
+/// puts that back when nothing came. Where output and errors go to one file (`> log 2>&1`), each
+/// would take back what the other wrote, and what is written next would cover it.
+fn show(mut from: File, mut to: impl Write) {
+    let mut buffer = [0; 16 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => {
+                if to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
                     return;
                 }
             }

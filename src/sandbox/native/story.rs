@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::wire::{self, End, Stop};
-use crate::sandbox::{Error, Limits, Result, Verdict};
+use crate::sandbox::{Error, Limits, Observed, Result, Verdict};
 
 /// What has been seen of a run.
 pub struct Story<'a> {
@@ -25,6 +25,8 @@ pub struct Story<'a> {
     pub end: Option<End>,
     /// Names of collected files.
     pub collected: Vec<String>,
+    /// The files that were opened.
+    pub observed: Option<Observed>,
 }
 
 impl<'a> Story<'a> {
@@ -42,6 +44,7 @@ impl<'a> Story<'a> {
             words: String::new(),
             end: None,
             collected: Vec::new(),
+            observed: None,
         }
     }
 

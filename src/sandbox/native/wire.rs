@@ -20,7 +20,7 @@ use super::cgroup::Group;
 use super::places::Version;
 use super::session::{self, Session};
 use crate::sandbox::doctor::Aspect;
-use crate::sandbox::{Access, Guise, Keeping, Request, Scratch, Stage};
+use crate::sandbox::{Access, Guise, Keeping, Observe, Request, Scratch, Stage};
 
 /// Asks for the end of everything in the sandbox.
 pub const KILL: u8 = b'k';
@@ -55,6 +55,8 @@ pub struct Order {
     pub collect: Option<(String, Vec<String>)>,
     pub keep: Option<KeepOrder>,
     pub guise: Guise,
+    /// Whether to note which files of the layers are opened.
+    pub observe: bool,
     /// Whether somebody is at the command.
     pub session: Option<Session>,
     /// The unprivileged host id to become, for the initial namespace's root.
@@ -96,6 +98,7 @@ impl Order {
             collect,
             keep,
             guise,
+            observe,
         } = request;
         let path = |path: &crate::base::HostPath| path.as_path().to_owned();
         Self {
@@ -138,6 +141,7 @@ impl Order {
                 files: keep.files,
             }),
             guise: guise.clone(),
+            observe: *observe == Observe::Opens,
             session: None,
             become_id,
             group: None,
@@ -198,6 +202,8 @@ pub enum Report {
     Stream(session::End),
     /// A collected file, whose descriptor comes along. Waits for [`NEXT`].
     File { name: String },
+    /// The files of the layers that were opened, whose paths come along; and whether they are all.
+    Opened { whole: bool },
     /// Everything in it is dead, and nothing more will come.
     Done(End),
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use super::observe::Observer;
 use super::staging::{attach, clone, file, folder, folder_again};
 use super::system::{MountAttributes, set_mount_attributes};
 use super::wire::{Explain, Order, Tried};
@@ -26,6 +27,8 @@ pub struct Places {
     pub scratch: OwnedFd,
     /// Where scratch is kept if the guest fails.
     pub keep: Option<OwnedFd>,
+    /// What sees which files of the layers are opened, where that is asked for.
+    pub observer: Option<Observer>,
 }
 
 /// Assembles everything but `/proc`, at `root` in the staging place.
@@ -34,6 +37,8 @@ pub fn assemble(order: &Order) -> Tried<Places> {
     folder("root")?;
     skeleton(order)?;
     mount_root(order)?;
+    // As long as nothing is mounted on it.
+    let observer = order.observe.then(|| Observer::new("root")).transpose()?;
     devices(order)?;
     small_memory("root/sys", MountFlags::RDONLY | MountFlags::NOEXEC, 1)?;
     let scratch = scratch(order)?;
@@ -57,7 +62,7 @@ pub fn assemble(order: &Order) -> Tried<Places> {
         rustix::fs::open("keep", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .trying(|| "open the place where scratch is kept".into())
     });
-    Ok(Places { scratch, keep: keep.transpose()? })
+    Ok(Places { scratch, keep: keep.transpose()?, observer })
 }
 
 /// The topmost read-only layer: the places that things are mounted on, whatever the layers have

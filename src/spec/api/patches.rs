@@ -48,7 +48,7 @@ impl Host {
         let loader = &self.world.loader;
         let alone = match loader.read(&file, MAX_PATCH) {
             Ok(bytes) => return Ok(vec![patch(file, None, &bytes)?]),
-            Err(error) => Diagnostic::new("unreadable", error.to_string()),
+            Err(error) => self.unreadable(&error, &file),
         };
         let path = path.trim_end_matches('/');
         let series = below(&format!("{path}/series"))?;
@@ -72,9 +72,8 @@ impl Host {
                 return Err(Diagnostic::new("limit", message));
             }
             let file = below(&format!("{path}/{name}"))?;
-            let bytes = loader
-                .read(&file, MAX_PATCH)
-                .map_err(|error| Diagnostic::new("unreadable", error.to_string()))?;
+            let bytes =
+                loader.read(&file, MAX_PATCH).map_err(|error| self.unreadable(&error, &file))?;
             found.push(patch(file, Some(folder), &bytes)?);
         }
         Ok(found)

@@ -6,6 +6,7 @@ use rhai::{Array, Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCa
 
 use super::{Host, kind_of, noted};
 use crate::base::{Diagnostic, PackageName, ReleasePath, Sha256, Span};
+use crate::spec::loader;
 use crate::spec::lock::{LockedCommit, LockedGit, is_commit};
 use crate::spec::model::{Download, Facts, Located, Remote, Source, Unfilled, check_late};
 
@@ -248,7 +249,7 @@ impl Host {
         let path = self.release_path(path, &span)?;
         self.weigh(1, &span)?;
         let bytes = self.world.loader.read(&path, MAX_FILE).map_err(|error| {
-            self.note(Diagnostic::new("unreadable", error.to_string()).at(span, ""));
+            self.note(self.unreadable(&error, &path).at(span, ""));
             noted()
         })?;
         Ok(Source::File { path, size: bytes.len() as u64, sha256: Sha256::of(&bytes) })
@@ -293,6 +294,17 @@ impl Host {
         None
     }
 
+    /// What is said of something of the release that cannot be read, with the name of what it was
+    /// most likely meant to be.
+    pub(super) fn unreadable(&self, error: &loader::Error, path: &ReleasePath) -> Diagnostic {
+        let diagnostic = Diagnostic::new("unreadable", error.to_string());
+        let is_missing = matches!(error, loader::Error::Missing(_));
+        match is_missing.then(|| self.world.loader.near(path)).flatten() {
+            Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+            None => diagnostic,
+        }
+    }
+
     fn release_path(&self, text: &str, span: &Span) -> Answer<ReleasePath> {
         let path: ReleasePath = text.parse().map_err(|error| {
             let error = Diagnostic::new("bad-path", format!("{error}"));
@@ -316,8 +328,8 @@ impl Host {
             // Held while hashing, so that no folder is hashed twice.
             let mut dirs = self.world.dirs.lock().unwrap_or_else(PoisonError::into_inner);
             let hash = || {
-                let dir = self.world.loader.dir(&path).map_err(|error| error.to_string());
-                Arc::new(dir)
+                let dir = self.world.loader.dir(&path);
+                Arc::new(dir.map_err(|error| self.unreadable(&error, &path)))
             };
             Arc::clone(dirs.entry(path.clone()).or_insert_with(hash))
         };
@@ -333,7 +345,7 @@ impl Host {
                 Ok(Source::Dir { path, tree, packaging })
             }
             Err(error) => {
-                self.note(Diagnostic::new("unreadable", error.clone()).at(span, ""));
+                self.note(error.clone().at(span, ""));
                 Err(noted())
             }
         }

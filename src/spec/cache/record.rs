@@ -105,4 +105,9 @@ impl Loader for Recorder {
         self.push(Some((Kind::Folder, path)));
         Ok(dir)
     }
+
+    fn near(&self, path: &ReleasePath) -> Option<String> {
+        self.push(None);
+        self.loader.near(path)
+    }
 }

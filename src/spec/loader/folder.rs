@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::ignore::{self, Ignore};
-use super::{Dir, Error, Kind, Loader, MAX_FILES, State};
+use super::{Dir, Error, Kind, Loader, MAX_FILES, State, nearest_path};
 use crate::base::{Digest, HostPath, ReleaseFolder, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
@@ -202,6 +202,14 @@ impl Loader for Folder {
             }),
         };
         Ok(Dir { tree, packaging })
+    }
+
+    fn near(&self, path: &ReleasePath) -> Option<String> {
+        nearest_path(path.inside(), |folder| {
+            let open = self.open(&path.folder(), folder).ok()?;
+            let names = entries(&open, folder).ok()?.into_iter().map(|(name, _)| name);
+            Some(names.collect())
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::ignore::{self, Ignore, Kind};
-use super::{Dir, Error, Loader, is_module, is_spec};
+use super::{Dir, Error, Loader, is_module, is_spec, nearest_path};
 use crate::base::{Digest, ReleaseFolder, ReleasePath, Tree, TreeEntry, TreeKind};
 use crate::spec::model::PackagingText;
 
@@ -60,5 +60,17 @@ impl Loader for Memory {
             .zip(text("debian/changelog"))
             .map(|(control, changelog)| PackagingText { control, changelog });
         Ok(Dir { tree, packaging })
+    }
+
+    fn near(&self, path: &ReleasePath) -> Option<String> {
+        nearest_path(path.inside(), |folder| {
+            let inside = self.0.keys().filter(|one| one.folder() == path.folder());
+            let below = inside.filter_map(|one| match folder {
+                "" => Some(one.inside()),
+                folder => one.inside().strip_prefix(folder)?.strip_prefix('/'),
+            });
+            let first = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
+            Some(below.map(first).collect())
+        })
     }
 }

@@ -65,4 +65,8 @@ impl Loader for Overlay {
         dirs().insert(path.clone(), dir.clone());
         Ok(dir)
     }
+
+    fn near(&self, path: &ReleasePath) -> Option<String> {
+        self.below.near(path)
+    }
 }

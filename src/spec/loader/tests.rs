@@ -111,6 +111,21 @@ fn what_is_no_file_of_a_source_is_refused_without_waiting() {
 }
 
 #[test]
+fn what_a_misspelt_path_was_meant_to_be_is_known() {
+    let (_outer, loader) = release();
+    let near = |text: &str| loader.near(&path(text));
+    assert_eq!(near("src/aa"), Some("src/a".to_owned()));
+    assert_eq!(near("scr/a/fiel"), Some("src/a/file".to_owned()));
+    for (text, why) in [
+        ("src/a", "it is there"),
+        ("src/a/file/x", "a file has nothing in it"),
+        ("src/wholly-other", "nothing is near"),
+    ] {
+        assert_eq!(near(text), None, "{text}: {why}");
+    }
+}
+
+#[test]
 fn specs_lie_at_the_top_and_below_packages() {
     let (outer, loader) = release();
     let folder = outer.path().join("release");
