@@ -108,6 +108,27 @@ fn what_differs_is_told_in_layers_and_never_becomes_a_result() {
     assert!(run.out.contains("1 reproduced"), "{}", run.out);
     let text = release.run("reproduce", &["--show", "steady"]).ends_with(0).out;
     assert!(text.contains("2 times in a row"), "{text}");
+
+    // The queue begins with what waited longest: chance, and builds nothing for the first time.
+    release.write("later.rhai", &package("later", steady));
+    let state = |name: &str| {
+        let run = release.run("reproduce", &["--queue", "--status", "--json"]).ends_with(0);
+        package_of(&run.json(), name).clone()
+    };
+    assert_eq!(state("later")["state"], "unbuilt");
+    assert_eq!(
+        (&state("steady")["state"], &state("steady")["times"]),
+        (&"reproduced".into(), &2.into())
+    );
+    let since = state("chance")["since"].clone();
+    let run = release.run("reproduce", &["--queue", "--progress", "plain", "--offline"]);
+    let run = run.ends_with(1);
+    let place = |name: &str| run.err.find(&format!("{name} 1.0: begins")).unwrap();
+    assert!(place("chance") < place("steady"), "{}", run.err);
+    assert!(run.err.contains("1 package left out: never built"), "{}", run.err);
+    assert_eq!(state("steady")["times"], 3);
+    assert_eq!((&state("chance")["state"], &state("chance")["since"]), (&"differs".into(), &since));
+    assert_eq!(state("later")["state"], "unbuilt");
 }
 
 #[test]

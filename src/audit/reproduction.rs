@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::attribution::{self, Attribution};
@@ -220,6 +221,52 @@ impl Reproduction {
     }
 }
 
+/// What is known of how an action comes out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It was never built again.
+    Never,
+    /// It came to the same the last so many times.
+    Reproduced {
+        /// How often in a row.
+        times: usize,
+        /// The last time.
+        last: Timestamp,
+    },
+    /// It differs, or fails, each time since then.
+    Otherwise {
+        /// Which of both, the last time.
+        verdict: Sameness,
+        /// The first time of those in a row.
+        since: Timestamp,
+        /// The last time.
+        last: Timestamp,
+    },
+}
+
+impl State {
+    /// The state after these times, the newest first.
+    pub fn of(times: &[store::Reproduction]) -> Self {
+        let Some(newest) = times.first() else { return Self::Never };
+        let is_same = |one: &&store::Reproduction| one.verdict == Sameness::Reproduced;
+        if newest.verdict == Sameness::Reproduced {
+            let times = times.iter().take_while(is_same).count();
+            return Self::Reproduced { times, last: newest.made };
+        }
+        let since = times.iter().take_while(|one| !is_same(one)).last();
+        let since = since.map_or(newest.made, |one| one.made);
+        Self::Otherwise { verdict: newest.verdict, since, last: newest.made }
+    }
+
+    /// When it was last built again; none if it never was.
+    pub fn last(&self) -> Option<Timestamp> {
+        match self {
+            Self::Never => None,
+            Self::Reproduced { last, .. } | Self::Otherwise { last, .. } => Some(*last),
+        }
+    }
+}
+
 /// A package that was built again, and held against its record.
 pub struct Proof {
     again: Again,
@@ -322,4 +369,35 @@ fn object(store: &Store, version: &Version) -> Result<HostPath, Error> {
         let path = HostPath::new(version.blake3.to_string());
         Error::Store(store::Error::Missing { path })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_counts_what_came_last_in_a_row() {
+        let time = |second: usize| Timestamp::from_second(second as i64).expect("a time");
+        let state = |verdicts: &[Sameness]| {
+            // The newest first, as the store has them.
+            let times = verdicts.iter().enumerate().map(|(age, verdict)| store::Reproduction {
+                package: "x".parse().expect("a name"),
+                action: ActionId::of(b"a"),
+                document: Digest::of(b"d"),
+                verdict: *verdict,
+                made: time(verdicts.len() - age),
+            });
+            State::of(&times.collect::<Vec<_>>())
+        };
+        use Sameness::{Differs, Failed, Reproduced};
+        assert_eq!(state(&[]), State::Never);
+        assert_eq!(
+            state(&[Reproduced, Reproduced, Differs, Reproduced]),
+            State::Reproduced { times: 2, last: time(4) }
+        );
+        assert_eq!(
+            state(&[Failed, Differs, Reproduced]),
+            State::Otherwise { verdict: Failed, since: time(2), last: time(3) }
+        );
+    }
 }

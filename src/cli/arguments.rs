@@ -185,7 +185,9 @@ pub enum Command {
                             perestroika reproduce specs/demo libxslt -n\n  \
                             perestroika reproduce specs/demo libxslt --show\n  \
                             perestroika reproduce specs/demo greet --vary\n  \
-                            perestroika reproduce specs/demo greet --vary=time,host-name\n\n\
+                            perestroika reproduce specs/demo greet --vary=time,host-name\n  \
+                            perestroika reproduce specs/demo --queue\n  \
+                            perestroika reproduce specs/demo --queue --status\n\n\
                             A package that was never built is built first, as `build` does it, and \
                             then again. What\ndiffers is told in layers: members of archives, control \
                             fields, files. It stays in the store\nuntil the package is built again \
@@ -193,6 +195,8 @@ pub enum Command {
                             --vary builds it once with everything changed that can be; what \
                             differs then is traced to its\ncause by halves. What cannot be changed \
                             is said to be `not varied`, with the reason.\n\n\
+                            --queue goes through the release once. Interrupted, it goes on where \
+                            it was the next time.\n\n\
                             Exit code: 1 if anything differs or fails."
     )]
     Reproduce(Reproduce),
@@ -429,6 +433,13 @@ pub struct Reproduce {
         ]
     )]
     pub vary: Vec<String>,
+    /// One package after the other, at low priority, what waited longest first; not what was
+    /// never built
+    #[arg(long, conflicts_with_all = ["jobs", "dry_run", "show"])]
+    pub queue: bool,
+    /// With --queue: build nothing, say how each package stands
+    #[arg(long, requires = "queue")]
+    pub status: bool,
     /// Build nothing: show what was found when it was last built again
     #[arg(long, conflicts_with = "dry_run")]
     pub show: bool,

@@ -1,10 +1,12 @@
 //! `reproduce`: builds again what was built, and says whether the same came of it.
 
+mod queue;
 mod report;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
@@ -33,13 +35,26 @@ pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandRe
     if arguments.show {
         return show::run(&folder, &names, global, output).map_err(wrong);
     }
+    if arguments.queue && arguments.status {
+        return queue::status(&folder, &names, global, output).map_err(wrong);
+    }
     let build = as_build(arguments);
     let options = build::options(&build);
     let prepared = Prepared::new(&folder, &names, &build, global).map_err(wrong)?;
     if arguments.dry_run {
         return forecast(&prepared, &options, output).map_err(wrong);
     }
-    prove(&prepared, &options, &variations(&arguments.vary), global, output)
+    let order = if arguments.queue { Order::Queued } else { Order::Together };
+    prove(&prepared, &options, order, &variations(&arguments.vary), global, output)
+}
+
+/// In which order packages are built again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Several at once, and what is not there first of all.
+    Together,
+    /// One after the other, what waited longest first.
+    Queued,
 }
 
 /// The variations of these names.
@@ -51,8 +66,18 @@ fn variations(names: &[String]) -> BTreeSet<Variation> {
 
 /// The build that what is not there yet is built with.
 fn as_build(arguments: &Reproduce) -> Build {
-    let Reproduce { words, jobs, cores, fail_fast, require_limits, vary: _, show: _, dry_run } =
-        arguments;
+    let Reproduce {
+        words,
+        jobs,
+        cores,
+        fail_fast,
+        require_limits,
+        vary: _,
+        queue: _,
+        status: _,
+        show: _,
+        dry_run,
+    } = arguments;
     Build {
         words: Words { words: words.words.clone() },
         jobs: *jobs,
@@ -98,6 +123,7 @@ fn forecast(prepared: &Prepared, options: &Options, output: &Output) -> Result<V
 fn prove(
     prepared: &Prepared,
     options: &Options,
+    order: Order,
     variations: &BTreeSet<Variation>,
     global: &Global,
     output: &Output,
@@ -116,7 +142,10 @@ fn prove(
     let survey = driver::survey(&world, graph, wanted, options)
         .map_err(|error| wrong(machine_failed(error)))?;
     let mut unbuilt = BTreeMap::new();
-    if survey.iter().any(|one| one.there.is_none()) {
+    let mut queued = Vec::new();
+    if order == Order::Queued {
+        queued = queue::begin(prepared, &survey, output).map_err(wrong)?;
+    } else if survey.iter().any(|one| one.there.is_none()) {
         prepared.begin(options, &snapshots, output).map_err(wrong)?;
         unbuilt = first(&goal, options, global).map_err(wrong)?;
     }
@@ -125,7 +154,13 @@ fn prove(
         release.spec.release.name,
         release.spec.release.version,
         graph.release().short(),
-        count(wanted.len() - unbuilt.len(), "package"),
+        count(
+            match order {
+                Order::Queued => queued.len(),
+                Order::Together => wanted.len() - unbuilt.len(),
+            },
+            "package"
+        ),
     ));
 
     let mut proved: BTreeMap<DerivationId, Proved> = BTreeMap::new();
@@ -144,10 +179,20 @@ fn prove(
         }
     };
     let tell = |event| progress.tell(event);
-    let ended = driver::again(&goal, options, &tell, &work, &mut take);
+    let ended = match order {
+        Order::Together => driver::again(&goal, options, &tell, &work, &mut take),
+        Order::Queued => queued.chunks(1).try_for_each(|wanted| {
+            if world.cancel.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let goal = Goal { wanted, snapshots: Arc::clone(&snapshots), ..goal };
+            driver::again(&goal, options, &tell, &work, &mut take)
+        }),
+    };
     drop(progress);
     ended.map_err(|error| wrong(machine_failed(error)))?;
     proved.extend(unbuilt.into_iter().map(|(id, failure)| (id, Proved::Unbuilt(failure))));
+    let wanted: &[DerivationId] = if order == Order::Queued { &queued } else { wanted };
     let report = Report { release, graph, wanted, proved: &proved };
     output.text(&report.table());
     output.failed(&report.failures());
