@@ -381,7 +381,7 @@ mod tests {
         let state = |verdicts: &[Sameness]| {
             // The newest first, as the store has them.
             let times = verdicts.iter().enumerate().map(|(age, verdict)| store::Reproduction {
-                package: "x".parse().expect("a name"),
+                package: "thing".parse().expect("a name"),
                 action: ActionId::of(b"a"),
                 document: Digest::of(b"d"),
                 verdict: *verdict,
