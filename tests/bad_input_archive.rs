@@ -395,7 +395,17 @@ fn a_store_that_takes_no_writes_is_named() {
     scene.desk.run_as(&over_store(&scene.desk, mount), &["eval"]).succeeds();
     let status = scene.desk.run_as(&over_store(&scene.desk, mount), &["status"]);
     assert!(status.out.contains("never built"), "{}{}", status.out, status.err);
-    scene.desk.run_as(&over_store(&scene.desk, mount), &["log"]).succeeds();
+    let looks: [(&[&str], &str); 5] = [
+        (&["log"], "nothing of this release was built yet"),
+        (&["why"], "was not built with this store yet"),
+        (&["root", "list"], "root test"),
+        (&["root", "show", "test"], "root test"),
+        (&["store", "usage"], store),
+    ];
+    for (command, words) in looks {
+        let ran = scene.desk.run_as(&over_store(&scene.desk, mount), command).succeeds();
+        assert!(ran.out.contains(words), "{command:?}: {}", ran.out);
+    }
     scene.is_good_again();
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::realise::trace::{Declared, Opened, Trace};
+use crate::realise::trace::{Declared, Holds, Opened, Trace};
 
 /// What a trace shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,14 +148,14 @@ impl<'a> Root<'a> {
     }
 
     fn undeclared(&self) -> Vec<Undeclared> {
-        let is_declared =
-            |name: &str| self.trace.declared.iter().any(|one| one.packages.contains(name));
+        let declared = self.declared();
+        let is_declared = |name: &str| declared.contains(name);
         let read = self.packages.iter().filter(|(name, _)| !is_declared(name));
         let undeclared = read.filter_map(|(name, package)| {
             let used = purposes(package);
             let above = self.above(name);
             let by = used.keys().map(|purpose| {
-                let same = above.iter().any(|one| purposes(one).contains_key(purpose));
+                let same = above.iter().any(|one| uses(one).contains(purpose));
                 if same { By::Others } else { By::Itself }
             });
             let through = self.trace.declared.iter().zip(&self.led);
@@ -172,6 +172,23 @@ impl<'a> Root<'a> {
             })
         });
         undeclared.collect()
+    }
+
+    /// What satisfies the declared dependencies. Who declares a package that holds nothing declares
+    /// what it needs.
+    fn declared(&self) -> BTreeSet<&'a str> {
+        let mut found = BTreeSet::new();
+        let satisfying = self.trace.declared.iter().flat_map(|one| &one.packages);
+        let mut waiting: Vec<&str> = satisfying.map(String::as_str).collect();
+        while let Some(name) = waiting.pop() {
+            let package = self.packages.get(name);
+            if found.insert(name)
+                && let Some(package) = package.filter(|one| one.holds == Holds::Nothing)
+            {
+                waiting.extend(package.needs.iter().map(String::as_str));
+            }
+        }
+        found
     }
 
     /// The packages that lead to this one.
@@ -191,6 +208,13 @@ fn purposes(package: &Opened) -> BTreeMap<Purpose, Vec<&str>> {
         }
     }
     found
+}
+
+/// How a package may have been used: by its files that were read, or by its links that lead to
+/// files that were.
+fn uses(package: &Opened) -> BTreeSet<Purpose> {
+    let files = package.files.iter().chain(&package.links);
+    files.filter_map(|file| purpose(file)).collect()
 }
 
 /// What one declares a package for that has this file. Macros for aclocal say nothing: it reads
@@ -214,7 +238,8 @@ mod tests {
     use super::*;
     use crate::realise::trace::Extent;
 
-    /// A root: `name needs…: files…`, a package a line; names in capitals are the base's.
+    /// A root: `name needs…: files…`, a package a line; names in capitals are the base's, files
+    /// with an @ are links, and a package whose only file is `-` holds nothing.
     fn trace(declared: &[&str], packages: &str) -> Trace {
         let mut base = BTreeSet::new();
         let packages = packages.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -232,7 +257,12 @@ mod tests {
                 version: "1".to_owned(),
                 architecture: "all".to_owned(),
                 needs: head.collect(),
-                files: files.into_iter().map(str::to_owned).collect(),
+                files: files
+                    .iter()
+                    .filter(|file| **file != "-")
+                    .map(|&one| one.to_owned())
+                    .collect(),
+                holds: if files == ["-"] { Holds::Nothing } else { Holds::Something },
                 links: links.into_iter().map(|link| link[1..].to_owned()).collect(),
             }
         });
@@ -306,6 +336,17 @@ mod tests {
             &["png-dev"],
             "png-dev z-dev: /usr/include/png.h \n z-dev: /usr/include/zlib.h",
             &["z-dev? through png-dev: /usr/include/zlib.h"],
+        );
+        // It is called by another's link; or nobody could have declared it for anything else.
+        check(
+            &["tk"],
+            "tk tk8: @/usr/bin/wish \n tk8: /usr/bin/wish8",
+            &["tk8? through tk: /usr/bin/wish8"],
+        );
+        check(
+            &["all"],
+            "all more: - \n more tool: - \n tool x: /usr/bin/tool \n x: /usr/include/x.h",
+            &["x through all: /usr/include/x.h"],
         );
         // A tool runs its tools; it includes no headers.
         check(

@@ -104,7 +104,7 @@ pub enum Command {
                             RELEASE is a folder with a release.toml. What the source says of itself \n\
                             and what is only a guess is told apart; nothing is overwritten.")]
     Add(Add),
-    /// Check all that can be known without building: specs, pins, names, build roots, cycles
+    /// Check all that can be known without building: specs, pins, build roots, cycles, closure
     #[command(after_help = "Example:\n  perestroika check specs/demo libxslt\n\n\
                             Exit code: 1 if anything is wrong, 3 if something could not be checked.")]
     Check(Check),
@@ -149,7 +149,7 @@ pub enum Command {
                             With --trace, a package that was built without is built again: the \
                             first build stays\nwhat counts, the second is compared with it, and \
                             exit code 1 tells that they differ.\nBuilds cannot tell that they are \
-                            traced. TRACE_COST"
+                            traced; it costs a fraction of\na second each."
     )]
     Build(Build),
     /// Show on one screen how a release stands: pins, packages, last builds

@@ -1,7 +1,7 @@
 //! What most commands begin with: the release folder, its specs and lock, the store.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -72,11 +72,22 @@ pub fn named_one(words: &[String]) -> Result<(HostPath, Vec<String>), Failure> {
 /// The release folder at a path.
 pub fn release_folder(folder: &Path) -> Result<HostPath, Failure> {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let absolute = written_once(&absolute);
     if absolute.join("release.toml").is_file() {
         return Ok(HostPath::new(absolute));
     }
     let what = if absolute.is_dir() { "has no release.toml" } else { "is not a folder" };
     Err(Failure::input("no-release", format!("`{}` {what}", folder.display())))
+}
+
+/// A path in the one way in which the store and history know its folder, however it was given: no
+/// `/` at its end, no `..`. Links stay: the folder may move behind them.
+fn written_once(path: &Path) -> PathBuf {
+    let has_parents = path.components().any(|part| part == Component::ParentDir);
+    match has_parents.then(|| path.canonicalize()) {
+        Some(Ok(canonical)) => canonical,
+        _ => path.components().collect(),
+    }
 }
 
 /// The nearest release folder: this one, or the first above it.
@@ -465,5 +476,23 @@ fn keyring(release: &Release, archive: &Archive) -> Result<Vec<u8>, Failure> {
     match signature::check_keyring(&keys, jiff::Timestamp::now()) {
         Ok(()) => Ok(keys),
         Err(refusal) => Err(refuse(format!("`{value}`: {refusal}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_folder_has_one_path_however_it_is_written() {
+        let keep = tempfile::tempdir().expect("a temporary folder");
+        let folder = keep.path().join("release");
+        std::fs::create_dir_all(folder.join("sub")).expect("a writable folder");
+        std::fs::write(folder.join("release.toml"), "").expect("a writable folder");
+        let path = |text: &str| release_folder(&keep.path().join(text)).expect("a release");
+        for written in ["release", "release/", "release//", "./release/.", "release/sub/.."] {
+            let canonical = path(written).as_path().canonicalize().expect("it is there");
+            assert_eq!(path(written).to_string(), canonical.display().to_string(), "{written}");
+        }
     }
 }

@@ -194,7 +194,7 @@ fn prove(
     proved.extend(unbuilt.into_iter().map(|(id, failure)| (id, Proved::Unbuilt(failure))));
     let wanted: &[DerivationId] = if order == Order::Queued { &queued } else { wanted };
     let report = Report { release, graph, wanted, proved: &proved };
-    output.text(&report.table());
+    output.summary(&report.table());
     output.failed(&report.failures());
     output.text(&report.differences());
     output.summary(&report.closing());

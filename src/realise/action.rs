@@ -105,20 +105,14 @@ pub fn root(document: Json) -> Option<Vec<Vec<Listed>>> {
 
 /// Whether an action document is that of building this package, whatever its root holds.
 pub fn is_of(graph: &Graph, package: &Package, document: &Json) -> bool {
-    let sources = Sources::of(graph, package);
-    let script = script::script(package, &sources);
-    let expected = Action::new(package, &sources, &script, &[]);
-    match (document, expected.document()) {
-        (Json::Object(members), Json::Object(expected)) => {
-            let beside_root = |members: &BTreeMap<String, Json>| {
-                let mut members = members.clone();
-                members.remove("root");
-                members
-            };
-            beside_root(members) == beside_root(expected)
+    let beside_root = |document: &Json| match document {
+        Json::Object(members) => {
+            let members = members.iter().filter(|(key, _)| *key != "root");
+            members.map(|(key, value)| (key.clone(), value.clone())).collect()
         }
-        _ => false,
-    }
+        _ => BTreeMap::new(),
+    };
+    beside_root(document) == beside_root(Action::of(graph, package, &[]).document())
 }
 
 /// One build, stated completely.
@@ -129,6 +123,12 @@ pub struct Action {
 }
 
 impl Action {
+    /// Building a package of this graph in a root of exactly these layers, lowest first.
+    pub fn of(graph: &Graph, package: &Package, layers: &[&[Arc<BinaryPackage>]]) -> Self {
+        let sources = Sources::of(graph, package);
+        Self::new(package, &sources, &script::script(package, &sources), layers)
+    }
+
     /// Building `package` from its sources by this whole script, in a root of exactly these layers,
     /// lowest first, each a list in its canonical order.
     pub fn new(

@@ -217,9 +217,8 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         }
     };
     let trace = outcome.observed.as_ref().map(|observed| {
-        let (snapshot, lists) = (job.snapshot()?, &resolved.lists);
-        let base = snapshot.base(job.root())?;
-        trace::keep(&batch, job.package, lists, base, &root.layers, observed)
+        let (base, lists) = (job.root(), &resolved.lists);
+        trace::keep(&batch, job.package, base, lists, &root.layers, observed)
     });
     let trace = trace.transpose().map_err(|error| run(&error))?;
     let kept = batch.put_log(&mut writer).map_err(|error| run(&error.into()))?;

@@ -5,7 +5,6 @@
 //! was declared, what each package of the root needs, and which of them every root has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +16,7 @@ use crate::archive::deb::dependency::{Alternatives, Dependencies};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::solver::Universe;
 use crate::base::{Architecture, HostPath, Json};
-use crate::graph::derivation::Package;
+use crate::graph::derivation::{Package, Root};
 use crate::sandbox::Observed;
 use crate::store::{Batch, Store};
 
@@ -31,7 +30,7 @@ pub struct Trace {
     pub extent: Extent,
     /// What it declared, in the order of its derivation.
     pub declared: Vec<Declared>,
-    /// Names of the packages that every build root over its snapshot has, sorted.
+    /// Names of the packages that every build root over its base has, sorted.
     pub base: BTreeSet<String>,
     /// The packages of its root, sorted by name.
     pub packages: Vec<Opened>,
@@ -77,6 +76,20 @@ pub struct Opened {
     /// tells whether these links were used.
     #[serde(default)]
     pub links: BTreeSet<String>,
+    /// Where no file of it was opened: whether it has any that could be.
+    #[serde(default)]
+    pub holds: Holds,
+}
+
+/// Whether a package has anything but folders and documentation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holds {
+    /// It has.
+    #[default]
+    Something,
+    /// It is there for what it needs.
+    Nothing,
 }
 
 /// A traced record of an action.
@@ -139,17 +152,17 @@ pub fn is_there(store: &Store, record: &Record) -> bool {
     matches!(find(store, record), Ok(Some(_)))
 }
 
-/// Puts into a batch what a build of `package` opened of the root that these lists and `layers`
-/// are.
+/// Puts into a batch what a build of `package` opened of the root over `base` that these lists and
+/// `layers` are.
 pub fn keep(
     batch: &Batch<'_>,
     package: &Package,
+    base: &Root,
     lists: &RootLists,
-    base: &[Arc<BinaryPackage>],
     layers: &[HostPath],
     observed: &Observed,
 ) -> Result<Traced> {
-    let trace = Trace::new(package, lists, base, &Owners::read(layers)?, observed);
+    let trace = Trace::new(package, base, lists, &Owners::read(layers)?, observed);
     let opened = trace.packages.iter().filter(|package| !package.files.is_empty());
     Ok(Traced {
         document: batch.put_json(&trace.to_json())?,
@@ -162,8 +175,8 @@ pub fn keep(
 impl Trace {
     fn new(
         package: &Package,
+        base: &Root,
         lists: &RootLists,
-        base: &[Arc<BinaryPackage>],
         owners: &Owners,
         observed: &Observed,
     ) -> Self {
@@ -184,6 +197,7 @@ impl Trace {
         let is_opened =
             |path: &str| observed.files.binary_search_by(|file| file.as_str().cmp(path)).is_ok();
         let mut links = owners.links(&unopened, is_opened);
+        let hollow = owners.hollow(&unopened);
         let root = InRoot::new(lists, &package.architecture);
         let mut packages: Vec<Opened> = lists
             .packages()
@@ -194,6 +208,10 @@ impl Trace {
                 needs: root.needs(package),
                 files: files.remove(package.name.as_str()).unwrap_or_default(),
                 links: links.remove(package.name.as_str()).unwrap_or_default(),
+                holds: match hollow.contains(package.name.as_str()) {
+                    true => Holds::Nothing,
+                    false => Holds::Something,
+                },
             })
             .collect();
         packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
@@ -204,7 +222,7 @@ impl Trace {
         Self {
             extent: if observed.whole { Extent::Whole } else { Extent::Cut },
             declared: declared.collect(),
-            base: base.iter().map(|package| package.name.to_string()).collect(),
+            base: of_base(base, lists, &packages),
             packages,
             others,
         }
@@ -245,7 +263,7 @@ impl Extent {
 
 impl Opened {
     fn to_json(&self) -> Json {
-        let Self { name, version, architecture, needs, files, links } = self;
+        let Self { name, version, architecture, needs, files, links, holds } = self;
         let mut members = vec![
             ("name", name.into()),
             ("version", version.into()),
@@ -256,8 +274,28 @@ impl Opened {
         if !links.is_empty() {
             members.push(("links", Json::array(links)));
         }
+        if *holds == Holds::Nothing {
+            members.push(("holds", "nothing".into()));
+        }
         Json::object(members)
     }
+}
+
+/// The essential packages of a root, those that its base names, and all they need.
+fn of_base(base: &Root, lists: &RootLists, packages: &[Opened]) -> BTreeSet<String> {
+    let needs: BTreeMap<&str, &BTreeSet<String>> =
+        packages.iter().map(|package| (package.name.as_str(), &package.needs)).collect();
+    let essential = lists.packages().filter(|package| package.essential).map(|one| &one.name);
+    let mut waiting: Vec<&str> =
+        essential.chain(&base.packages).map(|name| name.as_str()).collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = waiting.pop() {
+        let Some(needs) = needs.get(name) else { continue };
+        if found.insert(name.to_owned()) {
+            waiting.extend(needs.iter().map(String::as_str));
+        }
+    }
+    found
 }
 
 /// The packages of a root, to find among them what satisfies a dependency.

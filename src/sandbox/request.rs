@@ -46,7 +46,8 @@ pub enum Observe {
     /// Nothing.
     #[default]
     Nothing,
-    /// Which files of the layers it and what it starts open.
+    /// Which files of the layers it and what it starts open; in folders that are there when it
+    /// begins, as all are that a build can see.
     Opens,
 }
 

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::base::Architecture;
+use crate::base::{ActionId, Architecture};
 use crate::realise::record::Output;
 use crate::spec::release::Level;
 

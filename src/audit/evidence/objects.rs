@@ -69,6 +69,9 @@ impl Ground<'_> {
                 add(Name::Layer(*layer), "a layer of the build root".to_owned(), None);
             }
             add(Name::Log(record.log), "the log".to_owned(), None);
+            if let Some(trace) = &record.trace {
+                add(Name::Document(trace.document), "the trace".to_owned(), None);
+            }
             for patch in &package.patches {
                 add(Name::Blob(patch.digest, None), format!("patch `{}`", patch.name), None);
             }

@@ -122,6 +122,8 @@ impl Judged {
                 compared,
             });
         }
+        judged.elsewhere.sort();
+        judged.unbuilt.sort();
         Ok(judged)
     }
 
@@ -158,7 +160,7 @@ impl Judged {
     fn table(&self, text: &mut String) {
         let _ = writeln!(
             text,
-            "{:22} {:22}  {:>7}  {:>9}  {:>6}  {:>6}",
+            "{:22} {:22} {:>7}  {:>9}  {:>6}  {:>6}",
             "package", "version", "outputs", "identical", "differ", "absent"
         );
         let mut rows: Vec<(&Beside, Tally)> =
@@ -171,13 +173,13 @@ impl Judged {
             let name = shortened(&one.name);
             let mark = if one.kinship == Kinship::Altered { " (altered)" } else { "" };
             let version = shortened(&format!("{}{mark}", one.version));
-            let _ = writeln!(text, "{name:22} {version:22}  {}", numbers(tally));
+            let _ = writeln!(text, "{name:22} {version:22} {}", numbers(tally));
         }
         if all > TOLD {
             let _ = writeln!(text, "and {} more; `--json` has them all", all - TOLD);
         }
         let tally = self.tally();
-        let _ = writeln!(text, "{:45}  {}", "all together", numbers(&tally));
+        let _ = writeln!(text, "{:45} {}", "all together", numbers(&tally));
         if let Some(share) = tally.share() {
             let known = tally.identical + tally.differ;
             let _ = writeln!(

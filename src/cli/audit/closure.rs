@@ -199,9 +199,18 @@ impl Told<'_> {
         let level = match (certificate.proved(), certificate.possible()) {
             (Some(level), _) => level.as_str().to_owned(),
             (None, None) => format!("open: {}", count(findings, "finding")),
+            (None, Some(level)) if self.is_partial() => {
+                format!("{}, as far as was asked for", level.as_str())
+            }
             (None, Some(level)) => format!("not proved; at most {}", level.as_str()),
         };
         format!("{level}{required}")
+    }
+
+    /// Whether nothing is open but what was not asked for.
+    fn is_partial(&self) -> bool {
+        let packages = self.certificate.packages.iter();
+        packages.map(|one| &one.basis).all(|it| matches!(it, Basis::Recorded | Basis::Unasked))
     }
 
     fn looked(&self) -> String {
@@ -215,13 +224,16 @@ impl Told<'_> {
         if objects > 0 {
             parts.push(format!("{} that they name, byte for byte", count(objects, "object")));
         }
-        if foreseen > 0 {
-            parts.push(format!("{foreseen} not built, foreseen"));
+        let others = [(foreseen, "not built, foreseen"), (unknown, "of which nothing is known")];
+        let others = others.iter().filter(|(number, _)| *number > 0);
+        let others = others.map(|(number, what)| format!("{} {what}", count(*number, "package")));
+        let others: Vec<String> = others.collect();
+        let looked = parts.join("; ");
+        if others.is_empty() {
+            looked
+        } else {
+            format!("{looked}\n           {}", others.join("; "))
         }
-        if unknown > 0 {
-            parts.push(format!("{unknown} unknown"));
-        }
-        parts.join("; ")
     }
 
     fn table(&self, text: &mut String) {

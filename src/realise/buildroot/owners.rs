@@ -9,6 +9,10 @@ use super::error::Error;
 use super::place::{MERGED, MOST_LINKS};
 use crate::base::HostPath;
 
+/// Where packages have what is only about them.
+const PAPERS: [&str; 4] =
+    ["usr/share/doc/", "usr/share/man/", "usr/share/lintian/", "usr/share/bug/"];
+
 /// The packages of a root's files.
 pub struct Owners {
     layers: Vec<HostPath>,
@@ -76,6 +80,28 @@ impl Owners {
             }
         }
         found
+    }
+
+    /// Those of these packages that hold nothing but folders and documentation: they are there for
+    /// what they need.
+    pub fn hollow<'a>(&self, packages: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        let mut hollow = packages.clone();
+        for (path, package) in self.database.paths() {
+            let name = package.name.as_str();
+            if !hollow.contains(name) || PAPERS.iter().any(|folder| path.starts_with(folder)) {
+                continue;
+            }
+            let place = self.unmerged(path.to_owned());
+            let status = self
+                .layers
+                .iter()
+                .rev()
+                .find_map(|layer| fs::symlink_metadata(layer.join(&place)).ok());
+            if status.is_some_and(|status| !status.is_dir()) {
+                hollow.remove(name);
+            }
+        }
+        hollow
     }
 
     /// Where the link at this path leads in the end; nothing if there is none.
@@ -159,13 +185,14 @@ mod tests {
         symlink("/lib/libone.so.1", above.join("usr/lib/libone.so")).expect("a link");
         symlink("../../../../etc/none", above.join("usr/lib/out.so")).expect("a link");
         symlink("loop", above.join("usr/lib/loop")).expect("a link");
-        let names = ["base", "extra", "wrapper", "python3-one"];
+        let names = ["base", "extra", "wrapper", "python3-one", "all"];
         put(&above, "var/lib/dpkg/status", &status(&names));
         put(&above, "var/lib/dpkg/diversions", DIVERSIONS);
         let lists = [
             ("extra:amd64", "/usr/lib/libone.so\n/usr/lib/out.so\n/usr/lib/loop\n/usr/share/a\n"),
             ("wrapper", "/usr/bin/tool\n/usr/share/a\n"),
             ("python3-one", "/usr/lib/python3/dist-packages/one.py\n"),
+            ("all", "/.\n/usr\n/usr/lib\n/usr/share/doc/all/copyright\n"),
         ];
         for (name, list) in lists {
             put(&above, &format!("var/lib/dpkg/info/{name}.list"), list);
@@ -189,6 +216,14 @@ mod tests {
         ] {
             assert_eq!(owners.of(path).into_iter().collect::<Vec<_>>(), wanted, "{path}");
         }
+    }
+
+    #[test]
+    fn a_package_of_folders_and_documentation_is_hollow() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let owners = Owners::read(&root(folder.path())).expect("a database");
+        let hollow = owners.hollow(&BTreeSet::from(["all", "base", "extra"]));
+        assert_eq!(hollow.into_iter().collect::<Vec<_>>(), ["all"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::guest::{self, Ends, Event};
-use super::observe::{self, Observer};
+use super::observe::Observer;
 use super::system::{self, Fork};
 use super::watch::Watch;
 use super::wire::{self, End, Explain, Fault, Order, Report, Tried};
@@ -180,8 +180,7 @@ fn accompany(
         let mut pause = watch.pause().saturating_sub(looked.elapsed());
         if let Some(observer) = &mut observer {
             // Not polled, which would wake this process for each file.
-            observer.drain();
-            pause = pause.min(observe::PAUSE);
+            pause = pause.min(observer.drain());
         }
         let pause = Timespec { tv_sec: 0, tv_nsec: pause.as_nanos() as i64 };
         match poll(&mut ready, Some(&pause)) {

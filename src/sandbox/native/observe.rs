@@ -28,7 +28,13 @@ use crate::sandbox::doctor::Aspect;
 
 /// How often the kernel's queue is emptied. It holds 16384 events unless the machine is told
 /// otherwise, and more opens than that in this time are more than two processors get done.
-pub const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// So many events at once, and the queue is emptied again without a pause.
+const MANY: usize = 2048;
+
+/// So many, and something else gets its turn first.
+const MOST_AT_ONCE: usize = 100_000;
 
 /// The most files that are told apart, and the most bytes of their paths: far more than a root
 /// has, so only a root made for the purpose gets there.
@@ -89,20 +95,28 @@ impl Observer {
         Ok(())
     }
 
-    /// Takes what the kernel has told since.
-    pub fn drain(&mut self) {
+    /// Takes what the kernel has told since, and says when to come again.
+    pub fn drain(&mut self) -> Duration {
         let Self { inotify, folders, buffer, files, whole } = self;
         let mut reader = Reader::new(inotify, buffer);
+        let mut events = 0;
         loop {
+            // The command may be over its limits meanwhile.
+            if events >= MOST_AT_ONCE && reader.is_buffer_empty() {
+                return Duration::ZERO;
+            }
             let event = match reader.next() {
                 Ok(event) => event,
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => {
+                    return if events < MANY { PAUSE } else { Duration::ZERO };
+                }
                 Err(_) => {
                     *whole = false;
-                    return;
+                    return PAUSE;
                 }
             };
+            events += 1;
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 *whole = false;
             }

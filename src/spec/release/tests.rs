@@ -37,6 +37,30 @@ fn reads_a_whole_release() {
     assert_eq!(release.parameters["count"], toml::Value::Integer(3));
 }
 
+#[test]
+fn a_release_says_how_closed_it_has_to_be_or_its_base_does() {
+    assert!(parse(DEMO).expect("a release").closure.is_none());
+    let of = |level: &str| format!("{DEMO}\n[closure]\nrequire = \"{level}\"\n");
+    for level in Level::ALL {
+        let closure = parse(&of(level.as_str())).expect("a release").closure;
+        assert_eq!(closure.map(|at| at.value), Some(level));
+    }
+    let base = parse(&of("own")).expect("a release");
+    let over = |more: &str| {
+        let text = format!("[release]\nname = \"over\"\nextends = \"../demo\"\n{more}");
+        let (release, errors) = read_over(&ReleaseFolder::default(), &text, Some(&base));
+        assert_eq!(errors, []);
+        release.and_then(|release| release.closure).map(|at| at.value)
+    };
+    assert_eq!(over(""), Some(Level::Own));
+    assert_eq!(over("[closure]\nrequire = \"sealed\"\n"), Some(Level::Sealed));
+    let errors = parse(&of("sealled")).expect_err("no level");
+    assert!(errors[0].message.contains("one of `sealed`, `own`, `self-hosted`"), "{errors:?}");
+    assert_eq!(errors[0].hints, ["write `require = \"sealed\"`"]);
+    let empty = parse(&format!("{DEMO}\n[closure]\n")).expect_err("nothing required");
+    assert!(empty[0].message.contains("needs `require`"), "{empty:?}");
+}
+
 /// `from` in the demo replaced by `to` gives exactly this one error at this line, and this hint.
 #[track_caller]
 fn check(from: &str, to: &str, message: &str, line: u32, hint: &str) {

@@ -1,0 +1,509 @@
+//! Certificates of releases over a small signed archive, and rebuilt packages against that
+//! archive's own. What was built is made up, and kept as a build would keep it: so each way to
+//! fail can be had without building.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+mod gnupg;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use common::{Desk, Ran};
+use perestroika::archive::deb::index;
+use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json, Sha256};
+use perestroika::graph::{Graph, lower};
+use perestroika::realise::action::Action;
+use perestroika::realise::record::{Output, Record};
+use perestroika::realise::universe::{Snapshot, offered_digest, offers_digest};
+use perestroika::realise::{RESOLUTION_RULES, foresight};
+use perestroika::spec::{self, lock};
+use perestroika::store::{NewAttempt, Store, Verdict};
+use serde_json::{Value, json};
+use upstream::Archive;
+
+const RELEASE: &str = r#"
+[release]
+name = "demo"
+version = "1.0"
+maintainer = "A <a@example.org>"
+architectures = ["amd64"]
+
+[archive.test]
+format = "deb"
+suites = ["stable"]
+components = ["main"]
+keyring = "keys/test.pgp"
+
+[root.test]
+archive = "test"
+packages = []
+"#;
+
+/// `alpha` is the archive's; `one` is built with it, `two` with the archive's `tool`, which
+/// depends on `alpha` too.
+const PACKAGES: &str = r#"
+let made = |name, needs| package(#{
+    name: name,
+    version: "1.0",
+    summary: "Part of a release",
+    license: "MIT",
+    changes: #{ date: "2026-11-22", text: "First." },
+    source: dir("src"),
+    build_depends: needs,
+    build: script("make"),
+});
+[rebuild("alpha"), made.call("one", ["alpha"]), made.call("two", ["tool"])]
+"#;
+
+/// What `alpha` came out as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alpha {
+    /// The archive's own bytes.
+    Identical,
+    /// Others.
+    Other,
+}
+
+/// A release over an archive of `core`, which every root has, `debhelper`, `g++-beta`, `tool` and
+/// `alpha`.
+struct Scene {
+    archive: Archive,
+    desk: Desk,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let archive = Archive::new();
+        archive.publish("1.0");
+        let pool = archive.root().join("pool/main");
+        let helper = "Provides: debhelper-compat (= 13)\n";
+        upstream::binary(&pool, "debhelper", "13", "all", helper);
+        upstream::binary(&pool, "core", "1", "all", "Essential: yes\n");
+        upstream::binary(&pool, "tool", "1", "amd64", "Depends: alpha\n");
+        archive.index();
+        let desk = Desk::new().with_flags([format!("--mirror=test={}", archive.server.url)]);
+        desk.write("release.toml", RELEASE).write("packages/all.rhai", PACKAGES);
+        desk.write("keys/test.pgp", archive.keyring()).write("src/Makefile", "all:\n");
+        desk.run(&["lock"]).succeeds();
+        Self { archive, desk }
+    }
+
+    fn graph(&self) -> Graph {
+        let folder = HostPath::new(self.desk.path(""));
+        let lock = lock::parse(&self.desk.read("release.lock")).unwrap();
+        let spec = spec::load(&folder, Some(&lock)).unwrap();
+        lower(&spec, &lock).unwrap()
+    }
+
+    fn store(&self) -> Store {
+        Store::open(&HostPath::new(self.desk.store())).unwrap()
+    }
+
+    /// Keeps a record of each of these packages, as if it had been built, and builds the rest of
+    /// what a build leaves.
+    fn built(self, names: &[&str], alpha: Alpha) -> Self {
+        let (graph, store) = (self.graph(), self.store());
+        let packages = self.archive.root().join("dists/stable/main/binary-amd64/Packages.xz");
+        let text = Command::new("xz").arg("-dc").arg(packages).output().unwrap().stdout;
+        let listed = index::packages(std::str::from_utf8(&text).unwrap()).unwrap();
+        let snapshot = Snapshot::new("test".to_owned(), vec![listed]);
+        let mut records: BTreeMap<DerivationId, Arc<Record>> = BTreeMap::new();
+        let mut offers: BTreeMap<DerivationId, Digest> = BTreeMap::new();
+        for (node, package) in graph.packages() {
+            if !names.contains(&package.name.as_str()) {
+                continue;
+            }
+            let root = foresight::packages(&graph, node.id, &snapshot, &records).unwrap();
+            for one in root.iter().filter(|one| one.filename.contains('/')) {
+                store.put(&fs::read(self.archive.root().join(&one.filename)).unwrap()).unwrap();
+            }
+            let action = Action::of(&graph, package, &[&root]);
+            store.put_json(action.document()).unwrap();
+            let record = Record {
+                action: action.id(),
+                derivation: node.id,
+                outputs: package
+                    .binaries
+                    .iter()
+                    .map(|name| self.output(&store, name.as_str(), &package.version, alpha))
+                    .collect(),
+                layers: Vec::new(),
+                log: log(
+                    &store,
+                    &NewAttempt {
+                        package: package.name.clone(),
+                        derivation: node.id,
+                        action: action.id(),
+                    },
+                ),
+                receipt: BTreeMap::new(),
+                circumstances: BTreeMap::new(),
+                started: 0,
+                elapsed: 1,
+                cause: String::new(),
+                causes: None,
+                trace: None,
+            };
+            let offered = offered_digest(package.dependencies.iter().map(|need| offers[need]));
+            keep(&store, node.id, &offered, &record);
+            offers.insert(node.id, offers_digest(&record, &offered));
+            records.insert(node.id, Arc::new(record));
+        }
+        drop(store);
+        for entry in fs::read_dir(self.archive.root().join("pool/main")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "deb") {
+                self.store().put(&fs::read(path).unwrap()).unwrap();
+            }
+        }
+        self
+    }
+
+    fn output(&self, store: &Store, name: &str, version: &str, alpha: Alpha) -> Output {
+        let architecture = if name == "alpha-doc" { "all" } else { "amd64" };
+        let file = format!("{name}_{version}_{architecture}.deb");
+        let theirs = self.archive.root().join("pool/main").join(&file);
+        let bytes = match alpha {
+            Alpha::Identical if name.starts_with("alpha") => fs::read(theirs).unwrap(),
+            _ => {
+                let folder = tempfile::tempdir().unwrap();
+                upstream::binary(folder.path(), name, version, architecture, "Section: odd\n");
+                fs::read(folder.path().join(&file)).unwrap()
+            }
+        };
+        Output {
+            size: bytes.len() as u64,
+            blake3: store.put(&bytes).unwrap(),
+            sha256: Sha256::of(&bytes),
+            control: format!("Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"),
+            file,
+        }
+    }
+
+    /// Everything is built.
+    fn whole(alpha: Alpha) -> Self {
+        let scene = Self::new().built(&["alpha", "one", "two"], alpha);
+        let ran = scene.desk.run(&["build"]).succeeds();
+        assert!(ran.out.contains("3 packages: 3 cached, 0 to build"), "{}", ran.out);
+        scene
+    }
+
+    fn closure(&self) -> Ran {
+        self.desk.run(&["audit", "closure", "--json"])
+    }
+
+    /// Where the store keeps the output of this name.
+    fn object(&self, file: &str) -> PathBuf {
+        let bytes = fs::read(self.desk.path("out").join(file)).unwrap();
+        self.desk.store().join("objects").join(Digest::of(&bytes).to_string())
+    }
+}
+
+fn keep(store: &Store, id: DerivationId, offered: &Digest, record: &Record) {
+    store.put_record(&record.action, &record.to_json()).unwrap();
+    store.remember_resolution(&id, offered, RESOLUTION_RULES, &record.action).unwrap();
+}
+
+/// Keeps a log as a build does; gives its name.
+fn log(store: &Store, attempt: &NewAttempt) -> Digest {
+    let (attempt, mut writer) = store.start_attempt(attempt, 1 << 20).unwrap();
+    writer.append(attempt.id().to_string().as_bytes()).unwrap();
+    let log = writer.finish().unwrap();
+    attempt.finish(Verdict::Built, "", Some(&log)).unwrap();
+    log.digest
+}
+
+fn findings(document: &Value) -> Vec<String> {
+    let all = document["certificate"]["findings"].as_array().unwrap().iter();
+    all.map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_release_that_was_built_whole_is_certified() {
+    let scene = Scene::whole(Alpha::Identical);
+    let document = scene.closure().succeeds().json();
+    let certificate = &document["certificate"];
+    // The archive's `alpha` under `tool` is what the release builds, bit for bit.
+    assert_eq!(certificate["level"], "own");
+    assert_eq!(certificate["shadowed"], json!([]));
+    assert_eq!(certificate["looked"]["depth"], "bytes");
+    assert_eq!(certificate["manifest"], document["release"]["manifest"]);
+    let names = |list: &Value| -> Vec<String> {
+        let list = list.as_array().unwrap().iter();
+        let mut names: Vec<_> = list.map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&certificate["seed"]), ["core", "debhelper", "g++-beta", "tool"]);
+    assert_eq!(names(&certificate["packages"]), ["alpha", "one", "two"]);
+    assert!(
+        certificate["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["own"]["packages"] == json!(if one["name"] == "alpha" { 0 } else { 1 }))
+    );
+
+    // It is kept by its digest, and the same evidence gives it again.
+    let digest = document["digest"].as_str().unwrap();
+    let kept = scene.desk.store().join(format!("json/{digest}.json"));
+    let bytes = fs::read(kept).unwrap();
+    assert_eq!(Digest::of(&bytes).to_string(), digest);
+    assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), *certificate);
+    assert_eq!(scene.closure().succeeds().json()["digest"], digest);
+
+    let text = scene.desk.run(&["audit", "closure"]).succeeds().out;
+    for part in ["\nclosure    own\n", "the records of 3 packages; ", "byte for byte", "two  "] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let wide = text.lines().filter(|line| !line.contains("b3sum")).map(|line| line.chars().count());
+    assert!(wide.max() <= Some(80) && text.lines().count() <= 24, "a screen:\n{text}");
+    let check = scene.desk.run(&["check"]).succeeds().out;
+    assert!(check.contains("closure      own: 3 packages built, 4 seed packages\n"), "{check}");
+}
+
+#[test]
+fn shadowed_seed_is_told_and_a_required_level_is_demanded() {
+    let scene = Scene::whole(Alpha::Other);
+    let document = scene.closure().succeeds().json();
+    let certificate = &document["certificate"];
+    assert_eq!(certificate["level"], "sealed");
+    let shadowed = &certificate["shadowed"][0];
+    assert_eq!((&shadowed["name"], &shadowed["by"]), (&json!("alpha"), &json!("alpha")));
+    assert_eq!(shadowed["in"], json!([{ "package": "two", "why": "no-edge" }]));
+    assert_eq!(shadowed["asked_by"], json!(["tool"]));
+
+    let demand = |level: &str| {
+        let demanded = format!("{RELEASE}\n[closure]\nrequire = \"{level}\"\n");
+        scene.desk.write("release.toml", demanded);
+    };
+    demand("sealed");
+    scene.desk.run(&["build"]).succeeds();
+    demand("own");
+    let reason = "`alpha 1.0 amd64` in the build root of `two` is the archive's, though `alpha` \
+                  builds it: no build dependency of `two` leads to `alpha`";
+    let told = "the release is not `own`, as it has to be (release.toml:";
+    for words in [&["build"][..], &["check"], &["audit", "closure"]] {
+        scene.desk.run(words).fails(1, &[told, reason]);
+    }
+    let document = scene.desk.run(&["build", "--json"]).fails(1, &[]).json();
+    assert_eq!(document["errors"][0]["code"], "shadowed-seed");
+    demand("self-hosted");
+    let reason = "though `alpha` builds it";
+    scene.desk.run(&["build"]).fails(1, &["not `self-hosted`", reason]);
+    demand("sealed-off");
+    scene.desk.run(&["build"]).fails(2, &["`require` is one of `sealed`, `own`, `self-hosted`"]);
+}
+
+#[test]
+fn what_is_missing_or_damaged_is_named() {
+    let scene = Scene::whole(Alpha::Identical);
+    let object = scene.object("one_1.0_amd64.deb");
+    let digest = object.file_name().unwrap().to_str().unwrap().to_owned();
+    let sound = fs::read(&object).unwrap();
+
+    fs::remove_file(&object).unwrap();
+    let ran = scene.desk.run(&["audit", "closure"]);
+    let told =
+        format!("output `one_1.0_amd64.deb` of `one` is missing from the store\n  named {digest}");
+    ran.fails(1, &[&told]);
+
+    let mut other = sound.clone();
+    other[sound.len() / 2] ^= 1;
+    fs::write(&object, &other).unwrap();
+    fs::set_permissions(&object, fs::Permissions::from_mode(0o444)).unwrap();
+    let found = findings(&scene.closure().fails(1, &[]).json());
+    let is = Digest::of(&other);
+    let told = "output `one_1.0_amd64.deb` of `one` is damaged in the store: it is ";
+    assert_eq!(found, [format!("{told}{is}\n  named {digest}")]);
+    assert_eq!(fs::read(&object).unwrap(), other, "who audits puts nothing aside");
+    fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&object, &sound).unwrap();
+
+    // A package of the seed, which records name by its SHA-256.
+    let tool = fs::read(scene.archive.root().join("pool/main/tool_1_amd64.deb")).unwrap();
+    fs::remove_file(scene.desk.store().join("objects").join(Digest::of(&tool).to_string()))
+        .unwrap();
+    let found = findings(&scene.closure().fails(1, &[]).json());
+    let named = Sha256::of(&tool);
+    let told = "seed package `tool 1 amd64` of `two` is missing from the store";
+    assert_eq!(found, [format!("{told}\n  named {named}")]);
+    // What is only looked for by name is found missing, too.
+    let check = scene.desk.run(&["check"]).fails(1, &[told]);
+    assert!(check.out.contains("wrong      closure"), "{}", check.out);
+    scene.store().put(&tool).unwrap();
+
+    // A record whose document is lost: what is known of the package is lost with it.
+    let record = scene.desk.run(&["audit", "closure", "--json"]).succeeds().json();
+    let packages = record["certificate"]["packages"].as_array().unwrap();
+    let two = packages.iter().find(|one| one["name"] == "two").unwrap();
+    let record = two["record"].as_str().unwrap().to_owned();
+    fs::remove_file(scene.desk.store().join(format!("json/{record}.json"))).unwrap();
+    let found = findings(&scene.closure().fails(1, &[]).json());
+    assert_eq!(found, [format!("the record of `two` is missing from the store\n  named {record}")]);
+}
+
+#[test]
+fn a_record_made_with_a_foreign_universe_is_named() {
+    let scene = Scene::whole(Alpha::Identical);
+    let (graph, store) = (scene.graph(), scene.store());
+    let (node, package) = graph.package("two").unwrap();
+    let offered = offered_digest([]);
+    assert!(package.dependencies.is_empty());
+    let action = store.resolution(&node.id, &offered, RESOLUTION_RULES).unwrap().unwrap();
+    let record = store.record(&action).unwrap().unwrap().record;
+    let record = Record::from_json(&record.encode()).unwrap();
+    let mut document = store.read_json(&action.digest()).unwrap();
+    let Json::Object(members) = &mut document else { panic!() };
+    let Some(Json::Array(layers)) = members.get_mut("root") else { panic!() };
+    let Some(Json::Array(layer)) = layers.first_mut() else { panic!() };
+    let foreign = b"a package of elsewhere";
+    layer.push(Json::object([
+        ("name", "stranger".into()),
+        ("version", "9".into()),
+        ("architecture", "amd64".into()),
+        ("sha256", Json::text(Sha256::of(foreign))),
+    ]));
+    // Even if the store has it.
+    store.put(foreign).unwrap();
+    let action = ActionId::from_bytes(*store.put_json(&document).unwrap().as_bytes());
+    keep(&store, node.id, &offered, &Record { action, ..record });
+
+    let found = findings(&scene.closure().fails(1, &[]).json());
+    assert_eq!(
+        found[0],
+        "`stranger 9 amd64` in the build root of `two` is neither in the pinned index nor built \
+         by anything that `two` needs"
+    );
+    // The manifest was made of the other one.
+    assert!(found[1].starts_with("the manifest has another record of `two`"), "{found:?}");
+    assert_eq!(found.len(), 2);
+
+    // An action of another recipe says so.
+    let Json::Object(members) = &mut document else { panic!() };
+    members.insert("script".to_owned(), "true\n".into());
+    let action = ActionId::from_bytes(*store.put_json(&document).unwrap().as_bytes());
+    let record = store.record(&action).unwrap();
+    assert!(record.is_none());
+    let kept = Record { action, ..read(&store, &node.id, &offered) };
+    keep(&store, node.id, &offered, &kept);
+    let found = findings(&scene.closure().fails(1, &[]).json());
+    let told = format!("action {action} of the record of `two` is not what this program makes");
+    assert!(found.iter().any(|one| one.starts_with(&told)), "{found:?}");
+}
+
+fn read(store: &Store, id: &DerivationId, offered: &Digest) -> Record {
+    let action = store.resolution(id, offered, RESOLUTION_RULES).unwrap().unwrap();
+    let adopted = store.record(&action).unwrap().unwrap();
+    Record::from_json(&adopted.record.encode()).unwrap()
+}
+
+#[test]
+fn before_anything_is_built_the_static_part_is_told_and_nothing_is_proved() {
+    let scene = Scene::new();
+    let check = scene.desk.run(&["check"]).succeeds().out;
+    let told =
+        "closure      static part only, nothing is built: at most own, 5 seed packages, 1 shadowed";
+    assert!(check.contains(told), "{check}");
+    let ran = scene.desk.run(&["audit", "closure"]);
+    assert!(ran.out.contains("\nclosure    not proved; at most own\n"), "{}", ran.out);
+    assert!(ran.out.contains("alpha 1.0 amd64 (may come out the same)"), "{}", ran.out);
+    ran.fails(1, &["the closure is not proved: 3 of 3 packages not built"]);
+
+    let scene = scene.built(&["alpha"], Alpha::Other);
+    let document = scene.closure().fails(1, &[]).json();
+    let certificate = &document["certificate"];
+    assert_eq!(
+        (&certificate["level"], &certificate["possible"]),
+        (&json!("unproved"), &json!("sealed"))
+    );
+    let basis: Vec<&Value> =
+        certificate["packages"].as_array().unwrap().iter().map(|one| &one["basis"]).collect();
+    assert_eq!(basis, ["recorded", "foreseen", "foreseen"]);
+}
+
+#[test]
+fn the_smallest_step_to_a_smaller_seed_comes_first() {
+    let scene = Scene::new();
+    // Without the package that is built from it, the archive's source is a step.
+    scene.desk.replace("packages/all.rhai", "rebuild(\"alpha\"), ", "");
+    scene.desk.run(&["lock"]).succeeds();
+    let document = scene.closure().fails(1, &[]).json();
+    assert_eq!(
+        document["steps"],
+        json!([{
+            "source": "alpha",
+            "removes": ["alpha"],
+            "bytes": document["steps"][0]["bytes"],
+            "brings": ["g++-beta"],
+            "unsolvable": null,
+        }])
+    );
+    let text = scene.desk.run(&["audit", "closure"]).out;
+    assert!(text.contains("perestroika add . alpha"), "{text}");
+    assert!(text.contains("1 out, 1 in"), "{text}");
+}
+
+#[test]
+fn rebuilt_packages_are_held_against_the_archives_own() {
+    let scene = Scene::whole(Alpha::Identical);
+    let ran = scene.desk.run(&["audit", "archive"]).succeeds();
+    assert!(ran.out.contains("100.0 % identical: 2 of the 2 that the archive has"), "{}", ran.out);
+    assert!(ran.out.contains("not of the archive's source: one, two"), "{}", ran.out);
+    let document = scene.desk.run(&["audit", "archive", "--json"]).succeeds().json();
+    assert_eq!(
+        document["summary"],
+        json!({ "outputs": 2, "identical": 2, "differ": 0, "absent": 0 })
+    );
+
+    let scene = Scene::whole(Alpha::Other);
+    // Nothing needed it so far: it is fetched to be looked into.
+    scene.archive.server.requests();
+    let ran = scene.desk.run(&["audit", "archive"]);
+    assert!(ran.out.contains("alpha_1.0_amd64.deb: test's own, and ours"), "{}", ran.out);
+    for part in ["Section", "odd", "0.0 % identical: 0 of the 2", "--buildinfo"] {
+        assert!(ran.out.contains(part), "no `{part}` in\n{}", ran.out);
+    }
+    assert!(ran.out.lines().all(|line| line.chars().count() <= 80), "{}", ran.out);
+    ran.fails(1, &["2 of 2 are not the archive's own bytes"]);
+    let fetched = scene.archive.server.requests();
+    assert!(fetched.iter().any(|path| path.ends_with("alpha-doc_1.0_all.deb")), "{fetched:?}");
+
+    // What the archive's builder had, if it is given.
+    let info = "Format: 1.0\nSource: alpha\nVersion: 1.0\nInstalled-Build-Depends:\n core (= 1),\n \
+                debhelper (= 12),\n make (= 4)\n";
+    scene.desk.write("infos/alpha.buildinfo", info);
+    let words = ["audit", "archive", "--json", "--buildinfo", "infos"];
+    let document = scene.desk.run(&words).fails(1, &[]).json();
+    let other = |name: &str, theirs: &str, ours: Value| json!({ "name": name, "theirs": theirs, "ours": ours });
+    assert_eq!(
+        document["packages"][0]["inputs"]["buildinfo"],
+        json!({
+            "same": 1,
+            "other": [other("debhelper", "12", json!("13")), other("make", "4", Value::Null)],
+        })
+    );
+    let text = scene.desk.run(&["audit", "archive", "--buildinfo", "infos"]).out;
+    assert!(text.contains("debhelper: theirs 12, here 13"), "{text}");
+    scene
+        .desk
+        .run(&["audit", "archive", "--buildinfo", "src/Makefile"])
+        .fails(2, &["cannot read `src/Makefile`", "it has no field `Source`"]);
+}
+
+#[test]
+fn alone_a_release_is_judged_in_every_way() {
+    let scene = Scene::whole(Alpha::Identical);
+    let document = scene.desk.run(&["audit", "--json"]).succeeds().json();
+    assert_eq!(document["closure"]["certificate"]["level"], "own");
+    assert_eq!(document["archive"]["summary"]["identical"], 2);
+    let ran = scene.desk.run(&["audit", "nobody"]).fails(2, &["has no package `nobody`"]);
+    assert_eq!(ran.err.matches("nobody").count(), 1, "{}", ran.err);
+}
