@@ -2,10 +2,12 @@
 //! itself, another build, an archive.
 
 pub mod archive;
+pub mod attribution;
 pub mod closure;
 pub mod difference;
 mod error;
 pub mod evidence;
 pub mod inputs;
+pub mod reproduction;
 
 pub use error::Error;

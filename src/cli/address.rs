@@ -33,7 +33,7 @@ pub fn command(command: &str, folder: &HostPath, package: &str) -> String {
 }
 
 /// Commands that take a release folder right after their name.
-const COMMANDS: [&str; 6] = ["add", "build", "check", "eval", "lock", "update"];
+const COMMANDS: [&str; 7] = ["add", "build", "check", "eval", "lock", "reproduce", "update"];
 
 /// A hint whose commands name the release folder, unless they would find it from here.
 pub fn addressed(hint: &str, folder: &HostPath) -> String {

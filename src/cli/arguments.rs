@@ -178,6 +178,28 @@ pub enum Command {
                             The patch is `patches/PKG/NAME` of the release. What the build made or \
                             changed is no part\nof it; new files are, where `--new` names them.")]
     Patch(Patch),
+    /// Build again from recorded inputs, and compare; nothing of it is used by any build
+    #[command(
+        args_override_self = true,
+        after_help = "Examples:\n  perestroika reproduce specs/demo\n  \
+                            perestroika reproduce specs/demo libxslt -n\n  \
+                            perestroika reproduce specs/demo libxslt --show\n  \
+                            perestroika reproduce specs/demo greet --vary\n  \
+                            perestroika reproduce specs/demo greet --vary=time,host-name\n  \
+                            perestroika reproduce specs/demo --queue\n  \
+                            perestroika reproduce specs/demo --queue --status\n\n\
+                            A package that was never built is built first, as `build` does it, and \
+                            then again. What\ndiffers is told in layers: members of archives, control \
+                            fields, files. It stays in the store\nuntil the package is built again \
+                            once more.\n\n\
+                            --vary builds it once with everything changed that can be; what \
+                            differs then is traced to its\ncause by halves. What cannot be changed \
+                            is said to be `not varied`, with the reason.\n\n\
+                            --queue goes through the release once. Interrupted, it goes on where \
+                            it was the next time.\n\n\
+                            Exit code: 1 if anything differs or fails."
+    )]
+    Reproduce(Reproduce),
     /// Say why packages were or would be rebuilt, and how one comes to need another
     #[command(after_help = "Examples:\n  perestroika why specs/demo\n  \
                             perestroika why specs/demo greet\n  \
@@ -374,6 +396,54 @@ pub struct Build {
     #[arg(long)]
     pub trace: bool,
     /// Only print what would be built, and why
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Reproduce {
+    #[command(flatten)]
+    pub words: Words,
+    /// How many packages are built at once [default: 2, or 1 on one core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub jobs: Option<u32>,
+    /// How many cores one build may use [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub cores: Option<u32>,
+    /// Stop at the first package that cannot be built
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Build nothing unless the kernel's control groups hold builds to their limits
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub require_limits: Option<RequiredLimits>,
+    /// Change its circumstances too, all of them or these, and name the cause of what differs:
+    /// host-name, user-name, build-path, time, locale, time-zone, umask, processors, file-order,
+    /// kernel
+    #[arg(
+        long,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = "all",
+        hide_possible_values = true,
+        value_parser = [
+            "all", "host-name", "user-name", "build-path", "time", "locale", "time-zone", "umask",
+            "processors", "file-order", "kernel",
+        ]
+    )]
+    pub vary: Vec<String>,
+    /// One package after the other, at low priority, what waited longest first; not what was
+    /// never built
+    #[arg(long, conflicts_with_all = ["jobs", "dry_run", "show"])]
+    pub queue: bool,
+    /// With --queue: build nothing, say how each package stands
+    #[arg(long, requires = "queue")]
+    pub status: bool,
+    /// Build nothing: show what was found when it was last built again
+    #[arg(long, conflicts_with = "dry_run")]
+    pub show: bool,
+    /// Only print what would be built again
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }

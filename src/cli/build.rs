@@ -136,7 +136,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    fn new(
+    /// Reads a release and opens what it takes to build these packages of it.
+    pub fn new(
         folder: &HostPath,
         names: &[String],
         arguments: &Build,
@@ -200,7 +201,7 @@ impl Prepared {
 
     /// The line that a build begins with: what is there, and what is to be built. Of what is to
     /// be built, the names of build dependencies are checked.
-    fn begin(
+    pub fn begin(
         &self,
         options: &Options,
         snapshots: &Snapshots,
@@ -366,7 +367,8 @@ fn build(
     ended.collect()
 }
 
-fn machine_failed(error: crate::realise::Error) -> Failure {
+/// The machine's failure to begin anything.
+pub fn machine_failed(error: crate::realise::Error) -> Failure {
     Failure::error(Kind::Machine, "machine", &error)
 }
 
@@ -389,7 +391,8 @@ fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Fai
     failures.reduce(Failure::and).map_or(Ok(()), Err)
 }
 
-fn options(arguments: &Build) -> Options {
+/// How a build goes about its work, as the flags ask.
+pub fn options(arguments: &Build) -> Options {
     let number = |given: Option<u32>| given.and_then(|given| NonZeroUsize::new(given as usize));
     let processors = machine::processors();
     let jobs = number(arguments.jobs).unwrap_or_else(default_jobs);

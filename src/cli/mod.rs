@@ -32,6 +32,7 @@ mod patch;
 mod progress;
 pub mod render;
 mod report;
+mod reproduce;
 mod revision;
 mod root;
 mod shell;
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Lock(command) => lock::lock(command, &arguments.global, &output),
         Command::Update(command) => lock::update(command, &arguments.global, &output),
         Command::Build(command) => build::run(command, &arguments.global, &output),
+        Command::Reproduce(command) => reproduce::run(command, &arguments.global, &output),
         Command::Status(command) => status::run(command, &arguments.global, &output),
         Command::Log(command) => log::run(command, &arguments.global, &output),
         Command::Patch(command) => patch::run(command, &arguments.global, &output),

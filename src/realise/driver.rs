@@ -1,6 +1,8 @@
 //! The one event loop of a build: it owns the plan, hands packages to threads, and takes what
 //! came of them.
 
+mod again;
+
 use std::collections::{BTreeSet, HashMap, hash_map};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,6 +10,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use again::{Take, Work, again};
 
 use super::cause::{Cause, Kind};
 use super::enter::{self, Entry as Guest, Way};

@@ -16,7 +16,7 @@ use super::request::INPUTS;
 use super::verdict::failure;
 use super::{edits, script, universe};
 use crate::base::{GuestPath, HostPath};
-use crate::sandbox::{Access, Limits, Mount, Observe, Request, Scratch, Stage};
+use crate::sandbox::{Access, Guise, Limits, Mount, Observe, Request, Scratch, Stage};
 use crate::spec::model::Resources;
 use crate::store::{self, Capsule, Entered, Store};
 
@@ -88,6 +88,7 @@ impl Entry {
             scratch: Scratch::Disk(capsule.path.join("scratch")),
             collect: None,
             keep: None,
+            guise: Guise::default(),
             observe: Observe::Nothing,
         };
         Ok(Some(Self {
@@ -170,6 +171,7 @@ fn installed(job: &Job<'_>, record: &Record) -> Result<Entry> {
         scratch: Scratch::Disk(disk),
         collect: None,
         keep: None,
+        guise: Guise::default(),
         observe: Observe::Nothing,
     };
     Ok(Entry {

@@ -131,6 +131,27 @@ pub enum Error {
         /// The action.
         action: ActionId,
     },
+    /// An action that this version of the program would not do the same way.
+    #[error(
+        "this version of the program builds it otherwise than it was built\n  recorded {recorded}\n  \
+         now      {now}"
+    )]
+    OtherAction {
+        /// What was recorded.
+        recorded: ActionId,
+        /// What the same inputs come to now.
+        now: ActionId,
+    },
+    /// A package of a recorded build root that is nowhere to be had.
+    #[error(
+        "`{package}` of its recorded build root is in neither the store nor the pinned archive"
+    )]
+    NotToBeHad {
+        /// Name, version and architecture.
+        package: String,
+        /// Its digest.
+        sha256: Sha256,
+    },
     /// A file operation failed.
     #[error("cannot {operation} `{path}`")]
     File {
@@ -176,6 +197,8 @@ impl Error {
             | Self::OtherTree { .. }
             | Self::Patch { .. }
             | Self::Tarball(_)
+            | Self::OtherAction { .. }
+            | Self::NotToBeHad { .. }
             | Self::SourceGone { .. } => Fault::Input,
             Self::Output { .. }
             | Self::OtherOutputs { .. }
@@ -225,6 +248,8 @@ impl Error {
             | Self::Tarball(_)
             | Self::Record { .. }
             | Self::Action { .. }
+            | Self::OtherAction { .. }
+            | Self::NotToBeHad { .. }
             | Self::RecordLost { .. } => false,
         }
     }
@@ -243,6 +268,7 @@ impl Error {
                     .collect()
             }
             Self::Patch { path, mismatch } => vec![refusal(path, mismatch)],
+            Self::NotToBeHad { sha256, .. } => vec![format!("sha256 {sha256}")],
             Self::Root(error) => error.reasons(),
             Self::Snapshot(error) => error.reasons(),
             _ => Vec::new(),
@@ -264,6 +290,9 @@ impl Error {
             }
             Self::Patch { .. } => {
                 Some("patches are applied in their order, with one folder stripped and no fuzz")
+            }
+            Self::OtherAction { .. } => {
+                Some("build it with this version first, or prove it with the one that built it")
             }
             Self::Snapshot(error) => error.hint(),
             _ => None,

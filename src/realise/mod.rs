@@ -1,11 +1,13 @@
 //! Making a plan true: fetching, assembling build roots, building, recording.
 
 pub mod action;
+pub mod again;
 pub mod buildroot;
 pub mod bump;
 mod capsule;
 pub mod cause;
 pub mod comparison;
+pub mod diffoscope;
 pub mod driver;
 pub mod edits;
 pub mod enter;
@@ -37,6 +39,7 @@ mod subjects;
 pub mod trace;
 pub mod universe;
 pub mod upstream;
+pub mod vary;
 mod verdict;
 pub mod verify;
 pub mod world;

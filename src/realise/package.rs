@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::action::{Action, Sources};
 use super::buildroot::{self, RootPackage};
@@ -30,7 +30,7 @@ use crate::graph::{Graph, Node, Origin, PackageOrigin};
 use crate::sandbox::{self, Keep, Keeping, Observe, Request, Verdict};
 use crate::spec::Spec;
 use crate::spec::model::Resources;
-use crate::store::{self, NewAttempt, Share};
+use crate::store::{self, Batch, LogWriter, NewAttempt, Share};
 
 /// A package that is to be had, and everything that takes.
 pub struct Job<'a> {
@@ -90,9 +90,17 @@ pub const RESOLUTION_RULES: u32 = (solver::RULES << 24)
 /// Looks the package up, or builds it. What the machine fails is tried again, a few times; what
 /// the package fails is not.
 pub fn realise(job: &Job<'_>) -> Result<Done, Box<Failure>> {
+    insist(job, || once(job))
+}
+
+/// Tries something again that the machine fails, a few times.
+pub(super) fn insist<T>(
+    job: &Job<'_>,
+    once: impl Fn() -> Result<T, Box<Failure>>,
+) -> Result<T, Box<Failure>> {
     let mut failed = 0;
     loop {
-        let mut failure = match once(job) {
+        let mut failure = match once() {
             Err(failure) if failure.may_pass => failure,
             result => return result,
         };
@@ -143,9 +151,9 @@ fn once(job: &Job<'_>) -> Result<Done, Box<Failure>> {
 
 /// A package's action and the root that it needs.
 pub struct Resolved {
-    action: Action,
-    lists: RootLists,
-    script: String,
+    pub(super) action: Action,
+    pub(super) lists: RootLists,
+    pub(super) script: String,
 }
 
 /// Chooses the packages of its build root, and with them its action.
@@ -177,55 +185,22 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
     let run = |error: &Error| failure(job, error);
     let world = job.world;
     let causes = cause(job, &resolved.action).map_err(|error| run(&error))?;
-    let laid =
+    let mut laid =
         lay_out(job, resolved).map_err(|error| refused(job, resolved.action.id(), &error))?;
-    let Laid { root, scratch, folders, mut request } = laid;
-    request.observe = match job.tracing {
+    laid.request.observe = match job.tracing {
         Tracing::Off => Observe::Nothing,
         Tracing::InPassing | Tracing::Demanded => Observe::Opens,
     };
 
-    job.phase(Phase::Build);
-    let started = jiff::Timestamp::now().as_second();
-    let clock = Instant::now();
     let action = resolved.action.id();
     let new = NewAttempt { package: job.package.name.clone(), derivation: job.node.id, action };
     let (mut attempt, writer) = world
         .store
-        .start_attempt(&new, request.limits.output)
+        .start_attempt(&new, laid.request.limits.output)
         .map_err(|error| run(&error.into()))?;
-    let mut log = log::Tee::new(writer, |text| {
-        (job.tell)(Event::Line { package: Arc::clone(&job.subject), text: text.to_owned() });
-    });
-    let killed = machine::oom_kills();
-    let outcome = world.executor.run(&request, &mut log, world.cancel);
-    let elapsed = clock.elapsed();
-    let (mut writer, tail) = log.finish();
-    job.phase(Phase::Keep);
-    let is_success = matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::Built);
-    let log = if is_success { String::new() } else { log::ending(&writer) };
-    let oom_kills = if is_success { 0 } else { machine::oom_kills().saturating_sub(killed) };
-    if matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::OutOfOutput) {
-        let words = format!("the log is cut here: more than {} bytes", request.limits.output);
-        writer.mark(&words).map_err(|error| run(&error.into()))?;
-    }
-    let keeping: Option<Keeping> = outcome.as_ref().ok().and_then(|one| one.kept.clone());
-    let ended = outcome
-        .map_err(Error::from)
-        .map_err(|error| run(&error))
-        .and_then(|outcome| {
-            let evidence = Evidence { log: &log, tail: &tail, oom_kills };
-            verdict(job, &outcome, &evidence).map(|()| outcome)
-        })
-        .and_then(|outcome| {
-            source_package(job)
-                .and_then(|source| {
-                    let collected = &outcome.collected;
-                    outputs::keep(world.store, job.package, &folders.outputs, collected, source)
-                })
-                .map(|(outputs, batch)| (outcome, outputs, batch))
-                .map_err(|error| run(&error))
-        });
+    let ran = self::run(job, &laid, writer)?;
+    let Laid { root, scratch, folders, request } = laid;
+    let Ran { ended, mut writer, keeping, started, elapsed } = ran;
     let (outcome, outputs, batch) = match ended {
         Ok(ended) => ended,
         Err(mut failure) => {
@@ -277,6 +252,66 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         Ok(Done { cached: false, again, ..done })
     };
     keep().map_err(|error| run(&error))
+}
+
+/// How a run ended, and what is left of it either way.
+pub(super) struct Ran<'a> {
+    /// Its outcome, and what it made, on its way to the store.
+    pub(super) ended: Result<(sandbox::Outcome, Vec<Output>, Batch<'a>), Box<Failure>>,
+    /// Its log, which nothing more is written to.
+    pub(super) writer: LogWriter,
+    /// What became of its scratch.
+    pub(super) keeping: Option<Keeping>,
+    /// In seconds since 1970.
+    pub(super) started: i64,
+    pub(super) elapsed: Duration,
+}
+
+/// Runs what was laid out, with its output going to `writer`.
+pub(super) fn run<'a>(
+    job: &Job<'a>,
+    laid: &Laid,
+    writer: LogWriter,
+) -> Result<Ran<'a>, Box<Failure>> {
+    let run = |error: &Error| failure(job, error);
+    let world = job.world;
+    let Laid { root: _, scratch: _, folders, request } = laid;
+    job.phase(Phase::Build);
+    let started = jiff::Timestamp::now().as_second();
+    let clock = Instant::now();
+    let mut log = log::Tee::new(writer, |text| {
+        (job.tell)(Event::Line { package: Arc::clone(&job.subject), text: text.to_owned() });
+    });
+    let killed = machine::oom_kills();
+    let outcome = world.executor.run(request, &mut log, world.cancel);
+    let elapsed = clock.elapsed();
+    let (mut writer, tail) = log.finish();
+    job.phase(Phase::Keep);
+    let is_success = matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::Built);
+    let log = if is_success { String::new() } else { log::ending(&writer) };
+    let oom_kills = if is_success { 0 } else { machine::oom_kills().saturating_sub(killed) };
+    if matches!(&outcome, Ok(outcome) if outcome.verdict == Verdict::OutOfOutput) {
+        let words = format!("the log is cut here: more than {} bytes", request.limits.output);
+        writer.mark(&words).map_err(|error| run(&error.into()))?;
+    }
+    let keeping: Option<Keeping> = outcome.as_ref().ok().and_then(|one| one.kept.clone());
+    let ended = outcome
+        .map_err(Error::from)
+        .map_err(|error| run(&error))
+        .and_then(|outcome| {
+            let evidence = Evidence { log: &log, tail: &tail, oom_kills };
+            verdict(job, &outcome, &evidence).map(|()| outcome)
+        })
+        .and_then(|outcome| {
+            source_package(job)
+                .and_then(|source| {
+                    let collected = &outcome.collected;
+                    outputs::keep(world.store, job.package, &folders.outputs, collected, source)
+                })
+                .map(|(outputs, batch)| (outcome, outputs, batch))
+                .map_err(|error| run(&error))
+        });
+    Ok(Ran { ended, writer, keeping, started, elapsed })
 }
 
 /// Everything that a build needs, in its place.
@@ -442,7 +477,7 @@ fn cause(job: &Job<'_>, action: &Action) -> Result<Cause> {
 }
 
 /// What may not matter, kept for when it does.
-fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
+pub(super) fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
     let system = rustix::system::uname();
     BTreeMap::from([
         ("cores".to_owned(), allowance.cores.len().to_string()),
@@ -458,7 +493,7 @@ impl Job<'_> {
         self.tracing != Tracing::Demanded || trace::is_there(self.world.store, record)
     }
 
-    fn phase(&self, phase: Phase) {
+    pub(super) fn phase(&self, phase: Phase) {
         (self.tell)(Event::Phase { package: Arc::clone(&self.subject), phase });
     }
 

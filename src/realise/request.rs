@@ -7,7 +7,9 @@ use super::machine::Allowance;
 use crate::archive::deb::version::Version;
 use crate::base::{GuestPath, HostPath};
 use crate::graph::derivation::Package;
-use crate::sandbox::{Access, Collect, Keep, Limits, Mount, Observe, Request, Scratch, Stage};
+use crate::sandbox::{
+    Access, Collect, Guise, Keep, Limits, Mount, Observe, Request, Scratch, Stage,
+};
 use crate::spec::model::Resources;
 
 /// Where a build finds what was prepared for it, read-only.
@@ -44,7 +46,7 @@ pub struct Room {
 impl Room {
     /// Whether a build with these limits can have its scratch in memory: its own limit of memory
     /// must hold it, and so must the machine, even if the builds beside it fill all of theirs.
-    fn holds(self, limits: &Limits) -> bool {
+    pub(super) fn holds(self, limits: &Limits) -> bool {
         limits.scratch <= limits.memory
             && limits.scratch.saturating_add(self.promised) <= self.available
     }
@@ -78,6 +80,7 @@ pub fn request(
         scratch,
         collect: Some(Collect { from: guest(WORK), patterns, to: folders.outputs.clone() }),
         keep: folders.keep.clone(),
+        guise: Guise::default(),
         observe: Observe::Nothing,
     }
 }

@@ -16,6 +16,15 @@ pub const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-
 /// The name of uid and gid 1000 while a package is built.
 pub const BUILDER: &str = "builder";
 
+/// `LC_ALL` of every guest.
+pub const LOCALE: &str = "C.UTF-8";
+
+/// `TZ` of every guest.
+pub const TIME_ZONE: &str = "UTC";
+
+/// The mask that new files begin with in every guest.
+pub const UMASK: u32 = 0o022;
+
 /// The line that `/etc/passwd` gains while a package is built.
 pub const PASSWD_LINE: &str = "builder:x:1000:1000::/nonexistent:/bin/sh\n";
 
@@ -90,8 +99,8 @@ pub const fn environment(stage: &Stage) -> [(&'static str, &'static str); 4] {
     };
     [
         ("HOME", home),
-        ("LC_ALL", "C.UTF-8"),
+        ("LC_ALL", LOCALE),
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games"),
-        ("TZ", "UTC"),
+        ("TZ", TIME_ZONE),
     ]
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::native::{self, Native};
 use super::{
-    Enforcement, Error, Executor, Limits, Observe, Request, Scratch, Stage, Verdict, contract,
+    Enforcement, Error, Executor, Guise, Limits, Observe, Request, Scratch, Stage, Verdict,
+    contract,
 };
 use crate::base::HostPath;
 
@@ -301,6 +302,7 @@ fn request(folder: &HostPath, guest: Guest) -> std::io::Result<Request> {
         scratch: Scratch::Memory,
         collect: None,
         keep: None,
+        guise: Guise::default(),
         observe: Observe::Nothing,
     })
 }

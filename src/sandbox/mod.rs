@@ -2,6 +2,7 @@
 //! and who can do it ([`Executor`]).
 
 mod error;
+mod guise;
 mod request;
 
 pub mod contract;
@@ -10,6 +11,7 @@ pub mod native;
 
 pub use contract::CONTRACT;
 pub use error::Error;
+pub use guise::{Guise, Kernel};
 pub use request::{
     Access, Collect, Enforcement, Executor, Keep, Keeping, Limits, Mount, Observe, Observed,
     Outcome, Receipt, Request, Result, Scratch, Stage, Usage, Verdict,

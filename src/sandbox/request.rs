@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Guise;
 use crate::base::{GuestPath, HostPath};
 
 /// One command and the whole world it may see. Nothing in it names a package, a store or a
@@ -33,6 +34,8 @@ pub struct Request {
     pub collect: Option<Collect>,
     /// Where to keep what is left on scratch if it does not succeed.
     pub keep: Option<Keep>,
+    /// What it is told of itself.
+    pub guise: Guise,
     /// What to note of what it does.
     pub observe: Observe,
 }

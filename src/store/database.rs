@@ -24,9 +24,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SCHEMA_VERSION: i64 = 1 + ADDED.len() as i64;
 
 /// What later versions of the schema added, each to the one before.
-const ADDED: [&str; 1] = [
+const ADDED: [&str; 2] = [
     // What kind of failure an attempt ended with, and the name that all failures like it have.
     "ALTER TABLE attempt ADD COLUMN kind TEXT; ALTER TABLE attempt ADD COLUMN fingerprint BLOB;",
+    // What came of building actions again.
+    "CREATE TABLE reproduction (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, package TEXT NOT NULL, action BLOB NOT NULL,
+        document BLOB NOT NULL, verdict TEXT NOT NULL, made INTEGER NOT NULL
+    );
+    CREATE INDEX reproduction_of_package ON reproduction (package, id);
+    CREATE INDEX reproduction_of_action ON reproduction (action, id);",
 ];
 
 const SCHEMA: &str = "

@@ -262,6 +262,13 @@ fn roots(store: &Store) -> Result<Vec<Root>> {
             extent: Extent::Everything,
         });
     }
+    for last in store.last_reproductions()? {
+        roots.push(Root {
+            because: format!("what {} came to when it was built again", last.package),
+            names: kept_by(store, &last.document),
+            extent: Extent::Everything,
+        });
+    }
     let recent = store.rows(
         "list recent attempts",
         "SELECT derivation, action, record, log FROM
@@ -272,13 +279,35 @@ fn roots(store: &Store) -> Result<Vec<Root>> {
             (0..4).map(|column| row.get::<_, Option<Name>>(column)).collect::<Result<Vec<_>, _>>()
         },
     )?;
-    let recent: BTreeSet<Name> = recent.into_iter().flatten().flatten().collect();
+    let again = store.rows(
+        "list recent reproductions",
+        "SELECT document FROM
+         (SELECT *, row_number() OVER (PARTITION BY package ORDER BY id DESC) AS age
+          FROM reproduction) WHERE age <= ?1",
+        [REMEMBERED],
+        |row| Ok(*digest(row, 0)?.as_bytes()),
+    )?;
+    let recent: BTreeSet<Name> = recent.into_iter().flatten().flatten().chain(again).collect();
     roots.push(Root {
         because: format!("one of the last {REMEMBERED} runs of its package"),
         names: recent.into_iter().collect(),
         extent: Extent::Documents,
     });
     Ok(roots)
+}
+
+/// What the member `kept` of a document lists. One that is gone or damaged keeps nothing.
+fn kept_by(store: &Store, document: &Digest) -> Vec<Name> {
+    let mut bytes = Vec::new();
+    let path = store.json_path(document);
+    let read = open_quietly(&path).and_then(|mut file| file.read_to_end(&mut bytes));
+    match read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()) {
+        Some(Value::Object(mut members)) => {
+            let kept = members.remove("kept").unwrap_or_default();
+            quoted(kept.to_string().as_bytes())
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn manifest(digest: &Option<Digest>) -> Option<&Name> {

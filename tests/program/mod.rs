@@ -75,6 +75,12 @@ impl Release {
         )
     }
 
+    /// Runs a command of the shared store.
+    pub fn store(&self, arguments: &[&str]) -> Run {
+        let store = shared_store();
+        Run::of(Command::new(PROGRAM).arg("store").args(arguments).arg("--store").arg(store))
+    }
+
     /// SHA-256 of the binary packages in its `out` folder, by file name, as `sha256sum` says.
     pub fn debs(&self) -> BTreeMap<String, String> {
         debs(&self.path("out"))

@@ -6,6 +6,7 @@ mod modes;
 mod basics;
 mod contract;
 mod enforcement;
+mod guise;
 mod hostile;
 mod keep;
 mod kills;

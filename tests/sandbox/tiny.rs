@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use perestroika::base::HostPath;
 use perestroika::sandbox::native::{self, Native};
-use perestroika::sandbox::{Executor, Limits, Observe, Outcome, Request, Result, Scratch, Stage};
+use perestroika::sandbox::{
+    Executor, Guise, Limits, Observe, Outcome, Request, Result, Scratch, Stage,
+};
 
 /// Where Debian's `busybox-static` puts its program.
 const BUSYBOX: &str = "/bin/busybox";
@@ -110,6 +112,7 @@ impl Tiny {
             scratch: Scratch::Memory,
             collect: None,
             keep: None,
+            guise: Guise::default(),
             observe: Observe::Nothing,
         }
     }

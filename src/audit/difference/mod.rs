@@ -179,6 +179,13 @@ impl Difference {
     }
 }
 
+impl Change {
+    /// Whether it only follows from another one.
+    pub fn is_consequence(&self) -> bool {
+        self.what == What::Follows
+    }
+}
+
 /// Archives are looked into that lie in archives, so deep.
 const DEPTH: usize = 4;
 

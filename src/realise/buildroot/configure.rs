@@ -13,7 +13,9 @@ use super::error::{Error, system};
 use super::folder::{Folder, Owner};
 use super::order::{Dependencies, Step};
 use crate::base::{GuestPath, HostPath};
-use crate::sandbox::{Access, Executor, Limits, Mount, Observe, Request, Scratch, Stage, Verdict};
+use crate::sandbox::{
+    Access, Executor, Guise, Limits, Mount, Observe, Request, Scratch, Stage, Verdict,
+};
 use crate::store::Store;
 
 /// Where the guest finds the packages that dpkg unpacks itself, and what it runs.
@@ -112,6 +114,7 @@ pub(super) fn run(
         scratch: Scratch::Memory,
         collect: None,
         keep: None,
+        guise: Guise::default(),
         observe: Observe::Nothing,
     };
     let mut log = Log { configured, count: 0, line: Vec::new(), all: Vec::new() };

@@ -74,10 +74,10 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
             namespace::leave_host_mounts()?;
             staging::gather(&order, Some(id))?;
             namespace::become_unprivileged(id)?;
-            namespace::enter(order.guest_id())?;
+            namespace::enter(order.guest_id(), &order.guise.host_name)?;
         }
         None => {
-            namespace::enter(order.guest_id())?;
+            namespace::enter(order.guest_id(), &order.guise.host_name)?;
             staging::gather(&order, None)?;
         }
     }

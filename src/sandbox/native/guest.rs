@@ -84,7 +84,7 @@ fn prepare(order: &Order, start: OwnedFd) -> Tried<Filter> {
     // may only be raised, would show.
     std::fs::write("/proc/self/oom_score_adj", "1000")
         .trying(|| "offer the guest to the kernel first".into())?;
-    system::plain_personality().trying(|| "set the plain personality".into())?;
+    system::personality(order.guise.kernel).trying(|| "set the personality".into())?;
     affinity(order)?;
     let foreign = match order.configure {
         Some(_) => ForeignIds::Succeed,
@@ -280,7 +280,7 @@ fn ready_to_execute(order: &Order, output: &OwnedFd, inside: Option<&Inside>) ->
         system::redirect(output, 1).trying(operation)?;
         system::redirect(output, 2).trying(operation)?;
     }
-    rustix::process::umask(Mode::from_raw_mode(0o022));
+    rustix::process::umask(Mode::from_raw_mode(order.guise.umask));
     system::default_signals();
     rustix::process::chdir(&*order.cwd).trying(|| format!("enter `{}`", order.cwd))
 }

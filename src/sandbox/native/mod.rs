@@ -37,7 +37,7 @@ use crate::base::HostPath;
 use namespace::Caller;
 
 pub use session::Session;
-pub use system::runs_i386;
+pub use system::{runs_i386, step_back};
 
 /// The hidden first argument with which the program is a sandbox.
 pub const ARGUMENT: &str = "__sandbox";

@@ -10,7 +10,6 @@ use rustix::thread::UnshareFlags;
 
 use super::system;
 use super::wire::{Explain, Tried};
-use crate::sandbox::contract;
 use crate::sandbox::doctor::Aspect;
 
 /// The host id that builds and trees belong to when the initial namespace's root runs us.
@@ -70,8 +69,8 @@ pub fn become_unprivileged(id: u32) -> Tried<()> {
 }
 
 /// Enters all namespaces but that of process ids, which only a child can be in. The caller's id
-/// becomes `inside`, and no other exists.
-pub fn enter(inside: u32) -> Tried<()> {
+/// becomes `inside`, and no other exists; the guest is called `host_name`.
+pub fn enter(inside: u32, host_name: &str) -> Tried<()> {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
     let flags = UnshareFlags::NEWUSER
@@ -91,7 +90,7 @@ pub fn enter(inside: u32) -> Tried<()> {
             .isolating(Aspect::UserNamespaces, || format!("write `{file}` of its namespace"))?;
     }
     private_mounts()?;
-    system::set_host_name(contract::HOST_NAME)
+    system::set_host_name(host_name)
         .isolating(Aspect::UserNamespaces, || "name the guest".into())?;
     system::loopback_up().isolating(Aspect::Network, || "bring its loopback up".into())?;
     has_both_addresses()

@@ -26,7 +26,7 @@ use super::wire::{self, Fault, Order, Packet, Report};
 use super::{ARGUMENT, cgroup, collect, observe};
 use crate::base::HostPath;
 use crate::sandbox::{
-    Enforcement, Error, Outcome, Receipt, Request, Result, Stage, Usage, contract, doctor,
+    Enforcement, Error, Guise, Outcome, Receipt, Request, Result, Stage, Usage, contract, doctor,
 };
 
 /// How often it is looked whether to stop.
@@ -113,8 +113,20 @@ fn order(request: &Request) -> Result<Order> {
     if let Some((name, _)) = fixed.clone().find(other) {
         return Err(Error::Request(format!("the guest contract alone sets `{name}`")));
     }
+    if !request.guise.is_plain() {
+        return Err(Error::Request("its guise has a name that is none".into()));
+    }
+    let Guise { locale, time_zone, .. } = &request.guise;
+    let told = |(name, value): (&str, &str)| {
+        let value = match name {
+            "LC_ALL" => locale,
+            "TZ" => time_zone,
+            _ => value,
+        };
+        (name.to_owned(), value.to_owned())
+    };
     let mut order = Order::new(request, become_id);
-    order.env.extend(fixed.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    order.env.extend(fixed.map(told));
     Ok(order)
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+use crate::sandbox::Kernel;
+
 /// Which side of a fork this is.
 pub enum Fork {
     /// The parent, with the child's id.
@@ -164,10 +166,29 @@ pub fn default_signals() {
     }
 }
 
-/// The plain execution domain, whatever the caller of the program had set.
-pub fn plain_personality() -> io::Result<()> {
+/// Lets every other process of the machine go first, for processor and disk: nice 19, and the idle
+/// class of ioprio_set(2). It holds for this thread and for all that it starts from now on, guests
+/// included.
+pub fn step_back() -> io::Result<()> {
+    const WHO_PROCESS: libc::c_long = 1;
+    const IDLE: libc::c_long = 3 << 13;
+    rustix::process::setpriority_process(None, 19)?;
     // SAFETY: no pointers.
-    match unsafe { libc::personality(0) } {
+    match unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0 as libc::c_long, IDLE) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// The plain execution domain, whatever the caller of the program had set, but for what it says
+/// of the kernel.
+pub fn personality(kernel: Kernel) -> io::Result<()> {
+    let domain = match kernel {
+        Kernel::Own => 0,
+        Kernel::Older => libc::UNAME26,
+    };
+    // SAFETY: no pointers.
+    match unsafe { libc::personality(domain as libc::c_ulong) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }

@@ -20,7 +20,7 @@ use super::cgroup::Group;
 use super::places::Version;
 use super::session::{self, Session};
 use crate::sandbox::doctor::Aspect;
-use crate::sandbox::{Access, Keeping, Observe, Request, Scratch, Stage};
+use crate::sandbox::{Access, Guise, Keeping, Observe, Request, Scratch, Stage};
 
 /// Asks for the end of everything in the sandbox.
 pub const KILL: u8 = b'k';
@@ -54,6 +54,7 @@ pub struct Order {
     pub disk: Option<PathBuf>,
     pub collect: Option<(String, Vec<String>)>,
     pub keep: Option<KeepOrder>,
+    pub guise: Guise,
     /// Whether to note which files of the layers are opened.
     pub observe: bool,
     /// Whether somebody is at the command.
@@ -96,6 +97,7 @@ impl Order {
             scratch,
             collect,
             keep,
+            guise,
             observe,
         } = request;
         let path = |path: &crate::base::HostPath| path.as_path().to_owned();
@@ -138,6 +140,7 @@ impl Order {
                 bytes: keep.bytes,
                 files: keep.files,
             }),
+            guise: guise.clone(),
             observe: *observe == Observe::Opens,
             session: None,
             become_id,

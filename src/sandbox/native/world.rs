@@ -12,8 +12,8 @@ use super::observe::Observer;
 use super::staging::{attach, clone, file, folder, folder_again};
 use super::system::{MountAttributes, set_mount_attributes};
 use super::wire::{Explain, Order, Tried};
-use crate::sandbox::contract;
 use crate::sandbox::doctor::Aspect;
+use crate::sandbox::{Guise, contract};
 
 /// The largest user list that is read.
 const USERS: u64 = 1 << 20;
@@ -72,13 +72,13 @@ fn skeleton(order: &Order) -> Tried<()> {
     {
         folder(&format!("top{name}"))?;
     }
-    file("top/etc/hosts", contract::HOSTS)?;
+    file("top/etc/hosts", &order.guise.hosts())?;
     file("top/etc/resolv.conf", "")?;
     if order.configure.is_none() {
         folder("view")?;
         overlay(order, "view", "empty", &[])?;
-        let passwd = users("passwd", contract::PASSWD_LINE)?;
-        let group = users("group", contract::GROUP_LINE)?;
+        let passwd = users("passwd", &order.guise.listed(contract::PASSWD_LINE), &order.guise)?;
+        let group = users("group", &order.guise.listed(contract::GROUP_LINE), &order.guise)?;
         unmount("view", UnmountFlags::DETACH).trying(|| "unmount the view of the layers".into())?;
         file("top/etc/passwd", &passwd)?;
         file("top/etc/group", &group)?;
@@ -94,7 +94,7 @@ fn skeleton(order: &Order) -> Tried<()> {
 }
 
 /// A user list of the layers, with the builder's line.
-fn users(name: &str, line: &str) -> Tried<String> {
+fn users(name: &str, line: &str, guise: &Guise) -> Tried<String> {
     let operation = || format!("read `/etc/{name}` of the layers");
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let view = rustix::fs::open("view", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -110,7 +110,7 @@ fn users(name: &str, line: &str) -> Tried<String> {
         }
     }
     let prefix = |text: &str| text.split(':').next().map(str::to_owned);
-    if !text.lines().any(|known| prefix(known).as_deref() == Some(contract::BUILDER)) {
+    if !text.lines().any(|known| prefix(known).as_deref() == Some(guise.user_name.as_str())) {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
