@@ -82,10 +82,8 @@ pub struct Done {
 }
 
 /// The version of everything that turns a derivation and its offers into an action.
-pub const RESOLUTION_RULES: u32 = (solver::RULES << 24)
-    | (script::RULES << 16)
-    | (buildroot::ASSEMBLY << 8)
-    | sandbox::CONTRACT;
+pub const RESOLUTION_RULES: u32 =
+    (solver::RULES << 24) | (script::RULES << 16) | (buildroot::ASSEMBLY << 8) | sandbox::CONTRACT;
 
 /// Looks the package up, or builds it. What the machine fails is tried again, a few times; what
 /// the package fails is not.
