@@ -170,6 +170,10 @@ fn an_index_that_moved_on_is_told_apart_from_one_that_was_tampered_with() {
     let error = scene.index().unwrap_err();
     assert!(matches!(error, Error::WrongDigest { .. }), "{error:?}");
     scene.archive.server.behave(&plain, Behaviour::Status(404));
+    let gzip = format!("{PACKAGES}.gz");
+    for path in [scene.archive.by_hash(&gzip), format!("dists/stable/{gzip}")] {
+        scene.archive.server.behave(&path, Behaviour::Status(404));
+    }
     let error = scene.index().unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error:?}");
     assert!(error.to_string().contains("snapshots"), "{error}");
@@ -221,6 +225,33 @@ fn gzip_and_plain_indexes_do_as_well() {
 }
 
 #[test]
+fn a_mirror_need_not_have_every_compression_that_is_listed() {
+    let scene = Scene::new();
+    let xz = format!("{PACKAGES}.xz");
+    for path in [scene.archive.by_hash(&xz), format!("dists/stable/{xz}")] {
+        scene.archive.server.behave(&path, Behaviour::Status(404));
+    }
+    assert_eq!(scene.index().unwrap().sha256, scene.locked.files[PACKAGES].1);
+    let last = scene.archive.server.requests().pop().unwrap();
+    assert!(last.ends_with(&scene.archive.by_hash(&format!("{PACKAGES}.gz"))), "{last}");
+}
+
+#[test]
+fn what_a_mirror_lacks_under_its_name_it_may_have_under_its_digest() {
+    let scene = Scene::new();
+    let files = scene.files();
+    let file = &files[0];
+    let bytes = fs::read(scene.archive.root().join(&file.path)).unwrap();
+    scene.archive.server.behave(&file.path, Behaviour::Status(404));
+    let by_digest = format!("{}{}", fetch::BY_DIGEST, file.sha256);
+    scene.archive.server.behave(&by_digest, Behaviour::Replace(b"other".to_vec()));
+    let error = scene.pool(file).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error:?}");
+    scene.archive.server.behave(&by_digest, Behaviour::Replace(bytes));
+    assert_eq!(scene.pool(file).unwrap().sha256, file.sha256);
+}
+
+#[test]
 fn pool_files_come_in_parallel_and_only_once() {
     let scene = Scene::new();
     let files = scene.files();
@@ -266,8 +297,9 @@ fn faults_of_the_server_are_tried_again_and_then_told_apart() {
         assert_eq!(scene.store.find(&file.sha256).unwrap(), None);
         server.requests().len()
     };
-    assert_eq!(check(Behaviour::Status(404), "Missing"), 1);
-    assert_eq!(check(Behaviour::Status(410), "Missing"), 1);
+    // What is missing under its name is asked for under its digest.
+    assert_eq!(check(Behaviour::Status(404), "Missing"), 2);
+    assert_eq!(check(Behaviour::Status(410), "Missing"), 2);
     assert_eq!(check(Behaviour::Status(403), "Status"), 1);
     assert_eq!(check(Behaviour::Status(503), "Unreachable"), 3);
     assert_eq!(check(Behaviour::Truncate, "Unreachable"), 3);
