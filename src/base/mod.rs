@@ -11,6 +11,7 @@ mod path;
 mod tree;
 
 pub mod json;
+pub mod merkle;
 
 pub use diagnostic::{Diagnostic, Place, Span};
 pub use digest::{ActionId, DerivationId, Digest, DigestError, Sha256, Sha256Hasher};
