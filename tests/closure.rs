@@ -507,3 +507,48 @@ fn alone_a_release_is_judged_in_every_way() {
     let ran = scene.desk.run(&["audit", "nobody"]).fails(2, &["has no package `nobody`"]);
     assert_eq!(ran.err.matches("nobody").count(), 1, "{}", ran.err);
 }
+
+#[test]
+fn the_journal_tells_of_what_was_pinned_and_built_and_continues_what_was_checked() {
+    let scene = Scene::whole(Alpha::Identical);
+    let history = |words: &[&str]| scene.desk.run(&[&["audit", "history"][..], words].concat());
+    let document = history(&["--json"]).succeeds().json();
+    let entries = document["entries"].as_array().unwrap();
+    let mut kinds: Vec<&str> =
+        entries.iter().rev().map(|one| one["entry"]["kind"].as_str().unwrap()).collect();
+    kinds.dedup();
+    assert_eq!(kinds, ["pin", "record", "manifest"]);
+    assert_eq!(document["head"]["size"], entries.len());
+    assert_eq!(document["records"], json!({ "told": 3, "older": 0 }));
+    for one in entries {
+        let entry = Json::read(one["entry"].to_string().as_bytes()).unwrap().encode();
+        let leaf = Sha256::of(&[&[0_u8][..], &entry].concat());
+        assert_eq!(one["leaf"], leaf.to_string());
+    }
+    let built = scene.desk.run(&["build", "--json"]).succeeds().json();
+    assert_eq!(entries[0]["entry"]["manifest"], built["release"]["manifest"]);
+    let lock = Digest::of(scene.desk.read("release.lock").as_bytes());
+    assert_eq!(entries.last().unwrap()["entry"]["lock"], lock.to_string());
+    let of_one = history(&["one", "--json"]).succeeds().json();
+    let of_one: Vec<&Value> =
+        of_one["entries"].as_array().unwrap().iter().map(|one| &one["package"]).collect();
+    assert_eq!(of_one, ["one"]);
+
+    // Nothing came since: built again it is the same release.
+    let head = &document["head"];
+    let head = format!("{}:{}", head["size"], head["hash"].as_str().unwrap());
+    let text = history(&[]).succeeds().out;
+    assert!(text.contains(&format!("holds  it continues {head}\n")), "{text}");
+    assert!(text.ends_with(&format!("head   {head}\n")), "{text}");
+    history(&["--since", &head]).succeeds();
+    let other = format!("{}:{}", entries.len(), "0".repeat(64));
+    history(&["--since", &other]).fails(1, &["does not continue", &other]);
+    history(&["--since", "nonsense"]).fails(2, &["is not a tree head"]);
+
+    let database = rusqlite::Connection::open(scene.desk.store().join("records.sqlite")).unwrap();
+    database.execute_batch("DELETE FROM journal WHERE position = 0").unwrap();
+    let wrong = ["not those of the journal's head", "entry 0 is missing", "does not continue"];
+    history(&[]).fails(1, &wrong);
+    // What was found wrong is not what the next journal is held against.
+    history(&[]).fails(1, &wrong);
+}
