@@ -552,3 +552,58 @@ fn the_journal_tells_of_what_was_pinned_and_built_and_continues_what_was_checked
     // What was found wrong is not what the next journal is held against.
     history(&[]).fails(1, &wrong);
 }
+
+#[test]
+fn a_head_is_signed_by_the_key_that_the_first_build_made() {
+    let scene = Scene::new().built(&["alpha", "one", "two"], Alpha::Identical);
+    let sign = ["audit", "history", "--head", "head.json"];
+    let list = |scene: &Scene| scene.desk.run(&["key", "list", "--json"]).succeeds().json();
+    assert_eq!(list(&scene)["keys"], json!([]));
+    scene.desk.run(&["key", "show"]).fails(2, &["has no builder key", "the first build"]);
+    scene.desk.run(&sign).fails(2, &["has no builder key"]);
+    assert!(!scene.desk.path("head.json").exists());
+
+    scene.desk.run(&["build"]).succeeds();
+    let key = &list(&scene)["keys"][0];
+    let public = scene.desk.run(&["key", "show"]).succeeds().out;
+    scene.desk.write("builder.pub", &public);
+    let document = scene.desk.run(&[&sign[..], &["--json"]].concat()).succeeds().json();
+    let envelope: Value = serde_json::from_str(&scene.desk.read("head.json")).unwrap();
+    assert_eq!(document["signed"], envelope);
+    assert_eq!(envelope["signatures"][0]["keyid"], key["id"]);
+
+    // As the README has it.
+    let check = |script: &str| {
+        let script = format!("set -e\n{script}");
+        let folder = scene.desk.path("");
+        Command::new("sh").args(["-c", &script]).current_dir(folder).output().unwrap()
+    };
+    let script = readme_script("jq -r .payload head.json");
+    let checked = check(&script);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let head: Value = serde_json::from_str(&scene.desk.read("payload")).unwrap();
+    assert_eq!(head["format"], "perestroika/journal-head/1");
+    assert_eq!(
+        (&head["size"], &head["hash"]),
+        (&document["head"]["size"], &document["head"]["hash"])
+    );
+
+    let other = scene.desk.read("head.json").replace("journal-head+json", "journal-head+text");
+    scene.desk.write("head.json", other);
+    assert!(!check(&script).status.success(), "another type");
+
+    // What does not hold is not signed.
+    scene.desk.remove("head.json");
+    let database = rusqlite::Connection::open(scene.desk.store().join("records.sqlite")).unwrap();
+    database.execute_batch("DELETE FROM journal WHERE position = 1").unwrap();
+    scene.desk.run(&sign).fails(1, &["entry 1 is missing"]);
+    assert!(!scene.desk.path("head.json").exists());
+}
+
+/// The block of commands of the README that begins with this line.
+fn readme_script(first: &str) -> String {
+    let readme = include_str!("../README.md");
+    let at = readme.find(&format!("```sh\n{first}")).unwrap() + "```sh\n".len();
+    let block = &readme[at..];
+    block[..block.find("```").unwrap()].to_owned()
+}

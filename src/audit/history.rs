@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use crate::base::merkle::Head;
-use crate::base::{Digest, Sha256};
+use crate::base::{Digest, Json, Sha256};
 use crate::store::{Entry, Event, Journal};
 
 /// What was found out about a journal.
@@ -48,6 +50,20 @@ pub enum Wrong {
     /// It leaves a record out.
     #[error("record {0} counts, and the journal does not tell of it")]
     Untold(Digest),
+}
+
+/// The type of a signed head.
+pub const HEAD_TYPE: &str = "application/vnd.perestroika.journal-head+json";
+
+/// What is signed of a journal: its head, and when it was that.
+pub fn head_document(head: &Head, time: Timestamp) -> Json {
+    let size = i64::try_from(head.size).expect("as many as were read");
+    Json::object([
+        ("format", "perestroika/journal-head/1".into()),
+        ("hash", Json::text(head.hash)),
+        ("size", Json::Integer(size)),
+        ("time", Json::Integer(time.as_millisecond())),
+    ])
 }
 
 /// Judges a journal, held against a head that it had before.

@@ -10,6 +10,7 @@ mod name;
 mod path;
 mod tree;
 
+pub mod dsse;
 pub mod json;
 pub mod merkle;
 

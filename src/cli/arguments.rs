@@ -239,6 +239,12 @@ pub enum Command {
                             perestroika store pin specs/demo"
     )]
     Store(Store),
+    /// Show the key that the store signs with
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  perestroika key list\n  perestroika key show > builder.pub"
+    )]
+    Key(Key),
     /// Show the chroot snapshots that packages are built on: what is in them, what uses them
     #[command(after_help = "Examples:\n  perestroika root list specs/demo\n  \
                             perestroika root show specs/demo bookworm\n  \
@@ -318,6 +324,15 @@ pub enum Shell {
     Zsh,
     /// Fish
     Fish,
+}
+
+/// What can be asked of keys.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// List the store's keys: what they are for, and their names
+    List,
+    /// Print the public half of the builder key, as openssl reads it
+    Show,
 }
 
 /// A release folder and names of packages, in any order.
@@ -509,6 +524,9 @@ pub struct AuditHistory {
     /// checked last
     #[arg(long, value_name = "SIZE:HASH")]
     pub since: Option<Head>,
+    /// Write the journal's head to FILE, signed by the store's builder key (DSSE), if all holds
+    #[arg(long, value_name = "FILE")]
+    pub head: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -43,7 +43,7 @@ fn against_the_archive(words: &[String], global: &Global, output: &Output) -> Co
 
 fn since_the_last_time(words: &[String], global: &Global, output: &Output) -> CommandResult {
     let words = Words { words: words.to_vec() };
-    history::run(&AuditHistory { words, since: None }, global, output)
+    history::run(&AuditHistory { words, since: None, head: None }, global, output)
 }
 
 fn every(words: &[String], global: &Global, output: &Output) -> CommandResult {

@@ -14,6 +14,7 @@
 //! capsules/      what failed builds left, by attempt
 //! quarantine/    what was found damaged
 //! locks/         lock files, never removed
+//! builder.key    what the store signs with; nobody but its owner reads it
 //! records.sqlite what belongs to what: an index over the rest
 //! ```
 //!
@@ -35,6 +36,7 @@ mod error;
 mod gc;
 mod inventory;
 mod journal;
+mod key;
 mod layers;
 mod layout;
 mod lease;
@@ -63,6 +65,7 @@ pub use error::{Error, Result};
 pub use gc::{Aim, Collection, Fate};
 pub use inventory::{Kind, Thing};
 pub use journal::{Entry, Event, Journal};
+pub use key::BuilderKey;
 pub use layers::{Layer, StagedLayer};
 pub use locks::Guard;
 pub use logs::{Log, LogWriter};

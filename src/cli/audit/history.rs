@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::unread;
-use crate::audit::history::{History, Wrong, judge};
+use crate::audit::history::{HEAD_TYPE, History, Wrong, head_document, judge};
 use crate::base::merkle::{Head, leaf};
 use crate::base::{ActionId, PackageName, Sha256};
 use crate::cli::arguments::{AuditHistory, Global};
 use crate::cli::context::{Release, named_one, nearest, open_store_to_look};
 use crate::cli::eval::select;
 use crate::cli::failure::{Failure, Kind};
+use crate::cli::key;
 use crate::cli::output::{CommandResult, Output};
 use crate::cli::report::count;
 use crate::store::{Entry, Event, Journal, Store};
@@ -30,11 +33,18 @@ pub fn run(arguments: &AuditHistory, global: &Global, output: &Output) -> Comman
     let since = arguments.since.or(journal.checked);
     let told = Told { history: judge(&journal, since), journal, packages, scope, since };
     output.text(&told.text());
-    let document = told.document();
+    let mut document = told.document();
     match told.failure(arguments) {
         Some(failure) => Err((document, failure)),
         None => {
-            told.remember(&store).map_err(|failure| (document.clone(), failure))?;
+            let ended = told.remember(&store).and_then(|()| {
+                let path = arguments.head.as_ref();
+                path.map(|path| told.sign(&store, path)).transpose()
+            });
+            match ended {
+                Ok(signed) => document["signed"] = signed.into(),
+                Err(failure) => return Err((document, failure)),
+            }
             Ok(document)
         }
     }
@@ -200,6 +210,17 @@ impl Told {
             }
         };
         self.history.wrong.iter().map(failure).reduce(Failure::and)
+    }
+
+    /// Writes the head to a file, signed. Gives the envelope.
+    fn sign(&self, store: &Store, path: &Path) -> Result<Value, Failure> {
+        let statement = head_document(&self.history.head, jiff::Timestamp::now());
+        let envelope = key::builder(store)?.sign(HEAD_TYPE, &statement).encode();
+        fs::write(path, &envelope).map_err(|error| {
+            let told = format!("cannot write `{}`", path.display());
+            Failure::new(Kind::Machine, "system", told).because(error.to_string())
+        })?;
+        Ok(serde_json::from_slice(&envelope).unwrap_or_default())
     }
 
     /// Notes that it holds up to here, for the next time. A store that takes no writes is only
