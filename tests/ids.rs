@@ -17,13 +17,14 @@ use perestroika::graph::{Derivation, Graph, Origin, lower};
 use perestroika::spec::{self, lock};
 use program::{copy_folder, here};
 
-const RELEASES: [&str; 6] = [
+const RELEASES: [&str; 7] = [
     "fixtures/ids",
     "specs/customers/a",
     "specs/customers/b",
     "specs/customers/base",
     "specs/demo",
     "specs/single",
+    "specs/toolbox",
 ];
 
 const HEAD: &str = "\
