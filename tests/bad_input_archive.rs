@@ -12,28 +12,10 @@ use std::fs;
 use std::net::TcpListener;
 
 use common::{Desk, Ran};
-use upstream::{Archive, Behaviour};
+use upstream::{Archive, Behaviour, RELEASE};
 
 const PACKAGES: &str = "main/binary-amd64/Packages";
 const SOURCES: &str = "main/source/Sources";
-
-const RELEASE: &str = r#"
-[release]
-name = "demo"
-version = "1.0"
-maintainer = "A <a@example.org>"
-architectures = ["amd64"]
-
-[archive.test]
-format = "deb"
-suites = ["stable"]
-components = ["main"]
-keyring = "keys/test.pgp"
-
-[root.test]
-archive = "test"
-packages = ["alpha"]
-"#;
 
 /// A newer `alpha` than the archive's own.
 const ALPHA: &str = "Package: alpha\nVersion: 9\nArchitecture: amd64\n\
@@ -59,7 +41,8 @@ impl Scene {
         archive.index();
         let mirror = format!("--mirror=test={}", archive.server.url);
         let desk = Desk::new().with_flags([mirror]);
-        desk.write("release.toml", RELEASE).write("alpha.rhai", "rebuild(\"alpha\")");
+        desk.write("release.toml", RELEASE.replace("packages = []", "packages = [\"alpha\"]"))
+            .write("alpha.rhai", "rebuild(\"alpha\")");
         desk.write("keys/test.pgp", archive.keyring());
         Self { archive, desk }
     }

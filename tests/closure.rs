@@ -26,25 +26,7 @@ use perestroika::realise::{RESOLUTION_RULES, foresight};
 use perestroika::spec::{self, lock};
 use perestroika::store::{NewAttempt, Store, Verdict};
 use serde_json::{Value, json};
-use upstream::Archive;
-
-const RELEASE: &str = r#"
-[release]
-name = "demo"
-version = "1.0"
-maintainer = "A <a@example.org>"
-architectures = ["amd64"]
-
-[archive.test]
-format = "deb"
-suites = ["stable"]
-components = ["main"]
-keyring = "keys/test.pgp"
-
-[root.test]
-archive = "test"
-packages = []
-"#;
+use upstream::{Archive, RELEASE};
 
 /// `alpha` is the archive's; `one` is built with it, `two` with the archive's `tool`, which
 /// depends on `alpha` too.

@@ -20,25 +20,7 @@ use perestroika::spec::model::{
 };
 use perestroika::spec::{Spec, release};
 use perestroika::store::Store;
-use upstream::{Archive, Behaviour};
-
-const RELEASE: &str = r#"
-[release]
-name = "demo"
-version = "1.0"
-maintainer = "A <a@example.org>"
-architectures = ["amd64"]
-
-[archive.test]
-format = "deb"
-suites = ["stable"]
-components = ["main"]
-keyring = "keys/test.pgp"
-
-[root.test]
-archive = "test"
-packages = []
-"#;
+use upstream::{Archive, Behaviour, RELEASE};
 
 /// A release folder over an archive.
 struct Scene {

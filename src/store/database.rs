@@ -182,14 +182,7 @@ impl Store {
         body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
         let mut connection = self.connection();
-        let run = || {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = body(&transaction)?;
-            transaction.commit()?;
-            Ok(value)
-        };
-        run().map_err(database(operation, self.database_path()))
+        write(&mut connection, body).map_err(database(operation, self.database_path()))
     }
 
     /// Runs one short transaction whose rows a power cut may take, until another one is written:
@@ -200,15 +193,9 @@ impl Store {
         body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
         let mut connection = self.connection();
-        let run = || {
-            connection.pragma_update(None, "synchronous", "NORMAL")?;
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = body(&transaction)?;
-            transaction.commit()?;
-            Ok(value)
-        };
-        let value = run();
+        let value = connection
+            .pragma_update(None, "synchronous", "NORMAL")
+            .and_then(|()| write(&mut connection, body));
         let restored = connection.pragma_update(None, "synchronous", "FULL");
         value
             .and_then(|value| restored.map(|()| value))
@@ -279,6 +266,17 @@ impl Store {
             },
         )
     }
+}
+
+/// One transaction that takes the write lock at once.
+fn write<T>(
+    connection: &mut Connection,
+    body: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = body(&transaction)?;
+    transaction.commit()?;
+    Ok(value)
 }
 
 /// The part of a transaction that says what objects there are.

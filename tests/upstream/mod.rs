@@ -18,6 +18,25 @@ use perestroika::base::Sha256;
 
 use crate::gnupg::Gnupg;
 
+/// A release over the archive, of no packages yet.
+pub const RELEASE: &str = r#"
+[release]
+name = "demo"
+version = "1.0"
+maintainer = "A <a@example.org>"
+architectures = ["amd64"]
+
+[archive.test]
+format = "deb"
+suites = ["stable"]
+components = ["main"]
+keyring = "keys/test.pgp"
+
+[root.test]
+archive = "test"
+packages = []
+"#;
+
 /// What the server does instead of serving a file.
 #[derive(Debug, Clone)]
 pub enum Behaviour {
