@@ -168,11 +168,13 @@ fn whatever_is_changed_in_it_is_found() {
     let cases: &[(&str, &str)] = &[
         (
             "a byte",
-            "UPDATE journal SET entry = CAST(replace(CAST(entry AS TEXT), 'record', 'recorf') AS BLOB) WHERE position = 3",
+            "UPDATE journal SET entry = CAST(replace(entry, 'record', 'recorf') AS BLOB)
+             WHERE position = 3",
         ),
         (
             "a time",
-            "UPDATE journal SET entry = CAST(replace(CAST(entry AS TEXT), '\"time\":1', '\"time\":2') AS BLOB) WHERE position = 3",
+            "UPDATE journal SET entry = CAST(replace(entry, '\"time\":1', '\"time\":2') AS BLOB)
+             WHERE position = 3",
         ),
         ("the first left out", "DELETE FROM journal WHERE position = 0"),
         ("one left out", "DELETE FROM journal WHERE position = 4"),
@@ -195,7 +197,9 @@ fn whatever_is_changed_in_it_is_found() {
     ];
     for (what, sql) in cases {
         let scene = Scene::new();
-        (0..8).for_each(|number| drop(scene.build(number)));
+        for number in 0..8 {
+            scene.build(number);
+        }
         assert_eq!(scene.wrong(None), [], "{what}");
         scene.tamper(sql);
         assert_ne!(scene.wrong(None), [], "{what}");
