@@ -489,3 +489,103 @@ fn alone_a_release_is_judged_in_every_way() {
     let ran = scene.desk.run(&["audit", "nobody"]).fails(2, &["has no package `nobody`"]);
     assert_eq!(ran.err.matches("nobody").count(), 1, "{}", ran.err);
 }
+
+#[test]
+fn the_journal_tells_of_what_was_pinned_and_built_and_continues_what_was_checked() {
+    let scene = Scene::whole(Alpha::Identical);
+    let history = |words: &[&str]| scene.desk.run(&[&["audit", "history"][..], words].concat());
+    let document = history(&["--json"]).succeeds().json();
+    let entries = document["entries"].as_array().unwrap();
+    let mut kinds: Vec<&str> =
+        entries.iter().rev().map(|one| one["entry"]["kind"].as_str().unwrap()).collect();
+    kinds.dedup();
+    assert_eq!(kinds, ["pin", "record", "manifest"]);
+    assert_eq!(document["head"]["size"], entries.len());
+    assert_eq!(document["records"], json!({ "told": 3, "older": 0 }));
+    for one in entries {
+        let entry = Json::read(one["entry"].to_string().as_bytes()).unwrap().encode();
+        let leaf = Sha256::of(&[&[0_u8][..], &entry].concat());
+        assert_eq!(one["leaf"], leaf.to_string());
+    }
+    let built = scene.desk.run(&["build", "--json"]).succeeds().json();
+    assert_eq!(entries[0]["entry"]["manifest"], built["release"]["manifest"]);
+    let lock = Digest::of(scene.desk.read("release.lock").as_bytes());
+    assert_eq!(entries.last().unwrap()["entry"]["lock"], lock.to_string());
+    let of_one = history(&["one", "--json"]).succeeds().json();
+    let of_one: Vec<&Value> =
+        of_one["entries"].as_array().unwrap().iter().map(|one| &one["package"]).collect();
+    assert_eq!(of_one, ["one"]);
+
+    // Nothing came since: built again it is the same release.
+    let head = &document["head"];
+    let head = format!("{}:{}", head["size"], head["hash"].as_str().unwrap());
+    let text = history(&[]).succeeds().out;
+    assert!(text.contains(&format!("holds  it continues {head}\n")), "{text}");
+    assert!(text.ends_with(&format!("head   {head}\n")), "{text}");
+    history(&["--since", &head]).succeeds();
+    let other = format!("{}:{}", entries.len(), "0".repeat(64));
+    history(&["--since", &other]).fails(1, &["does not continue", &other]);
+    history(&["--since", "nonsense"]).fails(2, &["is not a tree head"]);
+
+    let database = rusqlite::Connection::open(scene.desk.store().join("records.sqlite")).unwrap();
+    database.execute_batch("DELETE FROM journal WHERE position = 0").unwrap();
+    let wrong = ["not those of the journal's head", "entry 0 is missing", "does not continue"];
+    history(&[]).fails(1, &wrong);
+    // What was found wrong is not what the next journal is held against.
+    history(&[]).fails(1, &wrong);
+}
+
+#[test]
+fn a_head_is_signed_by_the_key_that_the_first_build_made() {
+    let scene = Scene::new().built(&["alpha", "one", "two"], Alpha::Identical);
+    let sign = ["audit", "history", "--head", "head.json"];
+    let list = |scene: &Scene| scene.desk.run(&["key", "list", "--json"]).succeeds().json();
+    assert_eq!(list(&scene)["keys"], json!([]));
+    scene.desk.run(&["key", "show"]).fails(2, &["has no builder key", "the first build"]);
+    scene.desk.run(&sign).fails(2, &["has no builder key"]);
+    assert!(!scene.desk.path("head.json").exists());
+
+    scene.desk.run(&["build"]).succeeds();
+    let key = &list(&scene)["keys"][0];
+    let public = scene.desk.run(&["key", "show"]).succeeds().out;
+    scene.desk.write("builder.pub", &public);
+    let document = scene.desk.run(&[&sign[..], &["--json"]].concat()).succeeds().json();
+    let envelope: Value = serde_json::from_str(&scene.desk.read("head.json")).unwrap();
+    assert_eq!(document["signed"], envelope);
+    assert_eq!(envelope["signatures"][0]["keyid"], key["id"]);
+
+    // As the README has it.
+    let check = |script: &str| {
+        let script = format!("set -e\n{script}");
+        let folder = scene.desk.path("");
+        Command::new("sh").args(["-c", &script]).current_dir(folder).output().unwrap()
+    };
+    let script = readme_script("jq -r .payload head.json");
+    let checked = check(&script);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let head: Value = serde_json::from_str(&scene.desk.read("payload")).unwrap();
+    assert_eq!(head["format"], "perestroika/journal-head/1");
+    assert_eq!(
+        (&head["size"], &head["hash"]),
+        (&document["head"]["size"], &document["head"]["hash"])
+    );
+
+    let other = scene.desk.read("head.json").replace("journal-head+json", "journal-head+text");
+    scene.desk.write("head.json", other);
+    assert!(!check(&script).status.success(), "another type");
+
+    // What does not hold is not signed.
+    scene.desk.remove("head.json");
+    let database = rusqlite::Connection::open(scene.desk.store().join("records.sqlite")).unwrap();
+    database.execute_batch("DELETE FROM journal WHERE position = 1").unwrap();
+    scene.desk.run(&sign).fails(1, &["entry 1 is missing"]);
+    assert!(!scene.desk.path("head.json").exists());
+}
+
+/// The block of commands of the README that begins with this line.
+fn readme_script(first: &str) -> String {
+    let readme = include_str!("../README.md");
+    let at = readme.find(&format!("```sh\n{first}")).unwrap() + "```sh\n".len();
+    let block = &readme[at..];
+    block[..block.find("```").unwrap()].to_owned()
+}

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use perestroika::audit::history::judge;
 use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json, Sha256};
 use perestroika::store::{Aim, AttemptLog, BuiltRelease, Error, Fate, NewAttempt, Store, Verdict};
 
@@ -147,6 +148,8 @@ fn check(store: &Store, said: &BTreeSet<String>) {
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("plain"))
             .collect()
     };
+    let journal = store.journal().expect("read");
+    assert_eq!(judge(&journal, None).wrong, [], "it tells of every record");
     for name in names("objects") {
         store.verify(&name.parse().expect("a digest")).expect("whole");
     }

@@ -10,7 +10,9 @@ mod name;
 mod path;
 mod tree;
 
+pub mod dsse;
 pub mod json;
+pub mod merkle;
 
 pub use diagnostic::{Diagnostic, Place, Span};
 pub use digest::{ActionId, DerivationId, Digest, DigestError, Sha256, Sha256Hasher};

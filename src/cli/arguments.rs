@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::base::merkle::Head;
+
 /// Builds and rebuilds whole releases of native Linux packages, provably.
 #[derive(Debug, Parser)]
 #[command(
@@ -241,6 +243,12 @@ pub enum Command {
                             perestroika store pin specs/demo"
     )]
     Store(Store),
+    /// Show the key that the store signs with
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  perestroika key list\n  perestroika key show > builder.pub"
+    )]
+    Key(Key),
     /// Show the chroot snapshots that packages are built on: what is in them, what uses them
     #[command(after_help = "Examples:\n  perestroika root list specs/demo\n  \
                             perestroika root show specs/demo bookworm\n  \
@@ -320,6 +328,15 @@ pub enum Shell {
     Zsh,
     /// Fish
     Fish,
+}
+
+/// What can be asked of keys.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// List the store's keys: what they are for, and their names
+    List,
+    /// Print the public half of the builder key, as openssl reads it
+    Show,
 }
 
 /// A release folder and names of packages, in any order.
@@ -491,6 +508,29 @@ pub enum AuditCommand {
                             is told: members,\ncontrol fields, files.\n\n\
                             Exit code: 1 if anything differs, or is not built.")]
     Archive(AuditArchive),
+    /// Check the journal of what was built and pinned here, and list what it tells of
+    #[command(after_help = "Examples:\n  perestroika audit history specs/demo\n  \
+                            perestroika audit history specs/demo --since 17:0f3a…\n\n\
+                            The store's journal is a list that only grows, under one Merkle tree \
+                            (RFC 9162). Of the\nrelease that is named, or the nearest, its entries \
+                            are listed, the newest first; without one,\nall are. What is checked is \
+                            always the whole: the tree against its head, the head against the\none \
+                            that was checked last, and that every record that counts is told of.\n\n\
+                            Exit code: 1 if anything of that does not hold.")]
+    History(AuditHistory),
+}
+
+#[derive(Debug, Args)]
+pub struct AuditHistory {
+    #[command(flatten)]
+    pub words: Words,
+    /// A head that the journal had, which it has to continue, in place of the one that was
+    /// checked last
+    #[arg(long, value_name = "SIZE:HASH")]
+    pub since: Option<Head>,
+    /// Write the journal's head to FILE, signed by the store's builder key (DSSE), if all holds
+    #[arg(long, value_name = "FILE")]
+    pub head: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

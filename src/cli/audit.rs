@@ -2,11 +2,12 @@
 
 mod archive;
 pub mod closure;
+mod history;
 mod inputs;
 
 use serde_json::Value;
 
-use super::arguments::{Audit, AuditArchive, AuditCommand, Global, Words};
+use super::arguments::{Audit, AuditArchive, AuditCommand, AuditHistory, Global, Words};
 use super::context::{Machine, Release, named_one};
 use super::eval::select;
 use super::failure::{Failure, Kind};
@@ -20,6 +21,7 @@ pub fn run(arguments: &Audit, global: &Global, output: &Output) -> CommandResult
         Some(AuditCommand::Closure(words)) => closure::run(&words.words, global, output),
         Some(AuditCommand::Archive(words)) => archive::run(words, global, output),
         Some(AuditCommand::Inputs(words)) => inputs::run(&words.words, global, output),
+        Some(AuditCommand::History(arguments)) => history::run(arguments, global, output),
         None => every(&arguments.words.words, global, output),
     }
 }
@@ -27,12 +29,21 @@ pub fn run(arguments: &Audit, global: &Global, output: &Output) -> CommandResult
 /// A way to judge a release: its name and what does it.
 type Way = (&'static str, fn(&[String], &Global, &Output) -> CommandResult);
 
-const WAYS: [Way; 3] =
-    [("closure", closure::run), ("archive", against_the_archive), ("inputs", inputs::run)];
+const WAYS: [Way; 4] = [
+    ("closure", closure::run),
+    ("archive", against_the_archive),
+    ("inputs", inputs::run),
+    ("history", since_the_last_time),
+];
 
 fn against_the_archive(words: &[String], global: &Global, output: &Output) -> CommandResult {
     let words = Words { words: words.to_vec() };
     archive::run(&AuditArchive { words, buildinfo: Vec::new() }, global, output)
+}
+
+fn since_the_last_time(words: &[String], global: &Global, output: &Output) -> CommandResult {
+    let words = Words { words: words.to_vec() };
+    history::run(&AuditHistory { words, since: None, head: None }, global, output)
 }
 
 fn every(words: &[String], global: &Global, output: &Output) -> CommandResult {

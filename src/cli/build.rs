@@ -154,7 +154,9 @@ impl Prepared {
         let global = Global { offline: global.offline || arguments.dry_run, ..global.clone() };
         if !arguments.dry_run {
             // One that takes no writes is named before anything is begun.
-            open_store(&global)?;
+            let store = open_store(&global)?;
+            let key = store.make_builder_key();
+            key.map_err(|error| Failure::error(Kind::Machine, "key", &error))?;
         }
         let mut machine = Machine::open(&release, &global)?;
         if !arguments.dry_run {

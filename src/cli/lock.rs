@@ -11,10 +11,12 @@ use super::context::{Release, client, mirrors, named_one, open_store};
 use super::failure::{Failure, Kind};
 use super::interrupt::cancel_on_interrupt;
 use super::output::{CommandResult, Output};
-use crate::base::HostPath;
+use crate::base::{Digest, HostPath};
 use crate::fetch;
 use crate::pin::{self, Change, Locked, Moves, Pin};
+use crate::spec::lock::FILE;
 use crate::spec::stdlib;
+use crate::store::Event;
 
 /// Pins what is not pinned yet, or only says whether anything is not.
 pub fn lock(arguments: &Lock, global: &Global, output: &Output) -> CommandResult {
@@ -37,7 +39,7 @@ pub fn lock(arguments: &Lock, global: &Global, output: &Output) -> CommandResult
 /// Pins what is not pinned yet, and writes that down.
 pub fn pin(release: &Release, global: &Global, output: &Output) -> Result<Locked, Failure> {
     let locked = make(release, Moves::Nothing, global, output)?;
-    write(&release.folder, &locked)?;
+    write(release, &locked, global)?;
     Ok(locked)
 }
 
@@ -72,7 +74,7 @@ pub fn update(arguments: &Update, global: &Global, output: &Output) -> CommandRe
         _ => None,
     };
     if !arguments.dry_run {
-        write(&release.folder, &locked).map_err(wrong)?;
+        write(&release, &locked, global).map_err(wrong)?;
     }
     let nothing = match locked.lock.downloads.is_empty() || !names.is_empty() {
         true => "nothing moved: every pin is the newest",
@@ -132,8 +134,27 @@ fn make(
     pin::lock(&request, moves).map_err(|error| failed(&release.folder, error))
 }
 
-fn write(folder: &HostPath, locked: &Locked) -> Result<(), Failure> {
-    locked.write(folder).map_err(|error| failed(folder, error))
+/// Writes the lock, and tells the journal of what it changes.
+fn write(release: &Release, locked: &Locked, global: &Global) -> Result<(), Failure> {
+    let folder = &release.folder;
+    locked.write(folder).map_err(|error| failed(folder, error))?;
+    if locked.changes.is_empty() {
+        return Ok(());
+    }
+    let text = std::fs::read(folder.join(FILE));
+    let text = text.map_err(|error| Failure::error(Kind::Machine, "system", &error))?;
+    let lock = Digest::of(&text);
+    let event = |change: &Change| Event::Pin {
+        name: release.spec.release.name.clone(),
+        version: release.spec.release.version.clone(),
+        pin: change.pin.to_string(),
+        old: change.old.clone(),
+        new: change.new.clone(),
+        lock,
+    };
+    let events: Vec<Event> = locked.changes.iter().map(event).collect();
+    let kept = open_store(global)?.add_to_journal(&events);
+    kept.map_err(|error| Failure::error(Kind::Machine, "store", &error))
 }
 
 fn failed(folder: &HostPath, error: pin::Error) -> Failure {

@@ -24,6 +24,7 @@ mod hint;
 mod init;
 mod interrupt;
 mod kept;
+mod key;
 mod lock;
 mod log;
 mod lsp;
@@ -79,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),
         Command::Store(command) => store::run(command, &arguments.global, &output),
+        Command::Key(command) => key::run(command, &arguments.global, &output),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };
     context::tell_damage(&output);

@@ -45,6 +45,14 @@ pub enum Error {
         /// On what.
         path: HostPath,
     },
+    /// The key that the store signs with cannot be used.
+    #[error("the builder key `{path}` {what}")]
+    Key {
+        /// Its file.
+        path: HostPath,
+        /// What is wrong with it, and what to do.
+        what: &'static str,
+    },
     /// Something else has the store's name.
     #[error("`{0}` is no folder, so it cannot be the store: name another with `--store DIR`")]
     NoFolder(HostPath),

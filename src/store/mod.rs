@@ -14,6 +14,7 @@
 //! capsules/      what failed builds left, by attempt
 //! quarantine/    what was found damaged
 //! locks/         lock files, never removed
+//! builder.key    what the store signs with; nobody but its owner reads it
 //! records.sqlite what belongs to what: an index over the rest
 //! ```
 //!
@@ -34,6 +35,8 @@ mod derived;
 mod error;
 mod gc;
 mod inventory;
+mod journal;
+mod key;
 mod layers;
 mod layout;
 mod lease;
@@ -61,6 +64,8 @@ pub use capsules::{Capsule, CapsuleLimits, Contents, Entered};
 pub use error::{Error, Result};
 pub use gc::{Aim, Collection, Fate};
 pub use inventory::{Kind, Thing};
+pub use journal::{Entry, Event, Journal};
+pub use key::BuilderKey;
 pub use layers::{Layer, StagedLayer};
 pub use locks::Guard;
 pub use logs::{Log, LogWriter};

@@ -8,6 +8,7 @@ use super::Store;
 use super::batch::Batch;
 use super::database::{action as action_in, digest};
 use super::error::{Error, Result};
+use super::journal::{self, Event};
 use crate::base::{ActionId, DerivationId, Digest, Json};
 
 /// The record that counts for an action.
@@ -228,6 +229,7 @@ impl RecordRow {
                 adopted.is_none(),
                 made,
             ))?;
+        journal::note(transaction, &Event::Record { action: *action, record: *document })?;
         let kinds: i64 = transaction
             .prepare_cached("SELECT count(DISTINCT outputs) FROM record WHERE action = ?1")?
             .query_row([action.as_bytes()], |row| row.get(0))?;

@@ -9,6 +9,7 @@ use rusqlite::Row;
 use super::Store;
 use super::database::optional;
 use super::error::{Error, Result};
+use super::journal::{self, Event};
 use crate::base::{DerivationId, Digest, HostPath};
 
 /// A build of a release.
@@ -29,7 +30,7 @@ pub struct BuiltRelease {
 }
 
 impl Store {
-    /// Notes that a release was built.
+    /// Notes that a release was built; of a manifest that is new, the journal tells.
     pub fn register_release(&self, built: &BuiltRelease) -> Result<()> {
         let BuiltRelease { folder, name, version, release, manifest, built } = built;
         self.write("register a release", |transaction| {
@@ -45,8 +46,12 @@ impl Store {
                     release.as_bytes(),
                     manifest.as_ref().map(Digest::as_bytes),
                     built.as_millisecond(),
-                ))
-                .map(drop)
+                ))?;
+            let (name, version) = (name.clone(), version.clone());
+            manifest.map_or(Ok(()), |manifest| {
+                let event = Event::Manifest { name, version, release: *release, manifest };
+                journal::note(transaction, &event)
+            })
         })
     }
 
