@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::arguments::{Global, Serve, ServeStore};
-use super::context::{Machine, Release, named, nearest, open_store_to_look};
+use super::context::{Machine, Release, nearest, open_store_to_look, release_folder};
 use super::failure::{Failure, Kind};
 use super::interrupt::cancel_on_interrupt;
 use super::output::{CommandResult, Output};
@@ -18,7 +18,7 @@ use crate::base::HostPath;
 use crate::graph::{Node, Origin};
 use crate::realise::bump::of_graph;
 use crate::realise::universe::Snapshots;
-use crate::service::{self, Bank, Limits, Pinned, RootList, Server, Suite};
+use crate::service::{Bank, Hearer, Limits, Pinned, Request, RootList, Server, Suite};
 use crate::store::Store;
 
 /// Serves what was asked for.
@@ -49,7 +49,7 @@ fn store(arguments: &ServeStore, global: &Global, output: &Output) -> Result<Val
         output.note("note: whoever reaches this address can read the objects of this store");
     }
     let bank = Arc::new(bank);
-    let hear: Arc<dyn Fn(&str, u16) + Send + Sync> = match global.verbose {
+    let hear: Arc<Hearer> = match global.verbose {
         true => Arc::new(|target, status| {
             // Whoever reads this is a terminal, and the target is a stranger's.
             let line = format!("{status} {}\n", target.escape_debug());
@@ -57,7 +57,7 @@ fn store(arguments: &ServeStore, global: &Global, output: &Output) -> Result<Val
         }),
         false => Arc::new(|_, _| {}),
     };
-    let answer = Arc::new(move |request: &service::Request| bank.answer(request));
+    let answer = Arc::new(move |request: &Request| bank.answer(request));
     server.run(answer, hear, Limits::default(), &cancel).map_err(|error| broken(&error))?;
     Ok(document)
 }
@@ -71,18 +71,16 @@ fn folders(words: &[String]) -> Result<Vec<HostPath>, Failure> {
     if words.is_empty() {
         return Ok(nearest().into_iter().collect());
     }
-    let named = named(words)?;
-    match named.names.first() {
-        None => Ok(named.releases),
-        Some(name) => {
-            let message = format!("`serve store` takes release folders, not `{name}`");
-            let failure = Failure::input("unexpected", message);
-            Err(match Path::new(name).join("release.toml").is_file() {
-                true => failure.hint(format!("a folder is written `{name}/`")),
-                false => failure,
-            })
-        }
+    let is_folder = |word: &String| word == "." || word == ".." || word.contains('/');
+    if let Some(name) = words.iter().find(|word| !is_folder(word)) {
+        let message = format!("`serve store` takes release folders, not `{name}`");
+        let failure = Failure::input("unexpected", message);
+        return Err(match Path::new(name).join("release.toml").is_file() {
+            true => failure.hint(format!("a folder is written `{name}/`")),
+            false => failure,
+        });
     }
+    words.iter().map(|word| release_folder(Path::new(word))).collect()
 }
 
 /// A release as it is pinned; nothing is fetched for it.

@@ -14,4 +14,4 @@ mod server;
 pub use answer::{Answer, Body, Conditions, Lasting, Method, Reply, Request, Status, reply};
 pub use bank::{Bank, Pinned, RootList, Suite, Tally};
 pub use error::{Error, Result};
-pub use server::{Limits, Server};
+pub use server::{Hearer, Limits, Server, Service};

@@ -66,9 +66,9 @@ pub struct Server {
 }
 
 /// What answers: a function of the request.
-type Service = dyn Fn(&Request) -> Answer + Send + Sync;
-/// Who hears of what was answered: the target of each request as it was sent, and the status.
-type Hearer = dyn Fn(&str, u16) + Send + Sync;
+pub type Service = dyn Fn(&Request) -> Answer + Send + Sync;
+/// Who hears of what was answered: the path of each request as it was sent, and the status.
+pub type Hearer = dyn Fn(&str, u16) + Send + Sync;
 
 impl Server {
     /// Listens on an address; port 0 is one that the system picks.

@@ -15,15 +15,15 @@ pub(super) fn index(bank: &Bank, host: &str) -> Answer {
          archive itself has signed.\n",
     );
     for release in &bank.releases {
-        let _ = write!(text, "<h2>{}</h2>\n", escaped(&release.title));
+        let _ = writeln!(text, "<h2>{}</h2>", escaped(&release.title));
         for archive in &release.archives {
             section(&mut text, bank, release, archive, host);
         }
         for root in &release.roots {
             let path = format!("/release/{}/root/{}", release.title, root.name);
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "<p>Root {}: <a href=\"{}\">the exact list</a> of its {} packages.\n",
+                "<p>Root {}: <a href=\"{}\">the exact list</a> of its {} packages.",
                 escaped(&root.name),
                 href(&path),
                 root.packages.len(),
@@ -58,9 +58,9 @@ fn section(text: &mut String, bank: &Bank, release: &Pinned, archive: &Archive, 
         tally.sources,
     );
     for suite in &archive.suites {
-        let _ = write!(text, "<p>Suite {} of {}.\n", escaped(&suite.name), escaped(&suite.date));
+        let _ = writeln!(text, "<p>Suite {} of {}.", escaped(&suite.name), escaped(&suite.date));
         for path in &suite.lacks {
-            let _ = write!(text, "<p>Its index {} is not here.\n", escaped(path));
+            let _ = writeln!(text, "<p>Its index {} is not here.", escaped(path));
         }
     }
     let name = &archive.name;
@@ -90,13 +90,16 @@ pub(super) fn sources(archive: &Archive, host: &str, base: &str) -> String {
          # The release was locked with its file `{keyring}`{digest}."
     );
     let types = if archive.has_sources { "deb deb-src" } else { "deb" };
+    // apt gives a suite up altogether where it lacks anything that its Release file lists and that
+    // apt would like to have: translations, icons.
+    let targets = if archive.has_sources { "Packages Sources" } else { "Packages" };
     let suites = words(archive.suites.iter().map(|suite| suite.name.as_str()).collect());
     let components = words(archive.components.iter().map(String::as_str).collect());
     let architectures = words(archive.architectures.iter().map(|one| one.as_str()).collect());
     let _ = writeln!(
         text,
         "Types: {types}\nURIs: http://{host}/{base}\nSuites: {suites}\nComponents: {components}\n\
-         Architectures: {architectures}\nSigned-By: {path}"
+         Architectures: {architectures}\nTargets: {targets}\nSigned-By: {path}"
     );
     if archive.suites.iter().any(|suite| suite.valid_until.is_some()) {
         // Its Release file is kept as it was signed, long after it was meant to be replaced.
