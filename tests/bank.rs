@@ -335,6 +335,18 @@ fn a_release_is_built_elsewhere_with_nothing_but_a_bank() {
         (package["derivation"].clone(), package["action"].clone(), outputs)
     };
     assert_eq!(names(&first), names(&second));
+    // What was done, and what came of it, is there as evidence.
+    let action = first["packages"][0]["action"].as_str().unwrap();
+    let records: Value =
+        serde_json::from_slice(&bank.get(&format!("/records/{action}")).body).unwrap();
+    let adopted = records["adopted"].as_str().unwrap();
+    assert!(records["records"].as_array().unwrap().contains(&records["adopted"]));
+    let record = bank.get(&format!("/json/{adopted}")).body;
+    assert_eq!(Digest::of(&record).to_string(), adopted);
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["action"], action);
+    assert_eq!(Digest::of(&bank.get(&format!("/json/{action}.json")).body).to_string(), action);
+    assert_eq!(bank.get(&format!("/records/{adopted}")).status, 404);
     assert_eq!(second["packages"][0]["status"], "built");
     bank.end();
 }

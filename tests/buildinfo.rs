@@ -12,7 +12,7 @@ use perestroika::store::Store;
 use program::{Release, Run, shared_store, unique};
 use serde_json::{Value, json};
 
-/// A release of one package that says whether there is a `bc` in its root.
+/// A release of one package that says whether there is a `hello` in its root.
 fn release() -> Release {
     let release = Release::copy_of("specs/single");
     std::fs::remove_file(release.path("hello.rhai")).unwrap();
@@ -23,7 +23,7 @@ fn release() -> Release {
              changes: #{{ date: \"2026-11-22\", text: \"{}\" }},\n\
              source: dir(\"src/hello\"), build: script(##\"\n\
              mkdir -p \"$DESTDIR/usr/share/probe\"\n\
-             command -v bc > \"$DESTDIR/usr/share/probe/bc\" || true\n\"##) }})\n",
+             command -v hello > \"$DESTDIR/usr/share/probe/hello\" || true\n\"##) }})\n",
             unique()
         ),
     );
@@ -83,8 +83,8 @@ fn a_package_is_built_with_exactly_what_its_buildinfo_lists() {
     let layers = root["layers"].as_array().unwrap().iter();
     let installed: Vec<(String, String)> =
         layers.flat_map(|layer| words(&layer["packages"], ["name", "version"])).collect();
-    let bc = ("bc".to_owned(), pinned_version(&release, "bc"));
-    assert!(!installed.contains(&bc));
+    let hello = ("hello".to_owned(), pinned_version(&release, "hello"));
+    assert!(!installed.contains(&hello));
 
     let of = |text: &str| {
         release.write("infos/probe_1.0_amd64.buildinfo", text);
@@ -104,7 +104,7 @@ fn a_package_is_built_with_exactly_what_its_buildinfo_lists() {
     assert!(verdicts.iter().all(|(_, verdict)| verdict == "reproduced"), "{verdicts:?}");
 
     // With one more it is another root, and other bytes: what is not held was listed all the same.
-    let more = [installed.clone(), vec![bc]].concat();
+    let more = [installed.clone(), vec![hello]].concat();
     let other =
         [outputs.clone(), vec![("probe-doc_1.0_all.deb".to_owned(), "0".repeat(64))]].concat();
     let run = of(&buildinfo(&more, &other)).ends_with(1);

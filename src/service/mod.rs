@@ -12,6 +12,6 @@ mod error;
 mod server;
 
 pub use answer::{Answer, Body, Conditions, Lasting, Method, Reply, Request, Status, reply};
-pub use bank::{Bank, Pinned, RootList, Suite, Tally};
+pub use bank::{Archive, Bank, Pinned, RootList, Suite, Tally};
 pub use error::{Error, Result};
 pub use server::{Hearer, Limits, Server, Service};
