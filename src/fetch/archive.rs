@@ -178,7 +178,7 @@ struct Mirror<'a> {
 
 impl Mirror<'_> {
     /// The first of these that it has. Not every mirror has all that the Release file lists: most
-    /// have no uncompressed index, and a bank has nothing else.
+    /// have no uncompressed index, and a bank has nothing else, but that by its digest too.
     fn any_of(&self, offers: &[Offer]) -> Result<Fetched> {
         let mut failure = None;
         for (coding, name, size, sha256) in offers {
@@ -188,11 +188,23 @@ impl Mirror<'_> {
                     // The first of them is the one that is told of.
                     failure.get_or_insert((error, *sha256));
                 }
+                Err(error @ Error::Moved(_)) => {
+                    failure = Some((error, *sha256));
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
+        if let Some((sha256, size)) = self.index.expected {
+            let url = self.mirror.join(&format!("{BY_DIGEST}{sha256}"));
+            match self.checked(&url, size, sha256) {
+                Ok(bytes) => return Ok(Fetched { url, coding: Coding::Plain, bytes }),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(_no_bank) => {}
+            }
+        }
         match failure.expect("there is at least one offer") {
-            (_, sha256) if self.has_moved_on()? => Err(self.moved(sha256)),
+            (Error::Missing { .. }, sha256) if self.has_moved_on()? => Err(self.moved(sha256)),
             (error, _) => Err(error),
         }
     }
