@@ -15,7 +15,6 @@ use super::interrupt::cancel_on_interrupt;
 use super::output::{CommandResult, Output};
 use super::report::count;
 use crate::base::HostPath;
-use crate::graph::{Node, Origin};
 use crate::realise::bump::of_graph;
 use crate::realise::universe::Snapshots;
 use crate::service::{Bank, Hearer, Limits, Pinned, Request, RootList, Server, Suite};
@@ -124,20 +123,9 @@ fn roots(release: &Release, global: &Global) -> Result<Vec<RootList>, Failure> {
             _ => format!("{name}-{}", root.architecture),
         };
         let packages = base.iter().map(|one| (one.name.to_string(), one.version.to_string()));
-        lists.push(RootList {
-            name,
-            archive: archive(node).to_owned(),
-            packages: packages.collect(),
-        });
+        lists.push(RootList { name, packages: packages.collect() });
     }
     Ok(lists)
-}
-
-fn archive(node: &Node) -> &str {
-    match &node.origin {
-        Origin::Root { archive, .. } => archive,
-        _ => "",
-    }
 }
 
 /// What is served, and where.

@@ -30,8 +30,6 @@ pub struct Pinned {
 pub struct RootList {
     /// Its name, and where it is there for several architectures, `-` and the architecture.
     pub name: String,
-    /// The archive it comes from.
-    pub archive: String,
     /// Its packages with their versions, sorted by name.
     pub packages: Vec<(String, String)>,
 }
