@@ -2,7 +2,7 @@
 //!
 //! The modules are the pipeline: `spec` reads a release folder, `graph` turns it into derivations
 //! named by their own hash, `plan` decides what is stale, `realise` builds it in a `sandbox` and
-//! keeps it in the `store`, where `audit` reads the evidence. `tests/layers.rs` holds which module
+//! keeps it in the `store`, where `audit` reads the evidence, and `service` lends it out. `tests/layers.rs` holds which module
 //! may use which.
 
 pub mod archive;
@@ -15,5 +15,6 @@ pub mod pin;
 pub mod plan;
 pub mod realise;
 pub mod sandbox;
+pub mod service;
 pub mod spec;
 pub mod store;

@@ -7,7 +7,7 @@ mod upstream;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -139,6 +139,13 @@ fn an_index_that_moved_on_is_told_apart_from_one_that_was_tampered_with() {
     let Error::Moved(moved) = &error else { panic!("{error:?}") };
     assert_eq!(moved.pinned, scene.locked.files[PACKAGES].1);
     assert!(error.to_string().contains("moved on"), "{error}");
+    // A bank that has moved on may have what it had before under its digest.
+    let mut text = Vec::new();
+    let xz = scene.archive.root().join(&by_hash);
+    liblzma::read::XzDecoder::new(fs::File::open(xz).unwrap()).read_to_end(&mut text).unwrap();
+    let by_digest = format!("{}{}", fetch::BY_DIGEST, moved.pinned);
+    scene.archive.server.behave(&by_digest, Behaviour::Replace(text));
+    assert_eq!(scene.index().unwrap().sha256, moved.pinned);
 
     let scene = Scene::new();
     let name = format!("{PACKAGES}.xz");
@@ -170,6 +177,10 @@ fn an_index_that_moved_on_is_told_apart_from_one_that_was_tampered_with() {
     let error = scene.index().unwrap_err();
     assert!(matches!(error, Error::WrongDigest { .. }), "{error:?}");
     scene.archive.server.behave(&plain, Behaviour::Status(404));
+    let gzip = format!("{PACKAGES}.gz");
+    for path in [scene.archive.by_hash(&gzip), format!("dists/stable/{gzip}")] {
+        scene.archive.server.behave(&path, Behaviour::Status(404));
+    }
     let error = scene.index().unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error:?}");
     assert!(error.to_string().contains("snapshots"), "{error}");
@@ -221,6 +232,33 @@ fn gzip_and_plain_indexes_do_as_well() {
 }
 
 #[test]
+fn a_mirror_need_not_have_every_compression_that_is_listed() {
+    let scene = Scene::new();
+    let xz = format!("{PACKAGES}.xz");
+    for path in [scene.archive.by_hash(&xz), format!("dists/stable/{xz}")] {
+        scene.archive.server.behave(&path, Behaviour::Status(404));
+    }
+    assert_eq!(scene.index().unwrap().sha256, scene.locked.files[PACKAGES].1);
+    let last = scene.archive.server.requests().pop().unwrap();
+    assert!(last.ends_with(&scene.archive.by_hash(&format!("{PACKAGES}.gz"))), "{last}");
+}
+
+#[test]
+fn what_a_mirror_lacks_under_its_name_it_may_have_under_its_digest() {
+    let scene = Scene::new();
+    let files = scene.files();
+    let file = &files[0];
+    let bytes = fs::read(scene.archive.root().join(&file.path)).unwrap();
+    scene.archive.server.behave(&file.path, Behaviour::Status(404));
+    let by_digest = format!("{}{}", fetch::BY_DIGEST, file.sha256);
+    scene.archive.server.behave(&by_digest, Behaviour::Replace(b"other".to_vec()));
+    let error = scene.pool(file).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error:?}");
+    scene.archive.server.behave(&by_digest, Behaviour::Replace(bytes));
+    assert_eq!(scene.pool(file).unwrap().sha256, file.sha256);
+}
+
+#[test]
 fn pool_files_come_in_parallel_and_only_once() {
     let scene = Scene::new();
     let files = scene.files();
@@ -266,8 +304,9 @@ fn faults_of_the_server_are_tried_again_and_then_told_apart() {
         assert_eq!(scene.store.find(&file.sha256).unwrap(), None);
         server.requests().len()
     };
-    assert_eq!(check(Behaviour::Status(404), "Missing"), 1);
-    assert_eq!(check(Behaviour::Status(410), "Missing"), 1);
+    // What is missing under its name is asked for under its digest.
+    assert_eq!(check(Behaviour::Status(404), "Missing"), 2);
+    assert_eq!(check(Behaviour::Status(410), "Missing"), 2);
     assert_eq!(check(Behaviour::Status(403), "Status"), 1);
     assert_eq!(check(Behaviour::Status(503), "Unreachable"), 3);
     assert_eq!(check(Behaviour::Truncate, "Unreachable"), 3);

@@ -25,6 +25,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "realise",
         ],
     ),
+    (
+        "service",
+        &[
+            "base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin",
+            "realise", "audit",
+        ],
+    ),
 ];
 
 /// Crates that only one module may name: their ideas stay inside.
@@ -34,6 +41,8 @@ const HIDDEN: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("ureq", &["fetch"]),
     ("pgp", &["archive"]),
+    ("hyper", &["service"]),
+    ("tokio", &["service"]),
     ("clap", &["cli"]),
     ("annotate_snippets", &["cli"]),
     ("seccompiler", &["sandbox"]),

@@ -1,8 +1,12 @@
 //! What can be asked for.
 
+mod serve;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use serve::{Serve, ServeStore};
 
 use crate::base::merkle::Head;
 
@@ -189,7 +193,8 @@ pub enum Command {
                             perestroika reproduce specs/demo greet --vary\n  \
                             perestroika reproduce specs/demo greet --vary=time,host-name\n  \
                             perestroika reproduce specs/demo --queue\n  \
-                            perestroika reproduce specs/demo --queue --status\n\n\
+                            perestroika reproduce specs/demo --queue --status\n  \
+                            perestroika reproduce specs/demo --buildinfo catdoc_0.95.buildinfo\n\n\
                             A package that was never built is built first, as `build` does it, and \
                             then again. What\ndiffers is told in layers: members of archives, control \
                             fields, files. It stays in the store\nuntil the package is built again \
@@ -230,6 +235,9 @@ pub enum Command {
                             could not be\nproved; 3 if something could not be looked at."
     )]
     Audit(Audit),
+    /// Answer over HTTP, read-only, until interrupted
+    #[command(subcommand)]
+    Serve(Serve),
     /// See what the store holds, check it, keep releases in it, and free what nothing needs
     #[command(
         subcommand,
@@ -457,6 +465,15 @@ pub struct Reproduce {
     /// With --queue: build nothing, say how each package stands
     #[arg(long, requires = "queue")]
     pub status: bool,
+    /// Build what these are of, with exactly the versions that they list in its root, and hold what
+    /// comes of it against their checksums: a `.buildinfo`, or a folder of them. Their signatures
+    /// are not checked
+    #[arg(
+        long,
+        value_name = "FILE|DIR",
+        conflicts_with_all = ["vary", "queue", "show", "dry_run"]
+    )]
+    pub buildinfo: Vec<PathBuf>,
     /// Build nothing: show what was found when it was last built again
     #[arg(long, conflicts_with = "dry_run")]
     pub show: bool,

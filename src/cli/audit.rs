@@ -1,6 +1,6 @@
 //! `audit`: what the evidence says of a release. One file for each way to look at it.
 
-mod archive;
+pub mod archive;
 pub mod closure;
 mod history;
 mod inputs;

@@ -36,6 +36,7 @@ mod report;
 mod reproduce;
 mod revision;
 mod root;
+mod serve;
 mod shell;
 mod status;
 mod store;
@@ -73,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Root(command) => root::run(command, &arguments.global, &output),
+        Command::Serve(command) => serve::run(command, &arguments.global, &output),
         Command::Audit(command) => audit::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),
         Command::Completions(command) => Ok(completions::run(command, &output)),

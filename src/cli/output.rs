@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
@@ -24,6 +25,8 @@ pub struct Output {
     colour: bool,
     /// Whether a program reads what is said on standard error.
     documents: bool,
+    /// Whether the document was printed before the command's end.
+    begun: AtomicBool,
 }
 
 /// What a command hands over at its end: text it has printed already, and the same as a document.
@@ -38,6 +41,7 @@ impl Output {
             progress: global.progress != ProgressKind::None,
             colour: coloured(global.color),
             documents: global.progress == ProgressKind::Json,
+            begun: AtomicBool::new(false),
         }
     }
 
@@ -52,6 +56,15 @@ impl Output {
             let mut out = anstream::stdout().lock();
             // A closed pipe is the reader's decision.
             let _ = out.write_all(text.as_bytes());
+        }
+    }
+
+    /// Prints the document of a command that goes on until it is told to stop, for whoever needs
+    /// to know that it has begun. It is not printed again at the end.
+    pub fn begin(&self, document: &Value) {
+        if self.json {
+            self.begun.store(true, Ordering::Relaxed);
+            print_document(document.clone(), Vec::new());
         }
     }
 
@@ -94,19 +107,13 @@ impl Output {
 
     /// Prints the end of a command and gives its exit code.
     pub fn finish(&self, result: CommandResult) -> ExitCode {
-        let (mut document, failure) = match result {
+        let (document, failure) = match result {
             Ok(document) => (document, None),
             Err((document, failure)) => (document, Some(failure)),
         };
-        if self.json {
-            if !document.is_object() {
-                document = json!({});
-            }
+        if self.json && !self.begun.load(Ordering::Relaxed) {
             let problems = failure.iter().flat_map(|failure| &failure.problems);
-            document["format"] = FORMAT.into();
-            document["errors"] = problems.map(as_json).collect();
-            let mut out = anstream::stdout().lock();
-            let _ = writeln!(out, "{document}");
+            print_document(document, problems.map(as_json).collect());
         } else if let Some(failure) = &failure {
             self.explain(failure);
         }
@@ -147,6 +154,15 @@ impl Output {
             };
         }
     }
+}
+
+fn print_document(document: Value, errors: Vec<Value>) {
+    let mut document = if document.is_object() { document } else { json!({}) };
+    document["format"] = FORMAT.into();
+    document["errors"] = errors.into();
+    let mut out = anstream::stdout().lock();
+    let _ = writeln!(out, "{document}");
+    let _ = out.flush();
 }
 
 /// The wrong use of the command line, as clap tells it, or its help. A program that asked for a

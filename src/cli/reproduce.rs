@@ -1,5 +1,6 @@
 //! `reproduce`: builds again what was built, and says whether the same came of it.
 
+mod buildinfo;
 mod queue;
 mod report;
 mod show;
@@ -32,6 +33,9 @@ use report::{Proved, Report};
 pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
     let (folder, names) = named_one(&arguments.words.words).map_err(wrong)?;
+    if !arguments.buildinfo.is_empty() {
+        return buildinfo::run(&folder, &names, arguments, global, output);
+    }
     if arguments.show {
         return show::run(&folder, &names, global, output).map_err(wrong);
     }
@@ -75,6 +79,7 @@ fn as_build(arguments: &Reproduce) -> Build {
         vary: _,
         queue: _,
         status: _,
+        buildinfo: _,
         show: _,
         dry_run,
     } = arguments;

@@ -17,6 +17,10 @@ pub(super) const MAX_RELEASE: u64 = 16 << 20;
 /// The largest index whose size nothing states, in bytes; that of Debian's `main` has 50 million.
 const MAX_INDEX: u64 = 1 << 30;
 
+/// Where below its root an archive that a bank serves has every file that the bank holds, by its
+/// SHA-256.
+pub const BY_DIGEST: &str = "by-hash/SHA256/";
+
 /// The path of a suite's signed Release file below the archive's root.
 pub(super) fn in_release_path(suite: &str) -> String {
     format!("dists/{suite}/InRelease")
@@ -92,8 +96,8 @@ struct Fetched {
 /// How an index is offered: compression, path below the suite, size and digest.
 type Offer = (Coding, String, u64, Sha256);
 
-fn offer(release: &ReleaseFile, path: &str) -> Option<Offer> {
-    [Coding::Xz, Coding::Gzip, Coding::Plain].into_iter().find_map(|coding| {
+fn offers(release: &ReleaseFile, path: &str) -> impl Iterator<Item = Offer> {
+    [Coding::Xz, Coding::Gzip, Coding::Plain].into_iter().filter_map(move |coding| {
         let name = format!("{path}{}", coding.suffix());
         release.files.get(&name).map(|(size, sha256)| (coding, name, *size, *sha256))
     })
@@ -106,14 +110,15 @@ fn fetch_index(
     cancel: &AtomicBool,
 ) -> Result<Fetched> {
     let Index { suite, path, release, .. } = *index;
-    let Some((coding, name, size, sha256)) = offer(release, path) else {
+    let offers: Vec<Offer> = offers(release, path).collect();
+    if offers.is_empty() {
         return Err(Error::NoIndex { suite: suite.to_owned(), path: path.to_owned() });
-    };
+    }
     let mut failure = None;
     for mirror in mirrors.urls(client, cancel)? {
         let from = Mirror { client, mirror, index, cancel };
-        match from.compressed(&name, size, sha256) {
-            Ok((url, bytes)) => return Ok(Fetched { url, coding, bytes }),
+        match from.any_of(&offers) {
+            Ok(fetched) => return Ok(fetched),
             Err(error @ (Error::Cancelled | Error::Store(_))) => return Err(error),
             Err(error) => failure = worse(failure, error),
         }
@@ -123,7 +128,7 @@ fn fetch_index(
 
 /// The digest of an index as it would be fetched, compressed; none if the suite has none such.
 pub fn index_digest(release: &ReleaseFile, path: &str) -> Option<Sha256> {
-    offer(release, path).map(|(_, _, _, sha256)| sha256)
+    offers(release, path).next().map(|(_, _, _, sha256)| sha256)
 }
 
 /// Has `consume` read an index that is not kept: some are too large for what is needed of them.
@@ -172,7 +177,39 @@ struct Mirror<'a> {
 }
 
 impl Mirror<'_> {
-    fn compressed(&self, name: &str, size: u64, sha256: Sha256) -> Result<(Url, Vec<u8>)> {
+    /// The first of these that it has. Not every mirror has all that the Release file lists: most
+    /// have no uncompressed index, and a bank has nothing else, but that by its digest too.
+    fn any_of(&self, offers: &[Offer]) -> Result<Fetched> {
+        let mut failure = None;
+        for (coding, name, size, sha256) in offers {
+            match self.one(name, *size, *sha256) {
+                Ok((url, bytes)) => return Ok(Fetched { url, coding: *coding, bytes }),
+                Err(error @ Error::Missing { .. }) => {
+                    // The first of them is the one that is told of.
+                    failure.get_or_insert((error, *sha256));
+                }
+                Err(error @ Error::Moved(_)) => {
+                    failure = Some((error, *sha256));
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some((sha256, size)) = self.index.expected {
+            let url = self.mirror.join(&format!("{BY_DIGEST}{sha256}"));
+            match self.checked(&url, size, sha256) {
+                Ok(bytes) => return Ok(Fetched { url, coding: Coding::Plain, bytes }),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(_no_bank) => {}
+            }
+        }
+        match failure.expect("there is at least one offer") {
+            (Error::Missing { .. }, sha256) if self.has_moved_on()? => Err(self.moved(sha256)),
+            (error, _) => Err(error),
+        }
+    }
+
+    fn one(&self, name: &str, size: u64, sha256: Sha256) -> Result<(Url, Vec<u8>)> {
         let suite = self.index.suite;
         let plain = self.mirror.join(&format!("dists/{suite}/{name}"));
         if self.index.release.acquire_by_hash {
@@ -187,15 +224,8 @@ impl Mirror<'_> {
         }
         match self.checked(&plain, size, sha256) {
             Ok(bytes) => Ok((plain, bytes)),
-            Err(Error::WrongDigest { .. } | Error::TooLarge { .. } | Error::Missing { .. })
-                if self.has_moved_on()? =>
-            {
-                Err(Error::Moved(Box::new(Moved {
-                    suite: suite.to_owned(),
-                    path: self.index.path.to_owned(),
-                    mirror: self.mirror.clone(),
-                    pinned: self.index.expected.map_or(sha256, |(pinned, _)| pinned),
-                })))
+            Err(Error::WrongDigest { .. } | Error::TooLarge { .. }) if self.has_moved_on()? => {
+                Err(self.moved(sha256))
             }
             Err(Error::Missing { urls, .. }) => {
                 let what = format!("dists/{suite}/{name}");
@@ -203,6 +233,15 @@ impl Mirror<'_> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn moved(&self, sha256: Sha256) -> Error {
+        Error::Moved(Box::new(Moved {
+            suite: self.index.suite.to_owned(),
+            path: self.index.path.to_owned(),
+            mirror: self.mirror.clone(),
+            pinned: self.index.expected.map_or(sha256, |(pinned, _)| pinned),
+        }))
     }
 
     fn checked(&self, url: &Url, size: u64, sha256: Sha256) -> Result<Vec<u8>> {
@@ -455,7 +494,7 @@ fn one(
         return Err(Error::Offline(file.path.clone()));
     }
     let expect = Some((file.sha256, file.size));
-    first(client, mirrors, &file.path, Some(file.sha256), cancel, |url| {
+    let get = |url: &Url| {
         client.fetch(url, file.size, cancel, |body| {
             let mut counted = Counted { inner: body, count: 0, received };
             let put = batch.put_file(&mut counted, expect);
@@ -464,7 +503,16 @@ fn one(
             }
             put
         })
-    })
+    };
+    let found = first(client, mirrors, &file.path, Some(file.sha256), cancel, get);
+    let Err(missing @ Error::Missing { .. }) = found else { return found };
+    // A bank has what it has under its digest too, whatever state it is pinned to.
+    let by_digest = format!("{BY_DIGEST}{}", file.sha256);
+    match first(client, mirrors, &by_digest, Some(file.sha256), cancel, get) {
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        Err(Error::Store(error)) => Err(Error::Store(error)),
+        other => other.map_err(|_| missing),
+    }
 }
 
 struct Counted<'a> {

@@ -15,7 +15,8 @@ pub mod git;
 mod mirrors;
 
 pub use archive::{
-    Index, PoolFile, Progress, Stage, in_release, index, index_digest, pool, pool_many, read_index,
+    BY_DIGEST, Index, PoolFile, Progress, Stage, in_release, index, index_digest, pool, pool_many,
+    read_index,
 };
 pub use client::{Client, Network, Patience};
 pub use error::{Error, Moved, Result};

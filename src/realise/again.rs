@@ -61,6 +61,11 @@ impl<'a> Repeat<'a> {
         Self { job, record }
     }
 
+    /// What is built.
+    pub(super) fn job(&self) -> &'a Job<'a> {
+        self.job
+    }
+
     /// Where everything is kept.
     pub fn store(&self) -> &Store {
         self.job.world.store
@@ -73,7 +78,7 @@ impl<'a> Repeat<'a> {
 
     /// Builds it, with exactly the packages in its root that it had.
     pub fn plain(&self) -> Result<Again, Failed> {
-        insist(self.job, self.record, &|_, _| {})
+        insist(self.job, &|| recorded(self.job, self.record), &|_, _| {})
     }
 
     /// What it takes to change these circumstances.
@@ -84,15 +89,24 @@ impl<'a> Repeat<'a> {
 
     /// Builds it as [`Repeat::plain`] does, but in other circumstances.
     pub fn varied(&self, means: &Means, varied: &BTreeSet<Variation>) -> Result<Again, Failed> {
-        insist(self.job, self.record, &|request, disk| means.apply(varied, request, disk))
+        let resolve = || recorded(self.job, self.record);
+        insist(self.job, &resolve, &|request, disk| means.apply(varied, request, disk))
     }
 }
 
 /// Changes a request; the folder is empty, and on disk.
-type Change<'a> = &'a dyn Fn(&mut Request, &HostPath);
+pub(super) type Change<'a> = &'a dyn Fn(&mut Request, &HostPath);
 
-fn insist(job: &Job<'_>, record: &Record, change: Change<'_>) -> Result<Again, Failed> {
-    package::insist(job, || match once(job, record, change) {
+/// Says what is done, and with which root.
+pub(super) type Resolve<'a> = &'a dyn Fn() -> Result<Resolved>;
+
+/// Builds what `resolve` says. What the machine fails is tried again.
+pub(super) fn insist(
+    job: &Job<'_>,
+    resolve: Resolve<'_>,
+    change: Change<'_>,
+) -> Result<Again, Failed> {
+    package::insist(job, || match once(job, resolve, change) {
         Ok(again) => Ok(Ok(again)),
         // What may pass is tried again, everything else is told with its log.
         Err(Failed { failure, .. }) if failure.may_pass => Err(failure),
@@ -101,11 +115,11 @@ fn insist(job: &Job<'_>, record: &Record, change: Change<'_>) -> Result<Again, F
     .unwrap_or_else(|failure| Err(Failed { failure, log: None }))
 }
 
-fn once(job: &Job<'_>, record: &Record, change: Change<'_>) -> Result<Again, Failed> {
+fn once(job: &Job<'_>, resolve: Resolve<'_>, change: Change<'_>) -> Result<Again, Failed> {
     let unlogged = |error: &Error| Failed { failure: failure(job, error), log: None };
     let store = job.world.store;
     job.phase(Phase::Solve);
-    let resolved = recorded(job, record).map_err(|error| unlogged(&error))?;
+    let resolved = resolve().map_err(|error| unlogged(&error))?;
     job.phase(Phase::Wait);
     let _place = job.share.place(job.world.cancel).map_err(|error| unlogged(&error.into()))?;
     let mut laid = package::lay_out(job, &resolved).map_err(|error| unlogged(&error))?;
@@ -161,10 +175,11 @@ fn recorded(job: &Job<'_>, record: &Record) -> Result<Resolved> {
 }
 
 /// The packages that a root may be made of, by their digests.
-struct Known(HashMap<Sha256, Arc<BinaryPackage>>);
+pub(super) struct Known(HashMap<Sha256, Arc<BinaryPackage>>);
 
 impl Known {
-    fn of(job: &Job<'_>) -> Result<Self> {
+    /// Those that the archive has as it is pinned, and those that the package's closure came to.
+    pub(super) fn of(job: &Job<'_>) -> Result<Self> {
         let snapshot = job.snapshot()?;
         let archive = snapshot.indexes.iter().flatten();
         let mut known: HashMap<_, _> =
@@ -178,7 +193,13 @@ impl Known {
         Ok(Self(known))
     }
 
-    fn find(&self, job: &Job<'_>, wanted: &Listed) -> Result<Arc<BinaryPackage>> {
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<BinaryPackage>> {
+        self.0.values()
+    }
+
+    /// The package that an action lists, from the store if need be.
+    pub(super) fn find(&self, job: &Job<'_>, wanted: &Listed) -> Result<Arc<BinaryPackage>> {
         let Listed { name, version, architecture, sha256 } = wanted;
         let lost = || Error::NotToBeHad {
             package: format!("{name} {version} {architecture}"),

@@ -16,6 +16,7 @@ pub mod event;
 pub mod export;
 pub mod foresight;
 mod inputs;
+pub mod installed;
 mod known;
 pub mod lacks;
 mod lists;

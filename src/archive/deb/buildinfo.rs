@@ -6,7 +6,7 @@ use super::control::{self, paragraphs};
 use super::dependency::{self, Dependencies, Operator};
 use super::signature::{self, signed_text};
 use super::version::{self, Version};
-use crate::base::{NameError, PackageName};
+use crate::base::{NameError, PackageName, Sha256};
 
 /// The largest file that is read, in bytes.
 pub const LARGEST: u64 = 4 << 20;
@@ -20,6 +20,8 @@ pub struct BuildInfo {
     pub version: Version,
     /// `Installed-Build-Depends`: every package that took part, and its version.
     pub installed: BTreeMap<PackageName, Version>,
+    /// `Checksums-Sha256`: what came of it, by file name; nothing where it does not say.
+    pub outputs: BTreeMap<String, Sha256>,
 }
 
 /// Why a text is no `.buildinfo`.
@@ -43,6 +45,9 @@ pub enum Error {
     /// Its version is none.
     #[error("its `Version`")]
     Version(#[from] version::Error),
+    /// Its files are none.
+    #[error("its `Checksums-Sha256` has `{0}`, which is not `digest size name`")]
+    Output(String),
     /// Its packages are none.
     #[error("its `Installed-Build-Depends`")]
     Installed(#[from] dependency::Error),
@@ -69,7 +74,22 @@ pub fn parse(bytes: &[u8]) -> Result<BuildInfo, Error> {
         source: source.trim().parse()?,
         version: version.trim().parse()?,
         installed: exact.collect(),
+        outputs: outputs(paragraph.get("Checksums-Sha256").unwrap_or_default())?,
     })
+}
+
+/// `digest size name` a line.
+fn outputs(field: &str) -> Result<BTreeMap<String, Sha256>, Error> {
+    let lines = field.lines().map(str::trim_ascii).filter(|line| !line.is_empty());
+    let read = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let (sha256, size, name) = (words.next()?, words.next()?, words.next()?);
+        let plain = !name.contains('/') && words.next().is_none() && size.parse::<u64>().is_ok();
+        plain.then_some((name.to_owned(), sha256.parse().ok()?))
+    };
+    lines
+        .map(|line| read(line).ok_or_else(|| Error::Output(line.chars().take(200).collect())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -86,6 +106,16 @@ mod tests {
         let installed: Vec<String> =
             info.installed.iter().map(|(name, version)| format!("{name} {version}")).collect();
         assert_eq!(installed, ["base-files 12.4", "gcc-12 12.2.0-14"]);
+        assert_eq!(info.outputs.len(), 0);
+        let digest = Sha256::of(b"abc");
+        let sums = format!("{TEXT}Checksums-Sha256:\n {digest} 3 demo_1.0-1_amd64.deb\n");
+        let outputs = parse(sums.as_bytes()).unwrap().outputs;
+        assert_eq!(outputs, BTreeMap::from([("demo_1.0-1_amd64.deb".to_owned(), digest)]));
+        for bad in
+            [sums.replace(" 3 ", " "), sums.replace(" 3 ", " x "), sums.replace("demo_", "a/")]
+        {
+            assert!(matches!(parse(bad.as_bytes()), Err(Error::Output(_))), "{bad}");
+        }
         // A rebuild of the same source has a version of its own.
         let rebuild = TEXT.replace("Source: demo", "Source: demo (1.0-1)");
         let rebuild = rebuild.replace("Version: 1.0-1", "Version: 1.0-1+b1");

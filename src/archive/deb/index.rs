@@ -12,7 +12,9 @@ mod source;
 mod summary;
 
 pub use binary::{BinaryPackage, MultiArch, Priority, Relations, packages};
-pub use source::{RELATIONS, SourceBinary, SourceFile, SourcePackage, source, sources};
+pub use source::{
+    RELATIONS, SourceBinary, SourceFile, SourcePackage, every_source, source, sources,
+};
 pub use summary::summaries;
 
 /// Why a text is not an index, or not a package's paragraph.

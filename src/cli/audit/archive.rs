@@ -377,7 +377,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// The `.buildinfo` files at these paths, and in folders among them.
-fn infos(paths: &[PathBuf]) -> Result<Vec<BuildInfo>, Failure> {
+pub fn infos(paths: &[PathBuf]) -> Result<Vec<BuildInfo>, Failure> {
     let unreadable = |path: &Path, error: &dyn std::error::Error| {
         let message = format!("cannot read `{}`", path.display());
         Failure::input("buildinfo", message).because(chain(error))

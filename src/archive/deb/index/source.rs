@@ -6,7 +6,7 @@ use super::{Error, Reason, moved, number, pool_path};
 use crate::archive::deb::control::{Paragraph, folded, paragraphs};
 use crate::archive::deb::dependency::{architectures_hold, package_list_profiles, profiles_hold};
 use crate::archive::deb::version::Version;
-use crate::base::{Architecture, PackageName, Sha256};
+use crate::base::{Architecture, NameError, PackageName, Sha256};
 
 /// The fields that say what a source needs to be built, and what it must not meet.
 pub const RELATIONS: [&str; 6] = [
@@ -112,6 +112,28 @@ pub fn sources(
         }
     }
     Ok(best)
+}
+
+/// Every source package of a `Sources` index in its order: all versions, and also those that the
+/// archive keeps only because something was built with them.
+pub fn every_source(text: &str) -> Result<Vec<SourcePackage>, Error> {
+    let mut all = Vec::new();
+    let mut rest = text;
+    while let Some((chunk, begin, after)) = next_paragraph(text, rest) {
+        rest = after;
+        let Some(paragraph) = paragraphs(chunk).next() else { continue };
+        let found = |error: Error| moved(error, &text[..begin]);
+        let paragraph = paragraph.map_err(|error| found(error.into()))?;
+        let field = "Package";
+        let name = paragraph.get(field).unwrap_or_default();
+        let wrong = |reason: NameError| {
+            let (package, reason) = (name.to_owned(), Reason::Name(reason));
+            found(Error::Field { package, line: 1, field, reason })
+        };
+        let name = &name.parse().map_err(wrong)?;
+        all.push(SourceParagraph { paragraph: &paragraph, name }.read().map_err(found)?);
+    }
+    Ok(all)
 }
 
 /// The next lines up to an empty one, where in `text` they begin, and what comes after them.
@@ -310,6 +332,21 @@ mod tests {
         assert_eq!(foo(&other).unwrap(), None);
         assert_eq!(foo(&extra).unwrap(), None);
         assert_eq!(foo("").unwrap(), None);
+    }
+
+    #[test]
+    fn every_source_is_every_version() {
+        let other = FOO.replace("Package: foo", "Package: foo-bar");
+        let extra = format!("Extra-Source-Only: yes\n{}", FOO.replace("1.2", "8"));
+        let text = format!("{FOO}\n{other}\n{extra}");
+        let all = every_source(&text).unwrap();
+        let titles: Vec<String> =
+            all.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
+        assert_eq!(titles, ["foo 1.2-3", "foo-bar 1.2-3", "foo 8-3"]);
+        assert_eq!(every_source(""), Ok(Vec::new()));
+        for (from, to) in [("Package: foo", "Package: .."), ("pool/main", "pool/../..")] {
+            assert!(every_source(&format!("{FOO}\n{}", FOO.replace(from, to))).is_err(), "{to}");
+        }
     }
 
     #[test]
