@@ -286,7 +286,9 @@ impl Error {
                     .collect()
             }
             Self::Patch { path, mismatch } => vec![refusal(path, mismatch)],
-            Self::NotToBeHad { sha256, .. } | Self::SeedLost { sha256, .. } => vec![format!("sha256 {sha256}")],
+            Self::NotToBeHad { sha256, .. } | Self::SeedLost { sha256, .. } => {
+                vec![format!("sha256 {sha256}")]
+            }
             Self::Root(error) => error.reasons(),
             Self::Snapshot(error) => error.reasons(),
             _ => Vec::new(),

@@ -82,9 +82,8 @@ impl Seed {
         store: &Store,
         architecture: &Architecture,
     ) -> Result<Vec<Arc<BinaryPackage>>> {
-        let fits = |one: &&Listed| {
-            one.architecture == architecture.as_str() || one.architecture == "all"
-        };
+        let fits =
+            |one: &&Listed| one.architecture == architecture.as_str() || one.architecture == "all";
         let fitting: Vec<&Listed> = self.packages.iter().filter(fits).collect();
         let package = |one: &&Listed| {
             let object = find(store, one)?;
@@ -107,4 +106,33 @@ fn find(store: &Store, one: &Listed) -> Result<Object> {
         package: format!("{name} {version} {architecture}"),
         sha256: *sha256,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_reads_back_and_keeps_its_name() {
+        let store = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&crate::base::HostPath::new(store.path())).expect("a store");
+        let listed = |name: &str, version: &str| Listed {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            architecture: "all".to_owned(),
+            sha256: Sha256::of(name.as_bytes()),
+        };
+        let seed = Seed { packages: BTreeSet::from([listed("b", "1"), listed("a", "2")]) };
+        // What `b3sum` says of the bytes that `jq -cjS .` prints of it.
+        let name = "b9ca7b615013123f875cc6ae9ae6b9f51712a1630f84e6ae7eef709256e18525";
+        assert_eq!(seed.digest().to_string(), name);
+        let digest = store.put_json(&seed.to_json()).expect("it is kept");
+        assert_eq!(digest, seed.digest());
+        assert_eq!(Seed::read(&store, &digest).expect("its own document"), seed);
+        let lost = seed.packages(&store, &Architecture::all());
+        assert!(matches!(lost, Err(Error::SeedLost { .. })), "{lost:?}");
+        let other = Json::object([("format", "perestroika/layer/1".into())]);
+        let other = store.put_json(&other).expect("it is kept");
+        assert!(matches!(Seed::read(&store, &other), Err(Error::Seed { .. })));
+    }
 }

@@ -149,9 +149,7 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
         indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
     let seed = match &root.seed {
-        Some(seed) => {
-            Seed::read(world.store, seed)?.packages(world.store, &root.architecture)?
-        }
+        Some(seed) => Seed::read(world.store, seed)?.packages(world.store, &root.architecture)?,
         None => Vec::new(),
     };
     Ok(Snapshot { seed, ..Snapshot::new(archive.clone(), indexes) })
@@ -304,4 +302,44 @@ pub fn offers_digest(record: &Record, below: &Digest) -> Digest {
     });
     let members = [("below", Json::text(below)), ("outputs", Json::Array(outputs.collect()))];
     Digest::of(&Json::object(members).encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_takes_the_place_of_all_that_the_archive_has_of_its_names() {
+        let list = |packages: &[(&str, &str, &str)]| {
+            let paragraph = |(name, version, more): &(&str, &str, &str)| {
+                let digest = crate::base::Sha256::of(format!("{name} {version}").as_bytes());
+                format!(
+                    "Package: {name}\nVersion: {version}\nArchitecture: all\nFilename: {name}.deb\n\
+                     Size: 1\nSHA256: {digest}\n{more}"
+                )
+            };
+            let paragraphs: Vec<String> = packages.iter().map(paragraph).collect();
+            index::packages(&paragraphs.join("\n")).expect("an index")
+        };
+        let stable = list(&[("tool", "2", "Provides: api\n"), ("other", "1", "")]);
+        let updates = list(&[("tool", "3", "Provides: api\nEssential: yes\n")]);
+        let snapshot = Snapshot {
+            seed: list(&[("tool", "1", "")]),
+            ..Snapshot::new("upstream".to_owned(), vec![stable, updates])
+        };
+        let architecture: Architecture = "amd64".parse().expect("an architecture");
+        let version = |universe: &Universe, name: &str| {
+            universe.candidate(name, &architecture).map(|package| package.version.to_string())
+        };
+        let universe = snapshot.universe();
+        assert_eq!(version(universe, "tool").as_deref(), Some("1"));
+        assert_eq!(version(universe, "other").as_deref(), Some("1"));
+        assert!(universe.essential(&architecture).is_empty());
+        let api = dependencies(&["api".to_owned()]);
+        assert_eq!(universe.satisfying(&api.0[0].0[0], &architecture).len(), 0);
+        // What the closure of a package offers goes before both.
+        let over = universe.replace(list(&[("tool", "0", "")]));
+        assert_eq!(version(&over, "tool").as_deref(), Some("0"));
+        assert_eq!(version(&over, "other").as_deref(), Some("1"));
+    }
 }
