@@ -22,6 +22,17 @@ pub struct Stopped {
     pub packages: Vec<Reported>,
 }
 
+impl Stopped {
+    /// Whether packages were called off.
+    fn is_interrupted(&self) -> bool {
+        self.packages.iter().any(|package| match &package.result {
+            Finished::Failed(failure) => failure.fault == Fault::Cancelled,
+            Finished::Skipped { because } => because.is_none(),
+            Finished::Built { .. } | Finished::Cached { .. } => false,
+        })
+    }
+}
+
 /// Everything there is to tell.
 pub struct Told<'a> {
     /// The release.
@@ -105,16 +116,19 @@ fn end(rounds: &Rounds) -> String {
 }
 
 impl Told<'_> {
-    /// A line for every package.
+    /// A line for every package; none before a second round is there.
     pub fn table(&self) -> String {
+        if self.stopped.is_some() || self.rounds.last() < 2 {
+            return String::new();
+        }
         let titles: Vec<String> = self.rounds.members().iter().map(|one| self.title(one)).collect();
         let width = titles.iter().map(|title| title.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
-        for (member, title) in titles.iter().enumerate().filter(|_| self.rounds.last() > 1) {
+        for (member, title) in titles.iter().enumerate() {
             let word = match self.rounds.standing(member) {
-                _ if self.failed_at(member) => "failed".to_owned(),
                 Standing::Settled(number) => format!("settled in round {number}"),
-                Standing::Moving(_) => "never settled".to_owned(),
+                Standing::Moving(_) if self.rounds.end() == End::Open => "not settled".to_owned(),
+                Standing::Moving(_) => "never settles".to_owned(),
             };
             let changed = (2..=self.rounds.last())
                 .filter(|number| self.rounds.how(*number, member) != How::Same)
@@ -133,11 +147,8 @@ impl Told<'_> {
     /// Why packages failed, with the ends of their logs.
     pub fn failures(&self) -> String {
         let mut text = String::new();
-        for (package, failure) in self.failed() {
-            if failure.fault != Fault::Cancelled {
-                let title = format!("{} {}", package.name, package.version);
-                text.push_str(&failed(&title, failure));
-            }
+        for (member, failure) in self.failed() {
+            text.push_str(&failed(&self.title(member), failure));
         }
         text
     }
@@ -167,7 +178,9 @@ impl Told<'_> {
             let number = self.rounds.last() + 1;
             let there = stopped.packages.iter().filter(|one| one.record.is_some()).count();
             let all = count(stopped.packages.len(), "package");
-            return format!("round {number} stopped: {there} of {all} there, which are kept\n");
+            return format!(
+                "round {number} stopped: {there} of {all} there; the next run goes on from here\n"
+            );
         }
         let moving = (0..self.rounds.members().len())
             .filter(|member| matches!(self.rounds.standing(*member), Standing::Moving(_)))
@@ -176,7 +189,7 @@ impl Told<'_> {
         match self.rounds.end() {
             End::Fixpoint => {}
             End::Circle(_) => {
-                let _ = write!(text, "; {} never settled", count(moving, "package"));
+                let _ = write!(text, "; {} never settle", count(moving, "package"));
             }
             End::Open => {
                 let _ = write!(
@@ -204,17 +217,14 @@ impl Told<'_> {
             let (messages, hints, told) = (vec![message], Vec::new(), Heard::Already);
             problems.push(Problem::Chain { code, messages, hints, told });
         };
-        if self.stopped.is_some() {
-            for (package, failure) in self.failed() {
+        if let Some(stopped) = &self.stopped {
+            for (member, failure) in self.failed() {
                 kind = kind.max(Some(kind_of(failure.fault)));
-                if failure.fault == Fault::Cancelled {
-                    continue;
-                }
-                let title = format!("{} {}", package.name, package.version);
-                add("failed", format!("{title}: {}", first_line(failure)));
+                add("failed", format!("{}: {}", self.title(member), first_line(failure)));
             }
-            // Whatever was called off before it began has no failure of its own.
-            kind = kind.or(Some(Kind::Interrupted));
+            if stopped.is_interrupted() {
+                kind = kind.max(Some(Kind::Interrupted));
+            }
         } else {
             for (settling, member) in self.settlings() {
                 if settling.settled.is_none() {
@@ -228,35 +238,45 @@ impl Told<'_> {
 
     /// The same as a document.
     pub fn document(&self) -> Value {
-        let packages = self.settlings().enumerate().map(|(place, (settling, member))| {
-            let verdict = match self.failed_at(place) {
-                true => "failed",
-                false => settling.sameness().as_str(),
-            };
-            let outputs = settling.differs.as_ref().map(|differs| &differs.outputs);
-            let how = |number: usize| match self.rounds.how(number, place) {
-                How::Built => "built",
-                How::There => "there",
-                How::Same => "same",
-            };
+        let how = |number: usize, place: usize| match self.rounds.how(number, place) {
+            How::Built => "built",
+            How::There => "there",
+            How::Same => "same",
+        };
+        let settled = |(place, (settling, member)): (usize, (&Settling, &Member))| {
             let rounds = (1..=settling.rounds.len()).zip(&settling.rounds).map(|(number, one)| {
                 json!({
                     "derivation": one.derivation.to_string(),
                     "action": one.action.to_string(),
                     "record": one.record.to_string(),
-                    "status": how(number),
+                    "status": how(number, place),
                 })
             });
+            let outputs = settling.differs.as_ref().map(|differs| &differs.outputs);
             json!({
                 "name": member.name.as_str(),
                 "version": member.version,
                 "architecture": member.architecture.as_str(),
-                "verdict": verdict,
+                "verdict": settling.sameness().as_str(),
                 "settled": settling.settled,
                 "rounds": rounds.collect::<Vec<_>>(),
                 "outputs": outputs.map(|all| serde_json::to_value(all).unwrap_or_default()),
             })
-        });
+        };
+        let failed = |(member, failure): (&Member, &Cause)| {
+            json!({
+                "name": member.name.as_str(),
+                "version": member.version,
+                "architecture": member.architecture.as_str(),
+                "verdict": "failed",
+                "cause": failure.line(),
+                "outputs": [],
+            })
+        };
+        let packages: Vec<Value> = match self.stopped {
+            None => self.settlings().enumerate().map(settled).collect(),
+            Some(_) => self.failed().map(failed).collect(),
+        };
         let rounds = self.found.map(|found| serde_json::to_value(&found.rounds));
         let closure = self.found.and_then(|found| found.closure.as_ref());
         json!({
@@ -267,24 +287,23 @@ impl Told<'_> {
             },
             "circle": self.found.and_then(|found| found.circle),
             "rounds": rounds.and_then(Result::ok).unwrap_or_else(|| json!([])),
-            "packages": packages.collect::<Vec<_>>(),
+            "packages": packages,
             "closure": closure.map(|closure| serde_json::to_value(closure).unwrap_or_default()),
             "document": self.document.map(|document| document.to_string()),
         })
     }
 
-    /// The packages that failed in the round that stopped.
-    fn failed(&self) -> impl Iterator<Item = (&Reported, &Cause)> {
+    /// The packages that failed in the round that stopped, not those that were called off.
+    fn failed(&self) -> impl Iterator<Item = (&Member, &Cause)> {
         let packages = self.stopped.iter().flat_map(|stopped| &stopped.packages);
-        packages.filter_map(|package| match &package.result {
-            Finished::Failed(failure) => Some((package, &**failure)),
-            _ => None,
+        self.rounds.members().iter().zip(packages).filter_map(|(member, package)| {
+            match &package.result {
+                Finished::Failed(failure) if failure.fault != Fault::Cancelled => {
+                    Some((member, &**failure))
+                }
+                _ => None,
+            }
         })
-    }
-
-    fn failed_at(&self, member: usize) -> bool {
-        let stopped = self.stopped.as_ref().and_then(|stopped| stopped.packages.get(member));
-        stopped.is_some_and(|package| package.record.is_none())
     }
 
     fn settlings(&self) -> impl Iterator<Item = (&Settling, &Member)> {
