@@ -167,6 +167,7 @@ fn what_never_settles_is_told_with_what_differs_and_a_run_goes_on_where_one_stop
     assert_eq!(run.out.matches("          1 there").count(), 2, "{}", run.out);
     assert!(run.out.contains("round 3 stopped: 0 of 1 package there"), "{}", run.out);
     assert!(run.err.contains("failed    pv 0.1"), "{}", run.err);
+    assert!(!run.out.contains("settled") && !run.out.contains("differs"), "{}", run.out);
     let build = release.run("build", &["pv", "--json", "--offline"]).ends_with(0);
     assert_eq!(build.statuses(), ["pv cached"]);
 

@@ -173,6 +173,22 @@ impl Rounds {
         }
     }
 
+    /// The rounds, in short.
+    pub fn outline(&self) -> Vec<RoundOf> {
+        let round = |number: usize| {
+            let Round { release, seed, packages } = &self.rounds[number - 1];
+            let same = |member: &usize| self.how(number, *member) == How::Same;
+            RoundOf {
+                release: *release,
+                seed: seed.map(|(digest, _)| digest),
+                seeded: seed.map_or(0, |(_, count)| count),
+                same: (0..packages.len()).filter(same).count(),
+                moved: self.moved(number).len(),
+            }
+        };
+        (1..=self.last()).map(round).collect()
+    }
+
     fn moves(&self, number: usize, member: usize) -> bool {
         !self.same(number - 1, number, member)
     }
@@ -321,17 +337,6 @@ impl Fixpoint {
             End::Open => ("open", None),
         };
         let numbers = || 1..=rounds.last();
-        let round = |number: usize| {
-            let Round { release, seed, packages } = &rounds.rounds[number - 1];
-            let same = |member: &usize| rounds.how(number, *member) == How::Same;
-            RoundOf {
-                release: *release,
-                seed: seed.map(|(digest, _)| digest),
-                seeded: seed.map_or(0, |(_, count)| count),
-                same: (0..packages.len()).filter(same).count(),
-                moved: rounds.moved(number).len(),
-            }
-        };
         let settling = |(place, member): (usize, &Member)| {
             let entry = |number: usize| {
                 let Came { derivation, record, built: _ } =
@@ -359,7 +364,7 @@ impl Fixpoint {
             release: rounds.rounds.first().expect("there was a round").release,
             end: word.to_owned(),
             circle,
-            rounds: numbers().map(round).collect(),
+            rounds: rounds.outline(),
             packages: rounds
                 .members
                 .iter()

@@ -78,16 +78,16 @@ pub fn run(
         let wanted = counterparts(first, graph, wanted);
         certificate = Some(certified(&world, graph, &wanted, &snapshots).map_err(wrong)?);
     }
-    let found = match rounds.last() {
-        0 => None,
-        _ => {
+    let found = match stopped {
+        Some(_) => None,
+        None => {
             let closure = certificate.as_ref().map(Closure::of);
             let found = Fixpoint::of(world.store, &rounds, closure);
             Some(found.map_err(|error| wrong(super::unkept(&error)))?)
         }
     };
     let document = match &found {
-        Some(found) if whole && stopped.is_none() => {
+        Some(found) if whole => {
             Some(found.keep(world.store).map_err(|error| wrong(super::unkept(&error)))?)
         }
         _ => None,

@@ -41,7 +41,7 @@ pub struct Told<'a> {
     pub graph: &'a Graph,
     /// The rounds that were built as a whole.
     pub rounds: &'a Rounds,
-    /// What they came to; none if there was none.
+    /// What they came to; none if one stopped.
     pub found: Option<&'a Fixpoint>,
     /// The round that was not.
     pub stopped: Option<Stopped>,
@@ -252,7 +252,7 @@ impl Told<'_> {
                     "status": how(number, place),
                 })
             });
-            let outputs = settling.differs.as_ref().map(|differs| &differs.outputs);
+            let outputs = settling.differs.as_ref().map(|differs| &*differs.outputs);
             json!({
                 "name": member.name.as_str(),
                 "version": member.version,
@@ -260,7 +260,7 @@ impl Told<'_> {
                 "verdict": settling.sameness().as_str(),
                 "settled": settling.settled,
                 "rounds": rounds.collect::<Vec<_>>(),
-                "outputs": outputs.map(|all| serde_json::to_value(all).unwrap_or_default()),
+                "outputs": serde_json::to_value(outputs.unwrap_or_default()).unwrap_or_default(),
             })
         };
         let failed = |(member, failure): (&Member, &Cause)| {
@@ -277,16 +277,12 @@ impl Told<'_> {
             None => self.settlings().enumerate().map(settled).collect(),
             Some(_) => self.failed().map(failed).collect(),
         };
-        let rounds = self.found.map(|found| serde_json::to_value(&found.rounds));
         let closure = self.found.and_then(|found| found.closure.as_ref());
         json!({
             "release": self.release.document(self.graph),
-            "end": match (&self.stopped, self.found) {
-                (None, Some(found)) => &*found.end,
-                _ => "stopped",
-            },
+            "end": self.found.map_or("stopped", |found| &found.end),
             "circle": self.found.and_then(|found| found.circle),
-            "rounds": rounds.and_then(Result::ok).unwrap_or_else(|| json!([])),
+            "rounds": serde_json::to_value(self.rounds.outline()).unwrap_or_default(),
             "packages": packages,
             "closure": closure.map(|closure| serde_json::to_value(closure).unwrap_or_default()),
             "document": self.document.map(|document| document.to_string()),
@@ -323,14 +319,20 @@ impl Told<'_> {
     }
 }
 
-/// How much of the build roots is the release's own.
-pub fn closed(closure: &Closure) -> String {
+/// How much of the build roots is the release's own; of part of a release, that alone.
+fn closed(closure: &Closure) -> String {
     let Closure { certificate: _, level, own, seed, own_bytes, seed_bytes } = closure;
-    let share =
-        |packages: usize, size: u64| format!("{} ({})", count(packages, "package"), bytes(size));
+    let share = |packages: usize, size: u64| {
+        let packages = count(packages, "package");
+        format!("{packages} ({})", bytes(size))
+    };
+    let level = if level == UNPROVED { String::new() } else { format!("closure {level}, ") };
     format!(
-        "closure at the fixpoint: {level}; in build roots {} of the release, {} of the archive\n",
+        "{level}build roots have {} of the release, {} of the archive\n",
         share(*own, *own_bytes),
         share(*seed, *seed_bytes),
     )
 }
+
+/// The level where not all of a release was looked at.
+const UNPROVED: &str = "unproved";
