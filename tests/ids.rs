@@ -12,7 +12,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use perestroika::base::{HostPath, Json};
+use perestroika::base::{Digest, HostPath, Json};
 use perestroika::graph::{Derivation, Graph, Origin, lower};
 use perestroika::spec::{self, lock};
 use program::{copy_folder, here};
@@ -69,9 +69,12 @@ fn documents(folder: &Path) -> BTreeMap<String, Json> {
 }
 
 fn ids(folder: &Path) -> BTreeMap<String, String> {
-    let graph = graph(folder);
+    ids_of(&graph(folder))
+}
+
+fn ids_of(graph: &Graph) -> BTreeMap<String, String> {
     let labelled = |node: &perestroika::graph::Node| {
-        (label(&graph, &node.derivation, &node.origin), node.id.to_string())
+        (label(graph, &node.derivation, &node.origin), node.id.to_string())
     };
     graph.nodes().map(labelled).collect()
 }
@@ -84,6 +87,10 @@ fn ids_are_what_they_have_always_been() {
         for (label, id) in ids(&here(release)) {
             writeln!(text, "{id}  {label}").unwrap();
         }
+    }
+    text.push_str("\nfixtures/ids, in a round whose seed is the digest of `seed`\n");
+    for (label, id) in ids_of(&graph(&here("fixtures/ids")).round(Digest::of(b"seed"))) {
+        writeln!(text, "{id}  {label}").unwrap();
     }
     let frozen = here("fixtures/ids.txt");
     if std::env::var_os("UPDATE").is_some() {
@@ -102,6 +109,25 @@ fn ids_are_what_they_have_always_been() {
          and every build of everybody becomes stale. Raise the version in the format tag, and say \
          so aloud in the commit. If a folder was changed on purpose: UPDATE=1."
     );
+}
+
+#[test]
+fn a_seed_is_part_of_all_ids_but_those_of_sources() {
+    let first = graph(&here("fixtures/ids"));
+    let seeds = [Digest::of(b"one"), Digest::of(b"other")];
+    let [one, other] = seeds.map(|seed| first.round(seed));
+    assert_eq!(ids_of(&first.round(seeds[0])), ids_of(&one));
+    for ((node, one), other) in first.nodes().zip(one.nodes()).zip(other.nodes()) {
+        let ids = BTreeSet::from([node.id, one.id, other.id]);
+        let is_source = matches!(node.derivation, Derivation::Source(_));
+        assert_eq!(ids.len(), if is_source { 1 } else { 3 }, "{node:?}");
+        let Json::Object(members) = one.derivation.to_json() else { panic!("an object") };
+        let is_release = matches!(node.derivation, Derivation::Release(_));
+        let seed = members.get("seed").cloned();
+        assert_eq!(seed, (!is_source && !is_release).then(|| Json::text(seeds[0])));
+    }
+    // A round of a round is one of the release: seeds do not add up.
+    assert_eq!(ids_of(&one.round(seeds[1])), ids_of(&other));
 }
 
 /// The members of a derivation that say which kind it is.

@@ -2,8 +2,8 @@
 //! or a package of its enumerated seed. A pure function of [`Evidence`], which [`super::evidence`]
 //! reads from a store.
 //!
-//! The *universe* of a package is the pinned index of its root plus what the packages that its
-//! edges lead to built. A package of its build root is
+//! The *universe* of a package is the pinned index of its root, in later rounds what the round before
+//! left, and what the packages that its edges lead to built. A package of its build root is
 //! - *own*: one that its closure built, or one of the index whose bytes the release built too;
 //! - *seed*: any other of the index; *shadowed* seed, if the release builds one of that name;
 //! - neither: then the release is not closed.

@@ -227,7 +227,7 @@ impl Listing {
 }
 
 fn index(snapshot: &Snapshot) -> Index {
-    let packages = snapshot.indexes.iter().flatten();
+    let packages = snapshot.indexes.iter().flatten().chain(&snapshot.seed);
     packages.map(|package| (package.sha256, Arc::clone(package))).collect()
 }
 

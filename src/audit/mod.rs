@@ -7,6 +7,7 @@ pub mod closure;
 pub mod difference;
 mod error;
 pub mod evidence;
+pub mod fixpoint;
 pub mod history;
 pub mod inputs;
 pub mod reproduction;

@@ -194,7 +194,8 @@ pub enum Command {
                             perestroika reproduce specs/demo greet --vary=time,host-name\n  \
                             perestroika reproduce specs/demo --queue\n  \
                             perestroika reproduce specs/demo --queue --status\n  \
-                            perestroika reproduce specs/demo --buildinfo catdoc_0.95.buildinfo\n\n\
+                            perestroika reproduce specs/demo --buildinfo catdoc_0.95.buildinfo\n  \
+                            perestroika reproduce specs/demo --fixpoint\n\n\
                             A package that was never built is built first, as `build` does it, and \
                             then again. What\ndiffers is told in layers: members of archives, control \
                             fields, files. It stays in the store\nuntil the package is built again \
@@ -204,7 +205,12 @@ pub enum Command {
                             is said to be `not varied`, with the reason.\n\n\
                             --queue goes through the release once. Interrupted, it goes on where \
                             it was the next time.\n\n\
-                            Exit code: 1 if anything differs or fails."
+                            --fixpoint: round 1 is the release as `build` makes it. In every later \
+                            round the packages\nof the one before take the place of the archive's in \
+                            all build roots, their bases too. What\nhas the same in its build root as \
+                            in the round before is not built again. The builds of rounds\nare kept as \
+                            long as the release is, so that an interrupted run goes on where it was.\n\n\
+                            Exit code: 1 if anything differs, fails or never settles."
     )]
     Reproduce(Reproduce),
     /// Say why packages were or would be rebuilt, and how one comes to need another
@@ -471,9 +477,21 @@ pub struct Reproduce {
     #[arg(
         long,
         value_name = "FILE|DIR",
-        conflicts_with_all = ["vary", "queue", "show", "dry_run"]
+        conflicts_with_all = ["vary", "queue", "fixpoint", "show", "dry_run"]
     )]
     pub buildinfo: Vec<PathBuf>,
+    /// Round after round, each built on what the one before left, until one comes out as the one
+    /// before; PKG: these, what they need, and what they take from the seed
+    #[arg(long, conflicts_with_all = ["vary", "queue", "show"])]
+    pub fixpoint: bool,
+    /// With --fixpoint: so many rounds at most [default: 8]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "fixpoint",
+        value_parser = clap::value_parser!(u32).range(2..=1000)
+    )]
+    pub rounds: Option<u32>,
     /// Build nothing: show what was found when it was last built again
     #[arg(long, conflicts_with = "dry_run")]
     pub show: bool,

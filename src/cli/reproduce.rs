@@ -1,6 +1,7 @@
 //! `reproduce`: builds again what was built, and says whether the same came of it.
 
 mod buildinfo;
+mod fixpoint;
 mod queue;
 mod report;
 mod show;
@@ -45,6 +46,13 @@ pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandRe
     let build = as_build(arguments);
     let options = build::options(&build);
     let prepared = Prepared::new(&folder, &names, &build, global).map_err(wrong)?;
+    if arguments.fixpoint {
+        let most = arguments.rounds.map_or(fixpoint::MOST, |rounds| rounds as usize);
+        return match arguments.dry_run {
+            true => fixpoint::forecast(prepared, &options, most, output).map_err(wrong),
+            false => fixpoint::run(prepared, &options, most, global, output),
+        };
+    }
     if arguments.dry_run {
         return forecast(&prepared, &options, output).map_err(wrong);
     }
@@ -80,6 +88,8 @@ fn as_build(arguments: &Reproduce) -> Build {
         queue: _,
         status: _,
         buildinfo: _,
+        fixpoint: _,
+        rounds: _,
         show: _,
         dry_run,
     } = arguments;

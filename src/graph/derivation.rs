@@ -76,6 +76,9 @@ pub struct Root {
     /// Sets of dependencies that are layers of their own, in their order; part of the document
     /// only if there are any.
     pub strata: Vec<Vec<String>>,
+    /// Digest of the list of packages that are preferred to those of the indexes; part of the
+    /// document only if there is one: in the rounds after the first.
+    pub seed: Option<Digest>,
 }
 
 /// A pinned index of a root.
@@ -131,6 +134,8 @@ pub struct Package {
     pub outputs: Vec<String>,
     /// Names taken from the seed although the release builds them, sorted.
     pub from_seed: Vec<PackageName>,
+    /// The seed of its root.
+    pub seed: Option<Digest>,
 }
 
 /// A patch of a source.
@@ -250,7 +255,7 @@ impl SourceFile {
 
 impl Root {
     fn to_json(&self) -> Json {
-        let Self { architecture, indexes, packages, strata } = self;
+        let Self { architecture, indexes, packages, strata, seed } = self;
         let index = |RootIndex { suite, path, sha256 }: &RootIndex| {
             Json::object([
                 ("suite", suite.into()),
@@ -270,6 +275,7 @@ impl Root {
             let strata = strata.iter().map(|stratum| texts(stratum)).collect();
             document.push(("strata", Json::Array(strata)));
         }
+        document.extend(seed.as_ref().map(|seed| ("seed", Json::text(seed))));
         Json::object(document)
     }
 }
@@ -296,6 +302,7 @@ impl Package {
             profiles,
             outputs,
             from_seed,
+            seed,
         } = self;
         let room = files.values().map(|text| text.len() + text.len() / 16).sum::<usize>();
         let mut members = Members::new(room + script.len() + changelog.len() + 2048);
@@ -326,6 +333,9 @@ impl Package {
         members.texts("profiles", profiles);
         members.text("root", &root.to_string());
         members.text("script", script);
+        if let Some(seed) = seed {
+            members.text("seed", &seed.to_string());
+        }
         members.text("source", &source.to_string());
         members.text("version", version);
         members.end()

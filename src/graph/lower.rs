@@ -348,6 +348,7 @@ fn lower_root(
         indexes,
         packages,
         strata: strata.collect::<Result<_, _>>()?,
+        seed: None,
     });
     Ok(node(derivation, Origin::Root { name: name.to_owned(), archive: archive.clone() }))
 }
@@ -413,6 +414,7 @@ pub fn lower_package(
         profiles: draft.profiles.into_iter().collect(),
         outputs: package.build.outputs.clone(),
         from_seed,
+        seed: None,
     };
     let origin = PackageOrigin {
         span: package.span.clone(),

@@ -12,6 +12,7 @@ mod outline;
 mod packaging;
 pub mod query;
 mod relations;
+mod round;
 mod source;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -157,6 +157,7 @@ impl Action {
             profiles,
             outputs,
             from_seed: _,
+            seed: _,
         } = package;
         let map = |members: &BTreeMap<String, String>| {
             Json::Object(members.iter().map(|(key, value)| (key.clone(), value.into())).collect())

@@ -216,7 +216,7 @@ impl Known {
 }
 
 /// What a package says of itself.
-fn inside(file: File, object: &Object, name: &str) -> Result<BinaryPackage> {
+pub(super) fn inside(file: File, object: &Object, name: &str) -> Result<BinaryPackage> {
     let wrong = |reason: String| Error::Output { file: name.to_owned(), reason };
     let (control, _) = deb::package::open(file).map_err(|error| wrong(error.to_string()))?;
     binary(control.paragraph(), name, object.size, object.sha256)

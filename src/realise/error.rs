@@ -152,6 +152,20 @@ pub enum Error {
         /// Its digest.
         sha256: Sha256,
     },
+    /// A document that is named as a seed is none.
+    #[error("the document {digest} of the store is no seed of a round")]
+    Seed {
+        /// The document.
+        digest: Digest,
+    },
+    /// A package of a seed is not there any more.
+    #[error("`{package}` of the seed is not in the store any more")]
+    SeedLost {
+        /// Name, version and architecture.
+        package: String,
+        /// Its digest.
+        sha256: Sha256,
+    },
     /// A file operation failed.
     #[error("cannot {operation} `{path}`")]
     File {
@@ -208,6 +222,8 @@ impl Error {
             | Self::Record { .. }
             | Self::RecordLost { .. }
             | Self::Action { .. }
+            | Self::Seed { .. }
+            | Self::SeedLost { .. }
             | Self::File { .. }
             | Self::Store(_)
             | Self::Fetch(_)
@@ -250,6 +266,8 @@ impl Error {
             | Self::Action { .. }
             | Self::OtherAction { .. }
             | Self::NotToBeHad { .. }
+            | Self::Seed { .. }
+            | Self::SeedLost { .. }
             | Self::RecordLost { .. } => false,
         }
     }
@@ -268,7 +286,9 @@ impl Error {
                     .collect()
             }
             Self::Patch { path, mismatch } => vec![refusal(path, mismatch)],
-            Self::NotToBeHad { sha256, .. } => vec![format!("sha256 {sha256}")],
+            Self::NotToBeHad { sha256, .. } | Self::SeedLost { sha256, .. } => {
+                vec![format!("sha256 {sha256}")]
+            }
             Self::Root(error) => error.reasons(),
             Self::Snapshot(error) => error.reasons(),
             _ => Vec::new(),

@@ -32,6 +32,7 @@ mod refused;
 mod request;
 pub mod retry;
 mod script;
+pub mod seed;
 pub mod settled;
 mod sources;
 pub mod stale;

@@ -13,6 +13,7 @@ use super::rebuild::{self, Cause, Different, History};
 use super::record::{Output, Record};
 use super::refused::refused;
 use super::request::{self, Folders, Room};
+use super::seed::Seed;
 use super::trace::Outputs;
 use super::universe::{RootLists, Snapshot, Snapshots};
 pub use super::verdict::defect;
@@ -366,6 +367,9 @@ pub fn build_root(
     let records = job.closure.iter().map(AsRef::as_ref).chain(own);
     for output in records.flat_map(|record| &record.outputs) {
         ours.insert(output.sha256, output.blake3);
+    }
+    if let Some(seed) = &job.root().seed {
+        ours.extend(Seed::read(world.store, seed)?.objects(world.store)?);
     }
     let sources: Vec<inputs::Placed<'_>> = [job.source()]
         .into_iter()

@@ -199,7 +199,7 @@ impl Build<'_> {
         let own = recipe.as_ref().or(rest.as_ref()).cloned().unwrap_or_default();
         // What changed in the recipe only, and led to the same inputs, is no reason.
         let led = |change: &Change| match change.field.as_str() {
-            "root" | "dependencies" => false,
+            "root" | "dependencies" | "seed" => false,
             "build_depends" | "build_conflicts" | "from_seed" => {
                 root.as_ref().is_none_or(|root| !root.is_empty())
             }

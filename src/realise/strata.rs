@@ -172,6 +172,7 @@ mod tests {
             indexes: Vec::new(),
             packages: Vec::new(),
             strata: strata.iter().map(|name| vec![(*name).to_owned()]).collect(),
+            seed: None,
         }
     }
 

@@ -1,12 +1,14 @@
-//! What packages a build may see: the pinned index, and what the release itself built.
+//! What packages a build may see: the pinned index, in later rounds the seed in its place where both
+//! have a name, and over them what the release itself built.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::error::{Error, Result};
 use super::package::Job;
 use super::record::{Output, Record};
+use super::seed::Seed;
 use super::world::World;
 use crate::archive::deb::dependency::Dependencies;
 use crate::archive::deb::index::{self, BinaryPackage};
@@ -32,6 +34,8 @@ pub struct Snapshot {
     pub archive: String,
     /// The packages of each index, in order of preference.
     pub indexes: Vec<Vec<Arc<BinaryPackage>>>,
+    /// Those of its seed, sorted by name: none of the indexes' packages of these names is chosen.
+    pub seed: Vec<Arc<BinaryPackage>>,
     universe: OnceLock<Universe>,
     base: OnceLock<Result<Vec<Arc<BinaryPackage>>, Arc<Error>>>,
     strata: OnceLock<Result<Vec<List>, Arc<Error>>>,
@@ -61,12 +65,23 @@ impl Snapshot {
     /// The snapshot that these indexes of an archive make up, in order of preference.
     pub fn new(archive: String, indexes: Vec<Vec<Arc<BinaryPackage>>>) -> Self {
         let (universe, base, strata) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { archive, indexes, universe, base, strata }
+        Self { archive, indexes, seed: Vec::new(), universe, base, strata }
     }
 
     /// Everything in it, to choose from.
     pub fn universe(&self) -> &Universe {
-        self.universe.get_or_init(|| Universe::new(self.indexes.clone()))
+        self.universe.get_or_init(|| {
+            let seeded: HashSet<&PackageName> = self.seed.iter().map(|one| &one.name).collect();
+            let kept = |index: &List| {
+                let kept = index.iter().filter(|package| !seeded.contains(&package.name));
+                kept.cloned().collect()
+            };
+            let suites = match self.seed.is_empty() {
+                true => self.indexes.clone(),
+                false => self.indexes.iter().map(kept).chain([self.seed.clone()]).collect(),
+            };
+            Universe::new(suites)
+        })
     }
 
     /// The packages that every build root over this snapshot has, sorted by name.
@@ -133,7 +148,11 @@ fn read(world: &World<'_>, graph: &Graph, id: DerivationId) -> Result<Snapshot> 
             .map_err(|error| damaged(format!("cannot be read: {error}")))?;
         indexes.push(index::packages(&text).map_err(|error| damaged(error.to_string()))?);
     }
-    Ok(Snapshot::new(archive.clone(), indexes))
+    let seed = match &root.seed {
+        Some(seed) => Seed::read(world.store, seed)?.packages(world.store, &root.architecture)?,
+        None => Vec::new(),
+    };
+    Ok(Snapshot { seed, ..Snapshot::new(archive.clone(), indexes) })
 }
 
 fn base_request(root: &Root) -> solver::Request {
@@ -255,12 +274,13 @@ pub(super) fn offered(
     Ok(found)
 }
 
-fn binary(output: &Output) -> Result<BinaryPackage> {
+pub(super) fn binary(output: &Output) -> Result<BinaryPackage> {
     BinaryPackage::from_control(&output.control, &output.file, output.size, output.sha256)
         .map_err(|error| Error::Output { file: output.file.clone(), reason: error.to_string() })
 }
 
-/// Whether the build root of `package` takes this name from the archive, whoever offers it.
+/// Whether the build root of `package` takes this name from the seed, whoever offers it: from the
+/// archive in the first round, from what the round before left in the others.
 pub fn is_kept_out(package: &Package, name: &PackageName) -> bool {
     package.from_seed.contains(name) || package.binaries.contains(name)
 }
@@ -282,4 +302,44 @@ pub fn offers_digest(record: &Record, below: &Digest) -> Digest {
     });
     let members = [("below", Json::text(below)), ("outputs", Json::Array(outputs.collect()))];
     Digest::of(&Json::object(members).encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_takes_the_place_of_all_that_the_archive_has_of_its_names() {
+        let list = |packages: &[(&str, &str, &str)]| {
+            let paragraph = |(name, version, more): &(&str, &str, &str)| {
+                let digest = crate::base::Sha256::of(format!("{name} {version}").as_bytes());
+                format!(
+                    "Package: {name}\nVersion: {version}\nArchitecture: all\nFilename: {name}.deb\n\
+                     Size: 1\nSHA256: {digest}\n{more}"
+                )
+            };
+            let paragraphs: Vec<String> = packages.iter().map(paragraph).collect();
+            index::packages(&paragraphs.join("\n")).expect("an index")
+        };
+        let stable = list(&[("tool", "2", "Provides: api\n"), ("other", "1", "")]);
+        let updates = list(&[("tool", "3", "Provides: api\nEssential: yes\n")]);
+        let snapshot = Snapshot {
+            seed: list(&[("tool", "1", "")]),
+            ..Snapshot::new("upstream".to_owned(), vec![stable, updates])
+        };
+        let architecture: Architecture = "amd64".parse().expect("an architecture");
+        let version = |universe: &Universe, name: &str| {
+            universe.candidate(name, &architecture).map(|package| package.version.to_string())
+        };
+        let universe = snapshot.universe();
+        assert_eq!(version(universe, "tool").as_deref(), Some("1"));
+        assert_eq!(version(universe, "other").as_deref(), Some("1"));
+        assert!(universe.essential(&architecture).is_empty());
+        let api = dependencies(&["api".to_owned()]);
+        assert_eq!(universe.satisfying(&api.0[0].0[0], &architecture).len(), 0);
+        // What the closure of a package offers goes before both.
+        let over = universe.replace(list(&[("tool", "0", "")]));
+        assert_eq!(version(&over, "tool").as_deref(), Some("0"));
+        assert_eq!(version(&over, "other").as_deref(), Some("1"));
+    }
 }

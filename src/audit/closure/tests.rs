@@ -39,6 +39,7 @@ fn recipe(name: &str, needs: &[&Package]) -> Package {
         profiles: Vec::new(),
         outputs: Vec::new(),
         from_seed: Vec::new(),
+        seed: None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::audit::closure::{
     Basis, Certificate, Depth, Reason, Same, Shadowed, Share, Standing, Why, certify,
 };
 use crate::audit::evidence::{Foreseen, Ground};
+use crate::audit::fixpoint::{Closure, Fixpoint};
 use crate::base::{Digest, HostPath, PackageName};
 use crate::graph::{Derivation, Origin};
 use crate::realise::universe::Snapshots;
@@ -61,7 +62,9 @@ pub fn run(words: &[String], global: &Global, output: &Output) -> CommandResult 
     let kept = world.store.put_json(&document).is_ok();
     let steps = ahead(&asked, &certificate, &snapshots, output);
     let required = release.spec.release.closure.as_ref();
-    let told = Told { certificate: &certificate, required, folder: &release.folder };
+    let fixpoint = Fixpoint::last(world.store, graph.release());
+    let rounds = fixpoint.as_ref().map(|(_, found)| found);
+    let told = Told { certificate: &certificate, required, rounds, folder: &release.folder };
     output.text(&told.text(&steps));
     if kept {
         let path = world.store.document_path(&digest);
@@ -73,6 +76,12 @@ pub fn run(words: &[String], global: &Global, output: &Output) -> CommandResult 
         "digest": digest.to_string(),
         "required": required.map(|required| required.value.as_str()),
         "steps": steps.iter().map(step_document).collect::<Vec<_>>(),
+        "fixpoint": fixpoint.as_ref().map(|(digest, found)| json!({
+            "document": digest.to_string(),
+            "end": found.end,
+            "rounds": found.rounds.len(),
+            "closure": serde_json::to_value(&found.closure).unwrap_or_default(),
+        })),
     });
     match lacking(&certificate, required).or_else(|| unproved(&certificate, wanted.len())) {
         None => Ok(answer),
@@ -170,6 +179,8 @@ fn step_document(step: &Step) -> Value {
 struct Told<'a> {
     certificate: &'a Certificate,
     required: Option<&'a Located<Level>>,
+    /// What came of building it in rounds, if it was.
+    rounds: Option<&'a Fixpoint>,
     folder: &'a HostPath,
 }
 
@@ -183,6 +194,9 @@ impl Told<'_> {
         }
         let _ = writeln!(text, "\nclosure    {}", self.level());
         let _ = writeln!(text, "looked at  {}", self.looked());
+        if let Some(rounds) = self.rounds {
+            let _ = writeln!(text, "in rounds  {}", outcome(rounds));
+        }
         text.push('\n');
         self.table(&mut text);
         self.shadowed(&mut text);
@@ -321,6 +335,18 @@ impl Told<'_> {
         let note = "out: seed packages built from it, gone if it comes out as the archive has it";
         let _ = writeln!(text, "  {note}");
     }
+}
+
+/// How closed the release is where its rounds led to.
+fn outcome(rounds: &Fixpoint) -> String {
+    let number = rounds.rounds.len();
+    let Some(Closure { level, own, seed, .. }) = &rounds.closure else {
+        return format!("no fixpoint in {}", count(number, "round"));
+    };
+    format!(
+        "{level} at the fixpoint, round {number}: its build roots have {own} packages of its own, \
+         {seed} of the archive"
+    )
 }
 
 fn row(name: &str, own: Share, seed: Share, shadowed: usize) -> String {

@@ -106,16 +106,7 @@ impl Report<'_> {
             if failure.fault == Fault::Cancelled {
                 continue;
             }
-            let _ = writeln!(text, "failed    {} · {}", title(package), first_line(failure));
-            for reason in &failure.reasons {
-                let _ = writeln!(text, "          because: {reason}");
-            }
-            if let Some(hint) = failure.hint {
-                let _ = writeln!(text, "          help: {hint}");
-            }
-            for line in &failure.tail[failure.tail.len().saturating_sub(TAIL)..] {
-                let _ = writeln!(text, "            {line}");
-            }
+            text.push_str(&failed(&title(package), failure));
         }
         text
     }
@@ -133,14 +124,7 @@ impl Report<'_> {
                 continue;
             }
             let _ = writeln!(text, "differs   {}", title(package));
-            let other: Vec<&Compared> =
-                found.outputs.iter().filter(|one| one.verdict != "reproduced").collect();
-            for one in other.iter().take(FILES) {
-                text.push_str(&compared(one, SHOWN));
-            }
-            if other.len() > FILES {
-                let _ = writeln!(text, "          … and {} more files", other.len() - FILES);
-            }
+            text.push_str(&differing(&found.outputs));
             if let Some(attribution) = &found.attribution {
                 text.push_str(&attributed(attribution, FILES));
             }
@@ -232,6 +216,21 @@ impl Report<'_> {
     }
 }
 
+/// Why a package failed, with the end of its log.
+pub fn failed(title: &str, failure: &Stopped) -> String {
+    let mut text = format!("failed    {title} · {}\n", first_line(failure));
+    for reason in &failure.reasons {
+        let _ = writeln!(text, "          because: {reason}");
+    }
+    if let Some(hint) = failure.hint {
+        let _ = writeln!(text, "          help: {hint}");
+    }
+    for line in &failure.tail[failure.tail.len().saturating_sub(TAIL)..] {
+        let _ = writeln!(text, "            {line}");
+    }
+    text
+}
+
 /// What varying came to: the first `most` places of each cause, and what was not varied.
 pub fn attributed(attribution: &Attribution, most: usize) -> String {
     let mut text = String::new();
@@ -261,6 +260,16 @@ pub fn attributed(attribution: &Attribution, most: usize) -> String {
     let _ = writeln!(text, "          varied      {} ({builds})", varied.join(", "));
     for one in &attribution.not_varied {
         let _ = writeln!(text, "          not varied  {}: {}", one.name, one.text);
+    }
+    text
+}
+
+/// What became of the first of those files that differ.
+pub fn differing(outputs: &[Compared]) -> String {
+    let other: Vec<&Compared> = outputs.iter().filter(|one| !one.is_reproduced()).collect();
+    let mut text: String = other.iter().take(FILES).map(|one| compared(one, SHOWN)).collect();
+    if other.len() > FILES {
+        let _ = writeln!(text, "          … and {} more files", other.len() - FILES);
     }
     text
 }
@@ -295,6 +304,6 @@ fn files(found: &Reproduction) -> String {
     }
 }
 
-fn first_line(failure: &Stopped) -> String {
+pub fn first_line(failure: &Stopped) -> String {
     failure.line().lines().next().unwrap_or_default().to_owned()
 }
