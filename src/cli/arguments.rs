@@ -189,7 +189,8 @@ pub enum Command {
                             perestroika reproduce specs/demo greet --vary\n  \
                             perestroika reproduce specs/demo greet --vary=time,host-name\n  \
                             perestroika reproduce specs/demo --queue\n  \
-                            perestroika reproduce specs/demo --queue --status\n\n\
+                            perestroika reproduce specs/demo --queue --status\n  \
+                            perestroika reproduce demo.perestroika --key builder.pub\n\n\
                             A package that was never built is built first, as `build` does it, and \
                             then again. What\ndiffers is told in layers: members of archives, control \
                             fields, files. It stays in the store\nuntil the package is built again \
@@ -197,6 +198,9 @@ pub enum Command {
                             --vary builds it once with everything changed that can be; what \
                             differs then is traced to its\ncause by halves. What cannot be changed \
                             is said to be `not varied`, with the reason.\n\n\
+                            A bundle is brought into a temporary store, and each of its packages \
+                            built from what its\nrecord lists, without any network; then its \
+                            closure is certified anew.\n\n\
                             --queue goes through the release once. Interrupted, it goes on where \
                             it was the next time.\n\n\
                             Exit code: 1 if anything differs or fails."
@@ -239,6 +243,15 @@ pub enum Command {
                             perestroika store pin specs/demo"
     )]
     Store(Store),
+    /// Put a release with all that went into it and came of it into one file; check and import one
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  perestroika bundle create demo.perestroika specs/demo\n  \
+                            perestroika bundle verify demo.perestroika\n  \
+                            perestroika reproduce demo.perestroika\n\n\
+                            `tar --zstd -xf` opens a bundle, too."
+    )]
+    Bundle(Bundle),
     /// Show the key that the store signs with
     #[command(
         subcommand,
@@ -460,7 +473,81 @@ pub struct Reproduce {
     /// Build nothing: show what was found when it was last built again
     #[arg(long, conflicts_with = "dry_run")]
     pub show: bool,
+    /// Of a bundle: the key that must have signed it, as a file or its fingerprint
+    #[arg(long, value_name = "FILE|FINGERPRINT")]
+    pub key: Option<String>,
     /// Only print what would be built again
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// What is done with a bundle.
+#[derive(Debug, Subcommand)]
+pub enum Bundle {
+    /// Write a release that is built, and everything it was built from, to a new file
+    #[command(after_help = "Examples:\n  perestroika bundle create demo.perestroika specs/demo\n  \
+                            perestroika bundle create next.perestroika --delta demo.perestroika\n  \
+                            perestroika bundle create demo.records specs/demo --records\n\n\
+                            The same release with the same records makes the same bytes. Killed, it \
+                            goes on where it\nwas: what is written is FILE.partial until it is whole.")]
+    Create(BundleCreate),
+    /// Check every byte of a bundle, without a store
+    #[command(after_help = "Examples:\n  perestroika bundle verify demo.perestroika\n  \
+                            perestroika bundle verify demo.perestroika --key builder.pub\n\n\
+                            Whoever changes a bundle can sign it anew with another key: compare the \
+                            key with one that\ncame to you another way.\n\n\
+                            Exit code: 1 if anything is not as it has to be.")]
+    Verify(BundleVerify),
+    /// Bring a bundle into the store, each byte checked before
+    #[command(after_help = "Examples:\n  perestroika bundle import demo.perestroika --to demo\n  \
+                            perestroika bundle import demo.perestroika --trust builder.pub\n\n\
+                            Its records are evidence: no build uses what they say, except those \
+                            signed by a key that\n--trust names. It is kept until `perestroika \
+                            store unpin` lets the release go.")]
+    Import(BundleImport),
+}
+
+#[derive(Debug, Args)]
+pub struct BundleCreate {
+    /// The new file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The release folder; the nearest by default
+    #[arg(value_name = "RELEASE")]
+    pub release: Option<PathBuf>,
+    /// Leave out what this bundle has
+    #[arg(long, value_name = "OLD", conflicts_with = "records")]
+    pub delta: Option<PathBuf>,
+    /// Only documents and signatures: no files, no logs
+    #[arg(long)]
+    pub records: bool,
+    /// Only print what would be in it
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BundleVerify {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The key that must have signed it: a file, or its fingerprint
+    #[arg(long, value_name = "FILE|FINGERPRINT")]
+    pub key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BundleImport {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Use records that this key signed as results: a file, or its fingerprint
+    #[arg(long, value_name = "KEY")]
+    pub trust: Vec<String>,
+    /// Write the release folder here, which must not be there
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Only check it, and print what would be brought
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }

@@ -1,5 +1,6 @@
 //! `reproduce`: builds again what was built, and says whether the same came of it.
 
+mod bundle;
 mod queue;
 mod report;
 mod show;
@@ -31,6 +32,12 @@ use report::{Proved, Report};
 /// Builds again, or shows what came of it the last time.
 pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
+    if let Some((file, names)) = bundle::among(&arguments.words.words) {
+        return bundle::run(file, &names, arguments, global, output);
+    }
+    if arguments.key.is_some() {
+        return Err(wrong(Failure::input("no-bundle", "`--key` is about a bundle, and none is named")));
+    }
     let (folder, names) = named_one(&arguments.words.words).map_err(wrong)?;
     if arguments.show {
         return show::run(&folder, &names, global, output).map_err(wrong);
@@ -76,6 +83,7 @@ fn as_build(arguments: &Reproduce) -> Build {
         queue: _,
         status: _,
         show: _,
+        key: _,
         dry_run,
     } = arguments;
     Build {
