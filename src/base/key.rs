@@ -87,8 +87,10 @@ mod tests {
         assert!(key.made(&signature, b"bytes"));
         assert!(!key.made(&signature, b"other bytes"));
         assert!(!key.made(&signature[1..], b"bytes"));
-        assert!(!PublicKey::from(SigningKey::from_bytes(&[8; 32]).verifying_key())
-            .made(&signature, b"bytes"));
+        assert!(
+            !PublicKey::from(SigningKey::from_bytes(&[8; 32]).verifying_key())
+                .made(&signature, b"bytes")
+        );
         for wrong in ["", text.trim_end(), &text.replace("PUBLIC", "PRIVATE"), &text[1..]] {
             assert_eq!(wrong.parse::<PublicKey>(), Err(KeyError), "{wrong}");
         }

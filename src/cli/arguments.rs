@@ -485,11 +485,13 @@ pub struct Reproduce {
 #[derive(Debug, Subcommand)]
 pub enum Bundle {
     /// Write a release that is built, and everything it was built from, to a new file
-    #[command(after_help = "Examples:\n  perestroika bundle create demo.perestroika specs/demo\n  \
+    #[command(
+        after_help = "Examples:\n  perestroika bundle create demo.perestroika specs/demo\n  \
                             perestroika bundle create next.perestroika --delta demo.perestroika\n  \
                             perestroika bundle create demo.records specs/demo --records\n\n\
                             The same release with the same records makes the same bytes. Killed, it \
-                            goes on where it\nwas: what is written is FILE.partial until it is whole.")]
+                            goes on where it\nwas: what is written is FILE.partial until it is whole."
+    )]
     Create(BundleCreate),
     /// Check every byte of a bundle, without a store
     #[command(after_help = "Examples:\n  perestroika bundle verify demo.perestroika\n  \

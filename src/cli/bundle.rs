@@ -59,10 +59,10 @@ pub fn failed(error: bundle::Error) -> Failure {
         Error::Lost { .. } => {
             failure.hint("`perestroika reproduce` fetches again what builds were made from")
         }
-        Error::Moved { .. } => {
-            failure.hint("`perestroika store verify` finds what is damaged; a file of the release \
-                          may have changed meanwhile")
-        }
+        Error::Moved { .. } => failure.hint(
+            "`perestroika store verify` finds what is damaged; a file of the release \
+                          may have changed meanwhile",
+        ),
         Error::Elsewhere { .. } => failure.hint("import that bundle first"),
         Error::System { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             failure.hint("free some space there, or name a file on another disk")

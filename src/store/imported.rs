@@ -62,7 +62,9 @@ impl Store {
         self.write("keep what was imported", |transaction| {
             let made = Timestamp::now().as_millisecond();
             transaction
-                .prepare_cached("INSERT OR IGNORE INTO imported VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO imported VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
                 .execute((
                     bundle.as_bytes(),
                     name,

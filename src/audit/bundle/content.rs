@@ -78,7 +78,8 @@ enum From {
 pub fn gather(whole: &Whole<'_>, kind: Kind, old: Option<&Bundle>) -> Result<Gathered> {
     let Whole { world, graph, spec, manifest, certificate, key, .. } = whole;
     let (tree, folder, files) = tree_of(world.folder, spec)?;
-    let mut found = Found { store: world.store, contents: BTreeMap::new(), archived: BTreeSet::new() };
+    let mut found =
+        Found { store: world.store, contents: BTreeMap::new(), archived: BTreeSet::new() };
     for node in graph.nodes() {
         found.document(node.derivation.encode(), "a derivation");
     }
@@ -207,7 +208,8 @@ impl Found<'_> {
                 error => error.into(),
             })?;
             let (size, from) = (log.len() as u64, From::Log(record.log));
-            self.contents.insert(Name::Log(record.log), Content { size, what: of("the log"), from });
+            self.contents
+                .insert(Name::Log(record.log), Content { size, what: of("the log"), from });
             if let Some(trace) = &record.trace
                 && store.json(&trace.document)?.is_some()
             {
@@ -351,13 +353,12 @@ impl Content {
 
 /// The files of a release folder, and of those that it extends, as one tree; where in that the
 /// release is; and where each file of it lies.
-fn tree_of(
-    folder: &HostPath,
-    spec: &Spec,
-) -> Result<(Tree, String, BTreeMap<Digest, HostPath>)> {
+fn tree_of(folder: &HostPath, spec: &Spec) -> Result<(Tree, String, BTreeMap<Digest, HostPath>)> {
     let extended = spec.extends.iter().map(|extended| extended.folder.clone());
-    let folders: Vec<ReleaseFolder> = [ReleaseFolder::default()].into_iter().chain(extended).collect();
-    let up = |folder: &ReleaseFolder| folder.as_str().split('/').filter(|part| *part == "..").count();
+    let folders: Vec<ReleaseFolder> =
+        [ReleaseFolder::default()].into_iter().chain(extended).collect();
+    let up =
+        |folder: &ReleaseFolder| folder.as_str().split('/').filter(|part| *part == "..").count();
     let height = folders.iter().map(up).max().unwrap_or(0);
     // The names of the folders between the release and the lowest that has all of them.
     let names: Vec<&str> = folder

@@ -43,8 +43,8 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A bundle whose signature is not that of its index.
-    #[error("the signature of the bundle is not by its key over its index: somebody changed it")]
+    /// A bundle whose signature is not by its key.
+    #[error("`BUNDLE.sig.json` of the bundle is no signature by its key: somebody changed it")]
     Unsigned,
     /// A bundle that lacks something it has to have.
     #[error("the bundle lacks {what}")]
@@ -122,10 +122,7 @@ impl Error {
 }
 
 /// Names the operation and the path of what the system refused.
-pub(super) fn system(
-    operation: &'static str,
-    path: &HostPath,
-) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn system(operation: &'static str, path: &HostPath) -> impl FnOnce(io::Error) -> Error {
     let path = path.clone();
     move |source| Error::System { operation, path, source }
 }

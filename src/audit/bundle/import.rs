@@ -241,8 +241,7 @@ pub fn adopt(
 pub fn unfold(bundle: &Bundle, store: &Store, to: &HostPath) -> Result<HostPath> {
     let document = store.read_json(&bundle.index.tree)?;
     let name = Name::Document(bundle.index.tree);
-    let tree =
-        Tree::from_json(&document.encode()).map_err(|error| Error::damaged(name, error))?;
+    let tree = Tree::from_json(&document.encode()).map_err(|error| Error::damaged(name, error))?;
     match DirBuilder::new().create(to) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(Error::Exists(to.clone()));

@@ -261,9 +261,5 @@ impl Index {
 
 /// What the index is told by in a signature.
 pub(super) fn head(index: &Digest) -> Json {
-    Json::object([
-        ("format", "perestroika/bundle-head/1".into()),
-        ("index", Json::text(index)),
-    ])
+    Json::object([("format", "perestroika/bundle-head/1".into()), ("index", Json::text(index))])
 }
-

@@ -64,3 +64,5 @@ pub const BUNDLE_TYPE: &str = "application/vnd.perestroika.bundle+json";
 /// What is told of how far something has come: bytes done, bytes in all.
 pub type Seen<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
+#[cfg(test)]
+mod tests;

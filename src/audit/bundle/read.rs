@@ -46,7 +46,7 @@ impl Bundle {
         let (file, length) = open(path).map_err(system("open", path))?;
         let none = |why| Error::None { path: path.clone(), why };
         let Some(begin) = trailer(&file, length) else {
-            return Err(none("it does not end as one does; it may have been cut off, or added to"));
+            return Err(none("its trailer is none; it may have been cut off, or added to"));
         };
         let end = length - TRAILER_SIZE as u64;
         if begin > end || end - begin > LARGEST_TAIL {
@@ -59,7 +59,9 @@ impl Bundle {
         })?;
         drop(frame);
         let part = |name: &'static str| {
-            move |tar| tar::split(tar, name).ok_or_else(|| Error::damaged(name, "not its tar header"))
+            move |tar| {
+                tar::split(tar, name).ok_or_else(|| Error::damaged(name, "not its tar header"))
+            }
         };
         let (text, rest) = part(INDEX)(&tail)?;
         let (signature, rest) = part(SIGNATURE)(rest)?;
@@ -72,11 +74,11 @@ impl Bundle {
             .and_then(|key| key.parse().ok())
             .ok_or_else(|| Error::damaged(KEY, "not an Ed25519 public key in PEM"))?;
         let id = Digest::of(text);
-        let envelope = Json::read_canonical(signature)
-            .map_err(|error| Error::damaged(SIGNATURE, error))?;
+        let envelope =
+            Json::read_canonical(signature).map_err(|error| Error::damaged(SIGNATURE, error))?;
         let signed = dsse::open(&envelope, BUNDLE_TYPE, &key).ok_or(Error::Unsigned)?;
         if signed != head(&id).encode() {
-            return Err(Error::Unsigned);
+            return Err(Error::damaged(INDEX, "it is not the index that its signature names"));
         }
         let index = Index::read(text, begin)?;
         if !index.keys.contains(&key.to_string()) {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::RECORD_TYPE;
 use super::error::{Error, Result};
 use super::index::{Absent, Index, Kind, Name};
 use super::proof::{self, Proved};
 use super::read::Bundle;
-use super::RECORD_TYPE;
 use crate::base::{ActionId, DerivationId, Digest, Json, Sha256, Tree, TreeKind, dsse};
 use crate::realise::action;
 use crate::realise::manifest;
@@ -241,9 +241,8 @@ impl<'a> Look<'a> {
         for output in &record.outputs {
             self.object(&output.blake3, || format!("output `{}`", output.file))?;
             let there = self.there.get(&Name::Object(output.blake3));
-            let same = |there: &Absent| {
-                there.size == output.size && there.sha256 == Some(output.sha256)
-            };
+            let same =
+                |there: &Absent| there.size == output.size && there.sha256 == Some(output.sha256);
             if there.is_some_and(|there| !same(there)) {
                 let file = &output.file;
                 let what = format!("`{file}` is not as record {digest} has it");
@@ -300,7 +299,8 @@ impl<'a> Look<'a> {
                 continue;
             };
             let key = dsse::signer(&envelope).and_then(|id| keys.get(&id));
-            let signed = key.and_then(|key| Some((key.id(), dsse::open(&envelope, RECORD_TYPE, key)?)));
+            let signed =
+                key.and_then(|key| Some((key.id(), dsse::open(&envelope, RECORD_TYPE, key)?)));
             match signed {
                 Some((id, payload)) if payload == record.encode() => {
                     signatures.insert(id, digest);

@@ -23,7 +23,7 @@ pub struct Verified {
 /// Reads every member, and holds all of them against one another.
 ///
 /// # Errors
-/// The first thing that is not as it has to be.
+/// Something that is not as it has to be.
 pub fn verify(bundle: &Bundle, seen: Seen<'_>, cancel: &AtomicBool) -> Result<Verified> {
     let unpacked = bundle.index.size();
     let done = AtomicU64::new(0);

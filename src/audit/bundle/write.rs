@@ -114,7 +114,9 @@ impl Writer {
 
     fn member(&mut self, name: Name, content: Content, store: &Store) -> Result<Member> {
         if content.size > tar::LARGEST {
-            return Err(Error::Large { what: format!("{} ({} bytes)", content.what, content.size) });
+            return Err(Error::Large {
+                what: format!("{} ({} bytes)", content.what, content.size),
+            });
         }
         if self.goes_on {
             if let Some(member) = self.keep(name, content.size)? {

@@ -115,8 +115,7 @@ fn records(
     graph: &Graph,
 ) -> Result<BTreeMap<DerivationId, Arc<Record>>, Failure> {
     let all: Vec<DerivationId> = graph.packages().map(|(node, _)| node.id).collect();
-    let survey =
-        driver::survey(world, graph, &all, &default_options()).map_err(machine_failed)?;
+    let survey = driver::survey(world, graph, &all, &default_options()).map_err(machine_failed)?;
     let there = survey.into_iter().filter_map(|one| Some((one.derivation, one.there?.1)));
     let records: BTreeMap<_, _> = there.collect();
     match all.len() - records.len() {

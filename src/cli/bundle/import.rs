@@ -35,8 +35,7 @@ pub fn run(arguments: &BundleImport, global: &Global, output: &Output) -> Result
     let cancel = cancel_on_interrupt()?;
     let compared = trusted.contains(&bundle.key.id()).then_some("");
     if arguments.dry_run {
-        let verified =
-            with_bar(global, "reading", |seen| bundle::verify(&bundle, seen, &cancel))?;
+        let verified = with_bar(global, "reading", |seen| bundle::verify(&bundle, seen, &cancel))?;
         let store = open_store(global)?;
         let (new, size) = bundle::lacking(&bundle, &store);
         output.text(&told(&bundle, &verified.structure, compared));
@@ -68,8 +67,9 @@ pub fn run(arguments: &BundleImport, global: &Global, output: &Output) -> Result
         let scratch = store.scratch().map_err(|error| failed(error.into()))?;
         let folder = match folder.clone() {
             Some(folder) => folder,
-            None => bundle::unfold(&bundle, &store, &scratch.path().join("release"))
-                .map_err(failed)?,
+            None => {
+                bundle::unfold(&bundle, &store, &scratch.path().join("release")).map_err(failed)?
+            }
         };
         let graph = Release::load(&folder)?.graph()?;
         let which = Adopt::SignedBy(&trusted);

@@ -19,8 +19,7 @@ pub fn run(arguments: &BundleVerify, global: &Global, output: &Output) -> Result
     let bundle = open(&arguments.file)?;
     demand(&bundle, arguments.key.as_deref())?;
     let cancel = cancel_on_interrupt()?;
-    let verified =
-        with_bar(global, "reading", |seen| bundle::verify(&bundle, seen, &cancel))?;
+    let verified = with_bar(global, "reading", |seen| bundle::verify(&bundle, seen, &cancel))?;
     output.text(&told(&bundle, &verified.structure, arguments.key.as_deref()));
     let mut document = document(&bundle, Some(&verified.structure));
     document["bundle"]["compared"] = arguments.key.is_some().into();
@@ -70,7 +69,10 @@ pub fn told(bundle: &Bundle, structure: &Structure, key: Option<&str>) -> String
     match &proved.head {
         Some(head) => {
             let all = count(structure.records.len(), "record");
-            let _ = writeln!(text, "journal    tells of {records} of {all}{manifest}\n           {head}");
+            let _ = writeln!(
+                text,
+                "journal    tells of {records} of {all}{manifest}\n           {head}"
+            );
         }
         None => text.push_str("journal    tells of none of it\n"),
     }

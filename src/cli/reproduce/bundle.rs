@@ -60,9 +60,8 @@ pub fn run(
         Global { store: Some(store.as_path().to_owned()), offline: true, ..global.clone() };
     let broken = |error: crate::store::Error| wrong(failed(error.into()));
     let there = Store::open(&store).map_err(broken)?;
-    let brought = with_bar(global, "importing", |seen| {
-        bundle::bring(&bundle, &there, seen, &cancel)
-    });
+    let brought =
+        with_bar(global, "importing", |seen| bundle::bring(&bundle, &there, seen, &cancel));
     let structure = brought.map_err(wrong)?.structure;
     let folder = bundle::unfold(&bundle, &there, &room.path().join("release"));
     let folder = folder.map_err(|error| wrong(failed(error)))?;
@@ -88,7 +87,7 @@ pub fn run(
         return forecast(&prepared, &options, output).map_err(wrong);
     }
     let vary = variations(&arguments.vary);
-    let proved = prove(&prepared, &options, Order::Together, &vary, &inside, output);
+    let proved = prove(&prepared, &options, Order::Bundled, &vary, &inside, output);
     let (mut found, failure) = match proved {
         Ok(found) => (found, None),
         Err((found, failure)) => (found, Some(failure)),
