@@ -13,12 +13,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use common::Desk;
-use perestroika::archive::deb::index;
 use perestroika::base::{ActionId, DerivationId, Digest, Json, Sha256};
 use perestroika::realise::RESOLUTION_RULES;
-use perestroika::realise::action::Action;
-use perestroika::realise::record::{Output, Record};
+use perestroika::realise::record::Record;
 use perestroika::realise::universe::offered_digest;
 use perestroika::store::Store;
 use scene::{Alpha, Scene, keep};
