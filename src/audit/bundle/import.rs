@@ -19,6 +19,7 @@ use super::structure::{Structure, structure};
 use crate::base::{DerivationId, Digest, HostPath, Json, Sha256, Tree, TreeKind};
 use crate::graph::Graph;
 use crate::realise::RESOLUTION_RULES;
+use crate::realise::action;
 use crate::realise::universe::{offered_digest, offers_digest};
 use crate::store::{self, Batch, Imported, Store, Witness};
 
@@ -170,7 +171,9 @@ fn elsewhere(bundle: &Bundle, store: &Store, absent: &Absent) -> Result<()> {
 /// Which records of a bundle become results.
 #[derive(Debug, Clone, Copy)]
 pub enum Adopt<'a> {
-    /// Those that one of these keys signed.
+    /// Those that one of these keys signed, if one of them signed the bundle, too: what a record
+    /// is the record of, the manifest says. Not those whose action is not what this program makes
+    /// of the package's derivation.
     SignedBy(&'a BTreeSet<Sha256>),
     /// All: for a store that is thrown away after they were held against something.
     All,
@@ -219,7 +222,12 @@ pub fn adopt(
         offers.insert(node.id, offers_digest(&signed.record, &offered));
         let is_trusted = match which {
             Adopt::All => true,
-            Adopt::SignedBy(keys) => signed.signatures.iter().any(|(id, _)| keys.contains(id)),
+            Adopt::SignedBy(keys) => {
+                let action = store.read_json(&signed.action.digest())?;
+                keys.contains(&bundle.key.id())
+                    && signed.signatures.iter().any(|(id, _)| keys.contains(id))
+                    && action::is_of(graph, package, &action)
+            }
         };
         if !is_trusted {
             came.evidence += 1;

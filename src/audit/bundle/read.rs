@@ -107,7 +107,10 @@ impl Bundle {
     }
 
     /// Reads a member through and holds it against its path; a document has to be canonical, too.
-    pub(super) fn check(&self, member: &Member) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], which names it.
+    pub fn check(&self, member: &Member) -> Result<()> {
         if let Name::Document(_) = member.path {
             return self.document(member).map(drop);
         }

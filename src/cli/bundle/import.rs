@@ -26,6 +26,14 @@ pub fn run(arguments: &BundleImport, global: &Global, output: &Output) -> Result
         return Err(failed(bundle::Error::Exists(to.clone())));
     }
     let bundle = open(&arguments.file)?;
+    if !trusted.is_empty() && !trusted.contains(&bundle.key.id()) {
+        let message = format!(
+            "the bundle is not signed by a key that `--trust` names, but by\n  {}",
+            bundle.key.id()
+        );
+        return Err(Failure::new(Kind::Result, "other-key", message)
+            .hint("without `--trust` what it brings is evidence"));
+    }
     let has_files = bundle.index.kind != Extent::Records;
     if !has_files && (to.is_some() || !trusted.is_empty()) {
         let message = "a bundle of records has neither a release folder nor results to use";
@@ -83,7 +91,8 @@ pub fn run(arguments: &BundleImport, global: &Global, output: &Output) -> Result
     document["divergent"] = adopted.divergent.into();
     document["evidence"] = adopted.evidence.into();
     if !trusted.is_empty() && adopted.adopted == 0 {
-        let message = "no record of the bundle is signed by a key that was to be trusted";
+        let message = "no record of the bundle could be trusted: none is signed by such a key, or they are of \
+                       another version of this program";
         let failure = Failure::new(Kind::Result, "other-key", message);
         return Err(failure.hint("what it brought is evidence; `bundle verify` tells who signed"));
     }

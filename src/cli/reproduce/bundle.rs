@@ -22,7 +22,7 @@ pub fn among(words: &[String]) -> Option<(&Path, Vec<String>)> {
     let is_bundle = |word: &&String| {
         let path = Path::new(word);
         let has_name = path.extension().is_some_and(|extension| extension == "perestroika");
-        path.is_file() && (has_name || Bundle::is_one(&HostPath::new(path)))
+        !path.is_dir() && (has_name || Bundle::is_one(&HostPath::new(path)))
     };
     let bundle = words.iter().find(is_bundle)?;
     let names = words.iter().filter(|word| *word != bundle).cloned().collect();
