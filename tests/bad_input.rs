@@ -331,6 +331,16 @@ fn what_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_store_that_is_not_ours_to_make_is_named_with_the_way_out() {
+    let closed = tempfile::tempdir().unwrap();
+    fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let store = closed.path().join("store");
+    let desk = Desk::single().with_store(&store);
+    let words = ["cannot create", store.to_str().unwrap(), "Permission denied", "`--store DIR`"];
+    desk.run_as(ordinary(), &["build"]).fails(3, &words);
+}
+
+#[test]
 fn what_is_no_file_is_not_waited_for() {
     let fifo = |path: &str| {
         let made = std::process::Command::new("mkfifo").arg(path).status();

@@ -187,7 +187,7 @@ fn read_catalog(
     let Some(root) = release.spec.release.roots.values().next() else {
         return Err("release.toml has no root".to_owned());
     };
-    output.note("reading the pinned indexes…");
+    output.under_way("reading the pinned indexes…");
     let Reach { store, client, cancel } = reach;
     let mirrors = mirrors(release, global).map_err(|failure| failure.summary().to_owned())?;
     let upstream = Upstream::new(release.folder.clone(), lock.clone(), client.clone(), mirrors);

@@ -225,7 +225,7 @@ impl Prepared {
         let cached = there - again;
         // What was resolved before has names that are known.
         if !driver::is_resolved(&world, graph, &survey) {
-            output.note("reading the pinned indexes…");
+            output.under_way("reading the pinned indexes…");
             release.check_names(graph, &world, snapshots, output)?;
         }
         let spec = &release.spec.release;

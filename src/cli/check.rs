@@ -297,7 +297,7 @@ fn against_the_archive(
     let &Seen { graph, extent, wanted } = seen;
     let world = machine.world();
     let unseen = |error: &dyn std::error::Error| Failure::error(Kind::Machine, "unchecked", error);
-    output.note("reading the pinned indexes…");
+    output.under_way("reading the pinned indexes…");
     let snapshots = Snapshots::default();
     let mut found: BTreeMap<DerivationId, Arc<Snapshot>> = BTreeMap::new();
     for node in graph.nodes().filter(|node| matches!(node.origin, Origin::Root { .. })) {

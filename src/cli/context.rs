@@ -1,6 +1,7 @@
 //! What most commands begin with: the release folder, its specs and lock, the store.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind::PermissionDenied;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -282,6 +283,9 @@ impl Release {
     }
 }
 
+/// What to do where the store cannot be.
+const NAME_STORE: &str = "name a folder for it: `--store DIR` or PERESTROIKA_STORE";
+
 /// The store that the flags, the environment or the user's data folder name.
 pub fn store_folder(global: &Global) -> Result<HostPath, Failure> {
     if let Some(folder) = &global.store {
@@ -290,7 +294,7 @@ pub fn store_folder(global: &Global) -> Result<HostPath, Failure> {
     let data: PathBuf =
         etcetera::choose_base_strategy().map(|strategy| strategy.data_dir()).map_err(|_| {
             Failure::new(Kind::Machine, "no-home", "there is no home folder for the store")
-                .hint("name a folder for it: `--store DIR` or PERESTROIKA_STORE")
+                .hint(NAME_STORE)
         })?;
     Ok(HostPath::new(data.join("perestroika")))
 }
@@ -314,7 +318,15 @@ pub fn open_store_to_look(global: &Global) -> Result<Store, Failure> {
 }
 
 fn opened(store: store::Result<Store>) -> Result<Store, Failure> {
-    let store = store.map_err(|error| Failure::error(Kind::Machine, "store", &error))?;
+    let store = store.map_err(|error| {
+        let failure = Failure::error(Kind::Machine, "store", &error);
+        match &error {
+            store::Error::System { source, .. } if source.kind() == PermissionDenied => {
+                failure.hint(NAME_STORE)
+            }
+            _ => failure,
+        }
+    })?;
     DAMAGE.lock().unwrap_or_else(PoisonError::into_inner).push(store.damage());
     Ok(store)
 }

@@ -19,6 +19,8 @@ const FORMAT: &str = "perestroika/output/1";
 pub struct Output {
     json: bool,
     quiet: bool,
+    /// Whether what is under way is told.
+    progress: bool,
     colour: bool,
     /// Whether a program reads what is said on standard error.
     documents: bool,
@@ -33,6 +35,7 @@ impl Output {
         Self {
             json: global.json,
             quiet: global.quiet,
+            progress: global.progress != ProgressKind::None,
             colour: coloured(global.color),
             documents: global.progress == ProgressKind::Json,
         }
@@ -79,6 +82,13 @@ impl Output {
                 false => text.to_owned(),
             };
             let _ = writeln!(anstream::stderr().lock(), "{text}");
+        }
+    }
+
+    /// Says what takes a moment now.
+    pub fn under_way(&self, text: &str) {
+        if self.progress {
+            self.note(text);
         }
     }
 

@@ -241,9 +241,7 @@ impl Error {
             _ => false,
         }
     }
-}
 
-impl Error {
     /// Whether it is that nothing can be written there.
     pub fn is_read_only(&self) -> bool {
         match self {

@@ -98,12 +98,16 @@ impl Group {
             }
             Version::Two => ("memory.max", "memory.events", "memory.peak"),
         };
-        let procs = |folder: &Path| {
-            File::options().read(true).write(true).open(folder.join("cgroup.procs"))
+        // A process that moves its one thread itself need not wait for every other processor, as
+        // one that is moved whole must: that takes longer than all else of a sandbox.
+        let door = match self.version {
+            Version::One => "tasks",
+            Version::Two => "cgroup.procs",
         };
-        let mut doors = vec![procs(&self.memory)?];
+        let open = |folder: &Path| File::options().read(true).write(true).open(folder.join(door));
+        let mut doors = vec![open(&self.memory)?];
         if self.processes != self.memory {
-            doors.push(procs(&self.processes)?);
+            doors.push(open(&self.processes)?);
         }
         Ok(Hold {
             version: self.version,
@@ -195,10 +199,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Moves a process in.
-    pub fn admit(&self, process: Pid) -> io::Result<()> {
-        let text = process.as_raw_nonzero().to_string();
-        self.doors.iter().try_for_each(|mut door| door.write_all(text.as_bytes()))
+    /// Moves the calling process in, which must have one thread.
+    pub fn enter(&self) -> io::Result<()> {
+        self.doors.iter().try_for_each(|mut door| door.write_all(b"0"))
     }
 
     /// Whether a process is in the group and the group has its limits, as the kernel tells.

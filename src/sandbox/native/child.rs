@@ -16,6 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
+use super::cgroup::Hold;
 use super::guest::{self, Ends, Event};
 use super::observe::Observer;
 use super::system::{self, Fork};
@@ -83,9 +84,10 @@ fn sandbox(control: &OwnedFd) -> Result<End, Refusal> {
     }
     let mut places = world::assemble(&order)?;
     let inside = order.session.map(|session| session::open(session, control)).transpose()?;
-    let (mut guest, mut start) = begin(&order, output, inside)?;
+    let (mut guest, mut start) = begin(&order, output, inside, group.as_ref())?;
     // A group that may be made can still be closed to us; then the watch takes its place.
-    group = group.filter(|group| group.admit(guest.first).is_ok() && group.confirms(guest.first));
+    let entered = matches!(guest.next()?, Some(Event::Arrived { grouped: true }));
+    group = group.filter(|group| entered && group.confirms(guest.first));
     if order.strict && group.is_none() {
         let refused: std::io::Result<()> = Err(rustix::io::Errno::ACCESS.into());
         refused.isolating(Aspect::ControlGroup, || "move the guest to its control group".into())?;
@@ -144,7 +146,12 @@ impl Guest {
     }
 }
 
-fn begin(order: &Order, output: OwnedFd, inside: Option<session::Inside>) -> Tried<(Guest, File)> {
+fn begin(
+    order: &Order,
+    output: OwnedFd,
+    inside: Option<session::Inside>,
+    group: Option<&Hold>,
+) -> Tried<(Guest, File)> {
     let operation = || "start the guest".to_owned();
     let (start, go) = pipe_with(PipeFlags::CLOEXEC).trying(operation)?;
     let (events, tell) = pipe_with(PipeFlags::CLOEXEC).trying(operation)?;
@@ -153,7 +160,7 @@ fn begin(order: &Order, output: OwnedFd, inside: Option<session::Inside>) -> Tri
     match system::fork().trying(operation)? {
         Fork::Child => {
             drop((go, events));
-            guest::first_process(order, Ends { start, events: tell, output, inside })
+            guest::first_process(order, group, Ends { start, events: tell, output, inside })
         }
         Fork::Parent(first) => {
             Ok((Guest { first, events: BufReader::new(File::from(events)) }, File::from(go)))
@@ -192,7 +199,7 @@ fn accompany(
         while told || guest.events.buffer().contains(&b'\n') {
             match guest.next()? {
                 None => break 'running,
-                Some(Event::Ready) => {}
+                Some(Event::Arrived { .. }) => {}
                 Some(Event::Fault(fault)) => refusal = Some(Refusal::Fault(fault)),
                 Some(Event::NoCommand(errno)) => refusal = Some(Refusal::NoCommand(errno)),
                 Some(Event::Ended(how)) => command = Some(how),

@@ -16,6 +16,7 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Hold;
 use super::filter::{Filter, ForeignIds, Programs};
 use super::session::{self, Inside};
 use super::staging::{attach, clone};
@@ -27,8 +28,11 @@ use crate::sandbox::doctor::Aspect;
 /// What the guest's first process tells the sandbox, a line each.
 #[derive(Serialize, Deserialize)]
 pub enum Event {
-    /// The guest is set up and the command about to start.
-    Ready,
+    /// It is there, and waits for the start.
+    Arrived {
+        /// It is in its control group.
+        grouped: bool,
+    },
     /// It could not be set up.
     Fault(Fault),
     /// The program could not be executed.
@@ -51,9 +55,12 @@ pub struct Ends {
 
 /// Is process 1 of the guest: finishes the world, starts the command, buries orphans, and ends
 /// with the command, which takes every other process with it.
-pub fn first_process(order: &Order, ends: Ends) -> ! {
+pub fn first_process(order: &Order, group: Option<&Hold>, ends: Ends) -> ! {
     let mut events = File::from(ends.events);
-    let outcome = prepare(order, ends.start)
+    let grouped = group.is_some_and(|group| group.enter().is_ok());
+    let outcome = tell(&mut events, &Event::Arrived { grouped })
+        .trying(|| "tell of the guest".into())
+        .and_then(|()| prepare(order, ends.start))
         .and_then(|filter| run(order, &filter, ends.output, ends.inside, &mut events));
     let event = match outcome {
         Ok(event) => event,
@@ -240,7 +247,6 @@ fn run(
     let arguments = texts(order.argv.clone())?;
     let environment =
         texts(order.env.iter().map(|(name, value)| format!("{name}={value}")).collect())?;
-    tell(&mut *events, &Event::Ready).trying(|| "report".into())?;
     let child = match system::fork().trying(|| "start the command".into())? {
         Fork::Parent(child) => child,
         Fork::Child => {
