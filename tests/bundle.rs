@@ -390,6 +390,8 @@ fn imported_records_are_evidence_unless_their_key_is_trusted() {
     }
 
     // All of it stays until it is let go.
+    let usage = elsewhere(&["store", "usage"], &store).succeeds().out;
+    assert!(usage.contains("\nkept\n  demo 1.0  b3:") && usage.contains("  imported\n"), "{usage}");
     let gc = || elsewhere(&["store", "gc"], &store).succeeds();
     let count = || fs::read_dir(store.join("objects")).unwrap().count();
     let before = count();
@@ -452,6 +454,33 @@ fn a_delta_needs_what_it_was_made_against() {
     let to = bundled.path("release");
     elsewhere(&["bundle", "import", text(&delta), "--to", text(&to)], &store).succeeds();
     assert_eq!(fs::read(to.join("notes/more.txt")).unwrap(), b"more");
+}
+
+#[test]
+fn a_release_comes_with_those_that_it_extends() {
+    let bundled = Bundled::new();
+    let desk = &bundled.scene.desk;
+    let text_of = "[release]\nname = \"customer\"\nversion = \"1.0\"\nextends = \"../release\"\n\
+                   without = [\"one\", \"two\"]\n\
+                   maintainer = \"A <a@example.org>\"\n";
+    desk.write("../customer/release.toml", text_of);
+    desk.run(&["lock", "../customer/"]).succeeds();
+    desk.run(&["build", "../customer/"]).succeeds();
+    bundled.create("customer.perestroika", &["../customer/"]).succeeds();
+    let (path, to) = (bundled.path("customer.perestroika"), bundled.path("releases"));
+    let store = bundled.path("store");
+    let key = bundled.key();
+    let import = ["bundle", "import", text(&path), "--to", text(&to), "--trust", &key];
+    let told = elsewhere(&import, &store).succeeds().out;
+    assert!(told.contains("results    1 record:"), "{told}");
+    let customer = to.join("customer");
+    let build = ["build", text(&customer), "--json"];
+    let document = elsewhere(&build, &store).succeeds().json();
+    assert_eq!(document["summary"]["cached"], 1, "{document}");
+    let id = open(&path).unwrap().index.release.to_string();
+    assert_eq!(document["release"]["id"], id.as_str());
+    let original = fs::read(desk.path("packages/all.rhai")).unwrap();
+    assert_eq!(fs::read(to.join("release/packages/all.rhai")).unwrap(), original);
 }
 
 #[test]
