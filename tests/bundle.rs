@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 
 use common::{Desk, Ran};
 use perestroika::audit::bundle::{self, Bundle, Name};
-use perestroika::base::{Digest, HostPath, Sha256};
+use perestroika::base::{Digest, HostPath, Json, Sha256};
 use perestroika::store::Store;
 use program::{PROGRAM, Release, Run, shared_store, unique};
 use scene::{Alpha, Scene, readme_script};
@@ -315,6 +315,128 @@ fn what_is_cut_off_added_or_rewritten_is_refused() {
     fs::write(&other, &rewritten).unwrap();
     let import = ["bundle", "import", text(&other)];
     elsewhere(&import, &bundled.path("store")).fails(1, &["BUNDLE.json", "get another copy"]);
+}
+
+/// The bundle at `from` without some members and with a changed index, signed by its own key: what
+/// somebody could make who has that.
+fn forged(
+    bundled: &Bundled,
+    from: &Path,
+    keeps: impl Fn(&Name) -> bool,
+    change: impl FnOnce(&mut Value),
+) -> PathBuf {
+    let (sound, bytes) = (open(from).unwrap(), fs::read(from).unwrap());
+    let mut index: Value = serde_json::from_slice(&sound.index.encode()).unwrap();
+    let (mut frames, mut members) = (Vec::new(), Vec::new());
+    for (member, told) in sound.index.members.iter().zip(index["members"].as_array().unwrap()) {
+        if keeps(&member.path) {
+            let size: u64 = member.frames.iter().map(|(_, size)| size).sum();
+            frames.extend_from_slice(&bytes[member.offset as usize..][..size as usize]);
+            members.push(told.clone());
+        }
+    }
+    index["members"] = members.into();
+    change(&mut index);
+    let index = Json::read(&serde_json::to_vec(&index).unwrap()).unwrap().encode();
+    let key = bundled.scene.store().builder_key().unwrap().unwrap();
+    let head = Json::object([
+        ("format", "perestroika/bundle-head/1".into()),
+        ("index", Json::text(Digest::of(&index))),
+    ]);
+    let signature = key.sign(bundle::BUNDLE_TYPE, &head).encode();
+    let mut tail = Vec::new();
+    let parts = [("BUNDLE.json", &index[..]), ("BUNDLE.sig.json", &signature)];
+    for (path, content) in parts.into_iter().chain([("builder.pub", key.public_pem().as_bytes())]) {
+        // As it was, but for the size.
+        let path: Vec<u8> = [path.as_bytes(), b"\0"].concat();
+        let at = bytes.windows(path.len()).rposition(|window| window == path).unwrap();
+        let mut header = bytes[at..at + 512].to_vec();
+        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        header[148..156].copy_from_slice(b"        ");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tail.extend(header);
+        tail.extend_from_slice(content);
+        tail.resize(tail.len().next_multiple_of(512), 0);
+    }
+    tail.resize(tail.len() + 1024, 0);
+    assert!(tail.len() < 128 << 10, "one block");
+    let trailer = &bytes[bytes.len() - 36..bytes.len() - 8];
+    let offset = (frames.len() as u64).to_le_bytes();
+    frames.extend_from_slice(b"\x28\xb5\x2f\xfd\xc0\x38");
+    frames.extend_from_slice(&(tail.len() as u64).to_le_bytes());
+    frames.extend_from_slice(&(1 | (tail.len() as u32) << 3).to_le_bytes()[..3]);
+    fs::write(from.with_extension("forged"), [&frames, &tail, trailer, &offset].concat()).unwrap();
+    from.with_extension("forged")
+}
+
+#[test]
+fn what_its_own_key_signed_has_to_be_whole_and_to_belong_together() {
+    let bundled = Bundled::new();
+    let path = bundled.whole();
+    assert_eq!(refusal(&forged(&bundled, &path, |_| true, |_| {})), None, "nothing is changed");
+    let index = open(&path).unwrap().index;
+    let out = bundled.scene.desk.path("out/one_1.0_amd64.deb");
+    let output = Name::Object(Digest::of(&fs::read(out).unwrap()));
+    let seed = bundled.scene.archive.root().join("pool/main/core_1_all.deb");
+    let seed = Name::Object(Digest::of(&fs::read(seed).unwrap()));
+    let makefile = Name::Object(Digest::of(b"all:\n"));
+    let (record, envelopes) = index.signatures.first_key_value().unwrap();
+    let log = index.members.iter().find(|one| matches!(one.path, Name::Log(_))).unwrap().path;
+    let missing = [
+        (output, "lacks output `one_1.0_amd64.deb`"),
+        (seed, "lacks seed package `core 1 all`"),
+        (makefile, "lacks file `src/Makefile` of the release"),
+        (log, "lacks the log of a build"),
+        (Name::Document(*record), "lacks a record"),
+        (Name::Document(envelopes[0]), "lacks the signature of a record"),
+        (Name::Document(index.manifest), "lacks the manifest"),
+        (Name::Document(index.tree), "lacks the list of the release's files"),
+    ];
+    let store = bundled.path("store");
+    let refused = |forged: &Path, told: &str| {
+        let refusal = refusal(forged).expect(told);
+        assert!(refusal.contains(told), "{refusal}");
+        elsewhere(&["bundle", "import", text(forged)], &store).fails(1, &[told]);
+        assert_eq!(fs::read_dir(store.join("objects")).map_or(0, Iterator::count), 0, "{told}");
+    };
+    for (name, told) in missing {
+        refused(&forged(&bundled, &path, |one| *one != name, |_| {}), told);
+    }
+    let other = |key: &'static str, with: &'static str| {
+        move |index: &mut Value| index[key] = index[with].clone()
+    };
+    let swapped: [(&str, &str, &str); 4] = [
+        ("manifest", "certificate", "the closure certificate is not of this release"),
+        ("certificate", "manifest", "the closure certificate is not of this release"),
+        ("journal", "manifest", "the journal's proofs: "),
+        ("release", "manifest", "is no release `demo 1.0`"),
+    ];
+    for (key, with, told) in swapped {
+        refused(&forged(&bundled, &path, |_| true, other(key, with)), told);
+    }
+    let at = index.members.iter().position(|one| one.path == output).unwrap();
+    type Change = Box<dyn Fn(&mut Value)>;
+    let changed: [(Change, &str); 5] = [
+        (Box::new(|index| index["folder"] = "no".into()), "lacks file `no/release.toml`"),
+        (Box::new(|index| index["name"] = "other".into()), "is no release `other 1.0`"),
+        (Box::new(|index| index["signatures"] = serde_json::json!({})), "not the records of"),
+        (Box::new(|index| index["keys"] = serde_json::json!([])), "is not among its keys"),
+        (
+            Box::new(move |index| index["members"][at]["sha256"] = "0".repeat(64).into()),
+            "its SHA-256 is another",
+        ),
+    ];
+    for (change, told) in changed.iter().take(4) {
+        refused(&forged(&bundled, &path, |_| true, change), told);
+    }
+    // Who reads it all is told of the digest, who reads documents first that they contradict it.
+    let (change, told) = &changed[4];
+    let forged = forged(&bundled, &path, |_| true, change);
+    assert!(refusal(&forged).unwrap().contains(told));
+    elsewhere(&["bundle", "import", text(&forged)], &store)
+        .fails(1, &["`one_1.0_amd64.deb` is not as record"]);
+    assert_eq!(fs::read_dir(store.join("objects")).unwrap().count(), 0);
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub fn run(arguments: &BundleCreate, global: &Global, output: &Output) -> Result
         kept => format!(", {kept} of them from a run that broke off"),
     };
     text.push_str(&format!(
-        "wrote {}: {}{kept}, {} of {} unpacked, in {}\nbundle    {}\nsigned by {}\n",
+        "wrote {}: {}{kept}, {} ({} unpacked), in {}\nbundle    {}\nsigned by {}\n",
         arguments.file.display(),
         count(written.members, "member"),
         bytes(written.length),
