@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Json;
+use super::{Json, PublicKey, Sha256};
 
 /// The bytes that are signed: the pre-authentication encoding of a payload and its type.
 pub fn signed_bytes(payload_type: &str, payload: &[u8]) -> Vec<u8> {
@@ -25,6 +25,46 @@ pub fn envelope(payload_type: &str, payload: &[u8], key: &str, signature: &[u8])
         ("payloadType", payload_type.into()),
         ("signatures", Json::Array(vec![signature])),
     ])
+}
+
+/// The payload of an envelope that this key signed, if the envelope is exactly as [`envelope`]
+/// writes it, and its payload of this type.
+pub fn open(envelope: &Json, payload_type: &str, key: &PublicKey) -> Option<Vec<u8>> {
+    let (payload, signature) = parts(envelope)?;
+    let again = self::envelope(payload_type, &payload, &key.id().to_string(), &signature);
+    let is_signed = key.made(&signature, &signed_bytes(payload_type, &payload));
+    (again == *envelope && is_signed).then_some(payload)
+}
+
+/// The key that an envelope says it was signed by; nothing if it is none.
+pub fn signer(envelope: &Json) -> Option<Sha256> {
+    match member(signature(envelope)?, "keyid")? {
+        Json::String(id) => id.parse().ok(),
+        _ => None,
+    }
+}
+
+/// The payload and the signature, whatever they are worth.
+fn parts(envelope: &Json) -> Option<(Vec<u8>, Vec<u8>)> {
+    let bytes = |text: &Json| match text {
+        Json::String(text) => STANDARD.decode(text).ok(),
+        _ => None,
+    };
+    Some((bytes(member(envelope, "payload")?)?, bytes(member(signature(envelope)?, "sig")?)?))
+}
+
+fn signature(envelope: &Json) -> Option<&Json> {
+    match member(envelope, "signatures")? {
+        Json::Array(signatures) => signatures.first(),
+        _ => None,
+    }
+}
+
+fn member<'a>(document: &'a Json, key: &str) -> Option<&'a Json> {
+    match document {
+        Json::Object(members) => members.get(key),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -47,5 +87,31 @@ mod tests {
             r#""signatures":[{"keyid":"key","sig":"AAH6"}]}"#,
         ];
         assert_eq!(envelope.encode(), expected.concat().as_bytes());
+    }
+
+    #[test]
+    fn an_envelope_is_opened_by_the_key_that_signed_it_alone() {
+        use ed25519_dalek::{Signer as _, SigningKey};
+        let secret = SigningKey::from_bytes(&[7; 32]);
+        let key = PublicKey::from(secret.verifying_key());
+        let signed = |id: &str, payload: &[u8]| {
+            let signature = secret.sign(&signed_bytes("type", payload)).to_bytes();
+            envelope("type", payload, id, &signature)
+        };
+        let id = key.id().to_string();
+        let sound = signed(&id, b"payload");
+        assert_eq!(open(&sound, "type", &key), Some(b"payload".to_vec()));
+        assert_eq!(signer(&sound), Some(key.id()));
+        let other = PublicKey::from(SigningKey::from_bytes(&[8; 32]).verifying_key());
+        assert_eq!(open(&sound, "type", &other), None);
+        assert_eq!(open(&sound, "another type", &key), None);
+        assert_eq!(open(&signed("somebody", b"payload"), "type", &key), None);
+        let Json::Object(mut members) = sound else { unreachable!("an envelope is an object") };
+        members.insert("more".to_owned(), "x".into());
+        assert_eq!(open(&Json::Object(members.clone()), "type", &key), None);
+        members.remove("more");
+        members.insert("payload".to_owned(), Json::String(STANDARD.encode(b"other")));
+        assert_eq!(open(&Json::Object(members), "type", &key), None);
+        assert_eq!(open(&Json::Array(Vec::new()), "type", &key), None);
     }
 }

@@ -1,5 +1,6 @@
 //! `reproduce`: builds again what was built, and says whether the same came of it.
 
+mod bundle;
 mod buildinfo;
 mod fixpoint;
 mod queue;
@@ -28,11 +29,20 @@ use crate::realise::record::Record;
 use crate::realise::universe::Snapshots;
 use crate::realise::vary::Variation;
 use crate::store::Store;
-use report::{Proved, Report};
+use report::{Proved, Report, Stay};
 
 /// Builds again, or shows what came of it the last time.
 pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
+    if let Some((file, names)) = bundle::among(&arguments.words.words) {
+        return bundle::run(file, &names, arguments, global, output);
+    }
+    if arguments.key.is_some() {
+        return Err(wrong(Failure::input(
+            "no-bundle",
+            "`--key` is about a bundle, and none is named",
+        )));
+    }
     let (folder, names) = named_one(&arguments.words.words).map_err(wrong)?;
     if !arguments.buildinfo.is_empty() {
         return buildinfo::run(&folder, &names, arguments, global, output);
@@ -65,6 +75,8 @@ pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandRe
 enum Order {
     /// Several at once, and what is not there first of all.
     Together,
+    /// Several at once, in a store that is thrown away.
+    Bundled,
     /// One after the other, what waited longest first.
     Queued,
 }
@@ -91,6 +103,7 @@ fn as_build(arguments: &Reproduce) -> Build {
         fixpoint: _,
         rounds: _,
         show: _,
+        key: _,
         dry_run,
     } = arguments;
     Build {
@@ -172,7 +185,7 @@ fn prove(
         count(
             match order {
                 Order::Queued => queued.len(),
-                Order::Together => wanted.len() - unbuilt.len(),
+                Order::Together | Order::Bundled => wanted.len() - unbuilt.len(),
             },
             "package"
         ),
@@ -195,7 +208,7 @@ fn prove(
     };
     let tell = |event| progress.tell(event);
     let ended = match order {
-        Order::Together => driver::again(&goal, options, &tell, &work, &mut take),
+        Order::Together | Order::Bundled => driver::again(&goal, options, &tell, &work, &mut take),
         Order::Queued => queued.chunks(1).try_for_each(|wanted| {
             if world.cancel.load(Ordering::Relaxed) {
                 return Ok(());
@@ -208,7 +221,8 @@ fn prove(
     ended.map_err(|error| wrong(machine_failed(error)))?;
     proved.extend(unbuilt.into_iter().map(|(id, failure)| (id, Proved::Unbuilt(failure))));
     let wanted: &[DerivationId] = if order == Order::Queued { &queued } else { wanted };
-    let report = Report { release, graph, wanted, proved: &proved };
+    let stay = if order == Order::Bundled { Stay::Gone } else { Stay::Kept };
+    let report = Report { release, graph, wanted, proved: &proved, stay };
     output.summary(&report.table());
     output.failed(&report.failures());
     output.text(&report.differences());
