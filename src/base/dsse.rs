@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Json;
+use super::{Json, PublicKey, Sha256};
 
 /// The bytes that are signed: the pre-authentication encoding of a payload and its type.
 pub fn signed_bytes(payload_type: &str, payload: &[u8]) -> Vec<u8> {
@@ -25,6 +25,46 @@ pub fn envelope(payload_type: &str, payload: &[u8], key: &str, signature: &[u8])
         ("payloadType", payload_type.into()),
         ("signatures", Json::Array(vec![signature])),
     ])
+}
+
+/// The payload of an envelope that this key signed, if the envelope is exactly as [`envelope`]
+/// writes it, and its payload of this type.
+pub fn open(envelope: &Json, payload_type: &str, key: &PublicKey) -> Option<Vec<u8>> {
+    let (payload, signature) = parts(envelope)?;
+    let again = self::envelope(payload_type, &payload, &key.id().to_string(), &signature);
+    let is_signed = key.made(&signature, &signed_bytes(payload_type, &payload));
+    (again == *envelope && is_signed).then_some(payload)
+}
+
+/// The key that an envelope says it was signed by; nothing if it is none.
+pub fn signer(envelope: &Json) -> Option<Sha256> {
+    match member(signature(envelope)?, "keyid")? {
+        Json::String(id) => id.parse().ok(),
+        _ => None,
+    }
+}
+
+/// The payload and the signature, whatever they are worth.
+fn parts(envelope: &Json) -> Option<(Vec<u8>, Vec<u8>)> {
+    let bytes = |text: &Json| match text {
+        Json::String(text) => STANDARD.decode(text).ok(),
+        _ => None,
+    };
+    Some((bytes(member(envelope, "payload")?)?, bytes(member(signature(envelope)?, "sig")?)?))
+}
+
+fn signature(envelope: &Json) -> Option<&Json> {
+    match member(envelope, "signatures")? {
+        Json::Array(signatures) => signatures.first(),
+        _ => None,
+    }
+}
+
+fn member<'a>(document: &'a Json, key: &str) -> Option<&'a Json> {
+    match document {
+        Json::Object(members) => members.get(key),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod diagnostic;
 mod digest;
 mod format;
+mod key;
 mod name;
 mod path;
 mod tree;
@@ -18,6 +19,7 @@ pub use diagnostic::{Diagnostic, Place, Span};
 pub use digest::{ActionId, DerivationId, Digest, DigestError, Sha256, Sha256Hasher};
 pub use format::Format;
 pub use json::{Json, Members};
+pub use key::{KeyError, PublicKey};
 pub use name::{Architecture, NameError, PackageName, nearest};
 pub use path::{GuestPath, HostPath, PathError, ReleaseFolder, ReleasePath};
 pub use tree::{Tree, TreeEntry, TreeError, TreeKind};

@@ -16,7 +16,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use super::Store;
 use super::error::{Error, Result, system};
 use super::remove::sync_folder;
-use crate::base::{HostPath, Json, Sha256, dsse};
+use crate::base::{HostPath, Json, PublicKey, Sha256, dsse};
 
 const FILE: &str = "builder.key";
 
@@ -26,9 +26,6 @@ const LARGEST: u64 = 1024;
 /// What a secret key in PKCS #8 begins with (RFC 8410, 7): the 32 bytes of its seed follow.
 const SECRET: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
-/// What a public key begins with (RFC 8410, 4): its 32 bytes follow.
-const PUBLIC: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
-
 /// The secret key of a store.
 pub struct BuilderKey {
     key: SigningKey,
@@ -37,12 +34,17 @@ pub struct BuilderKey {
 impl BuilderKey {
     /// What names it: the SHA-256 of its public half in DER.
     pub fn id(&self) -> Sha256 {
-        Sha256::of(&self.public_der())
+        self.public().id()
+    }
+
+    /// Its public half.
+    pub fn public(&self) -> PublicKey {
+        self.key.verifying_key().into()
     }
 
     /// Its public half in PEM.
     pub fn public_pem(&self) -> String {
-        pem("PUBLIC KEY", &self.public_der())
+        self.public().to_string()
     }
 
     /// The envelope of a document of this type, signed.
@@ -50,10 +52,6 @@ impl BuilderKey {
         let payload = document.encode();
         let signature = self.key.sign(&dsse::signed_bytes(payload_type, &payload));
         dsse::envelope(payload_type, &payload, &self.id().to_string(), &signature.to_bytes())
-    }
-
-    fn public_der(&self) -> Vec<u8> {
-        [&PUBLIC[..], self.key.verifying_key().as_bytes()].concat()
     }
 }
 
@@ -102,7 +100,7 @@ impl Store {
         getrandom::fill(&mut secret).map_err(|error| {
             system("make random bytes for", &path)(io::Error::other(error.to_string()))
         })?;
-        let text = pem("PRIVATE KEY", &[&SECRET[..], &secret].concat());
+        let text = pem(&[&SECRET[..], &secret].concat());
         // Of mode 0600 from the beginning, and under its name only when it is whole.
         let file = tempfile::NamedTempFile::new_in(self.temporary()?);
         let mut file = file.map_err(system("create", &path))?;
@@ -131,7 +129,7 @@ fn seed(text: &[u8]) -> Option<[u8; 32]> {
     STANDARD.decode(line).ok()?.strip_prefix(&SECRET)?.try_into().ok()
 }
 
-/// The text of a key, which is so short that it takes one line.
-fn pem(label: &str, der: &[u8]) -> String {
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+/// The text of a secret key, which is so short that it takes one line.
+fn pem(der: &[u8]) -> String {
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der))
 }
