@@ -9,6 +9,8 @@ mod error;
 pub mod evidence;
 pub mod history;
 pub mod inputs;
+pub mod provenance;
+pub mod quorum;
 pub mod reproduction;
 
 pub use error::Error;
