@@ -18,7 +18,7 @@ use perestroika::realise::RESOLUTION_RULES;
 use perestroika::realise::record::Record;
 use perestroika::realise::universe::offered_digest;
 use perestroika::store::Store;
-use scene::{Alpha, Scene, keep};
+use scene::{Alpha, Scene, keep, readme_script};
 use serde_json::{Value, json};
 use upstream::RELEASE;
 
@@ -400,12 +400,4 @@ fn a_head_is_signed_by_the_key_that_the_first_build_made() {
     database.execute_batch("DELETE FROM journal WHERE position = 1").unwrap();
     scene.desk.run(&sign).fails(1, &["entry 1 is missing"]);
     assert!(!scene.desk.path("head.json").exists());
-}
-
-/// The block of commands of the README that begins with this line.
-fn readme_script(first: &str) -> String {
-    let readme = include_str!("../README.md");
-    let at = readme.find(&format!("```sh\n{first}")).unwrap() + "```sh\n".len();
-    let block = &readme[at..];
-    block[..block.find("```").unwrap()].to_owned()
 }

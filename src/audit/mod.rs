@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod attribution;
+pub mod bundle;
 pub mod closure;
 pub mod difference;
 mod error;

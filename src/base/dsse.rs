@@ -88,4 +88,30 @@ mod tests {
         ];
         assert_eq!(envelope.encode(), expected.concat().as_bytes());
     }
+
+    #[test]
+    fn an_envelope_is_opened_by_the_key_that_signed_it_alone() {
+        use ed25519_dalek::{Signer as _, SigningKey};
+        let secret = SigningKey::from_bytes(&[7; 32]);
+        let key = PublicKey::from(secret.verifying_key());
+        let signed = |id: &str, payload: &[u8]| {
+            let signature = secret.sign(&signed_bytes("type", payload)).to_bytes();
+            envelope("type", payload, id, &signature)
+        };
+        let id = key.id().to_string();
+        let sound = signed(&id, b"payload");
+        assert_eq!(open(&sound, "type", &key), Some(b"payload".to_vec()));
+        assert_eq!(signer(&sound), Some(key.id()));
+        let other = PublicKey::from(SigningKey::from_bytes(&[8; 32]).verifying_key());
+        assert_eq!(open(&sound, "type", &other), None);
+        assert_eq!(open(&sound, "another type", &key), None);
+        assert_eq!(open(&signed("somebody", b"payload"), "type", &key), None);
+        let Json::Object(mut members) = sound else { unreachable!("an envelope is an object") };
+        members.insert("more".to_owned(), "x".into());
+        assert_eq!(open(&Json::Object(members.clone()), "type", &key), None);
+        members.remove("more");
+        members.insert("payload".to_owned(), Json::String(STANDARD.encode(b"other")));
+        assert_eq!(open(&Json::Object(members), "type", &key), None);
+        assert_eq!(open(&Json::Array(Vec::new()), "type", &key), None);
+    }
 }

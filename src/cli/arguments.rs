@@ -1,12 +1,14 @@
 //! What can be asked for.
 
 mod audit;
+mod bundle;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
+pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
 #[derive(Debug, Parser)]
@@ -191,7 +193,8 @@ pub enum Command {
                             perestroika reproduce specs/demo greet --vary\n  \
                             perestroika reproduce specs/demo greet --vary=time,host-name\n  \
                             perestroika reproduce specs/demo --queue\n  \
-                            perestroika reproduce specs/demo --queue --status\n\n\
+                            perestroika reproduce specs/demo --queue --status\n  \
+                            perestroika reproduce demo.perestroika --key builder.pub\n\n\
                             A package that was never built is built first, as `build` does it, and \
                             then again. What\ndiffers is told in layers: members of archives, control \
                             fields, files. It stays in the store\nuntil the package is built again \
@@ -199,6 +202,9 @@ pub enum Command {
                             --vary builds it once with everything changed that can be; what \
                             differs then is traced to its\ncause by halves. What cannot be changed \
                             is said to be `not varied`, with the reason.\n\n\
+                            A bundle is brought into a temporary store, and each of its packages \
+                            built from what its\nrecord lists, without any network; then its \
+                            closure is certified anew.\n\n\
                             --queue goes through the release once. Interrupted, it goes on where \
                             it was the next time.\n\n\
                             Exit code: 1 if anything differs or fails."
@@ -242,6 +248,15 @@ pub enum Command {
                             perestroika store pin specs/demo"
     )]
     Store(Store),
+    /// Put a release with all that went into it and came of it into one file; check and import one
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  perestroika bundle create demo.perestroika specs/demo\n  \
+                            perestroika bundle verify demo.perestroika\n  \
+                            perestroika reproduce demo.perestroika\n\n\
+                            `tar --zstd -xf` opens a bundle, too."
+    )]
+    Bundle(Bundle),
     /// Show the key that the store signs with
     #[command(
         subcommand,
@@ -463,6 +478,9 @@ pub struct Reproduce {
     /// Build nothing: show what was found when it was last built again
     #[arg(long, conflicts_with = "dry_run")]
     pub show: bool,
+    /// Of a bundle: the key that must have signed it, as a file or its fingerprint
+    #[arg(long, value_name = "FILE|FINGERPRINT")]
+    pub key: Option<String>,
     /// Only print what would be built again
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -6,6 +6,7 @@ mod arguments;
 mod audit;
 mod build;
 mod bump;
+mod bundle;
 mod cascade;
 mod cause;
 mod changes;
@@ -78,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Completions(command) => Ok(completions::run(command, &output)),
         Command::Lsp => lsp::run(&arguments.global),
         Command::Store(command) => store::run(command, &arguments.global, &output),
+        Command::Bundle(command) => bundle::run(command, &arguments.global, &output),
         Command::Key(command) => key::run(command, &arguments.global, &output),
         Command::Doctor => doctor::run(&arguments.global, &output),
     };

@@ -1,5 +1,6 @@
 //! `reproduce`: builds again what was built, and says whether the same came of it.
 
+mod bundle;
 mod queue;
 mod report;
 mod show;
@@ -26,11 +27,20 @@ use crate::realise::record::Record;
 use crate::realise::universe::Snapshots;
 use crate::realise::vary::Variation;
 use crate::store::Store;
-use report::{Proved, Report};
+use report::{Proved, Report, Stay};
 
 /// Builds again, or shows what came of it the last time.
 pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
+    if let Some((file, names)) = bundle::among(&arguments.words.words) {
+        return bundle::run(file, &names, arguments, global, output);
+    }
+    if arguments.key.is_some() {
+        return Err(wrong(Failure::input(
+            "no-bundle",
+            "`--key` is about a bundle, and none is named",
+        )));
+    }
     let (folder, names) = named_one(&arguments.words.words).map_err(wrong)?;
     if arguments.show {
         return show::run(&folder, &names, global, output).map_err(wrong);
@@ -53,6 +63,8 @@ pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandRe
 enum Order {
     /// Several at once, and what is not there first of all.
     Together,
+    /// Several at once, in a store that is thrown away.
+    Bundled,
     /// One after the other, what waited longest first.
     Queued,
 }
@@ -76,6 +88,7 @@ fn as_build(arguments: &Reproduce) -> Build {
         queue: _,
         status: _,
         show: _,
+        key: _,
         dry_run,
     } = arguments;
     Build {
@@ -157,7 +170,7 @@ fn prove(
         count(
             match order {
                 Order::Queued => queued.len(),
-                Order::Together => wanted.len() - unbuilt.len(),
+                Order::Together | Order::Bundled => wanted.len() - unbuilt.len(),
             },
             "package"
         ),
@@ -180,7 +193,7 @@ fn prove(
     };
     let tell = |event| progress.tell(event);
     let ended = match order {
-        Order::Together => driver::again(&goal, options, &tell, &work, &mut take),
+        Order::Together | Order::Bundled => driver::again(&goal, options, &tell, &work, &mut take),
         Order::Queued => queued.chunks(1).try_for_each(|wanted| {
             if world.cancel.load(Ordering::Relaxed) {
                 return Ok(());
@@ -193,7 +206,8 @@ fn prove(
     ended.map_err(|error| wrong(machine_failed(error)))?;
     proved.extend(unbuilt.into_iter().map(|(id, failure)| (id, Proved::Unbuilt(failure))));
     let wanted: &[DerivationId] = if order == Order::Queued { &queued } else { wanted };
-    let report = Report { release, graph, wanted, proved: &proved };
+    let stay = if order == Order::Bundled { Stay::Gone } else { Stay::Kept };
+    let report = Report { release, graph, wanted, proved: &proved, stay };
     output.summary(&report.table());
     output.failed(&report.failures());
     output.text(&report.differences());

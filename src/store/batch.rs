@@ -10,7 +10,7 @@ use std::thread;
 use rusqlite::Transaction;
 
 use super::error::{Error, Result, system};
-use super::logs::{Log, LogWriter};
+use super::logs::{self, Log, LogWriter};
 use super::remove::sync_folder;
 use super::{Object, Store, database};
 use crate::base::{Digest, HostPath, Json, Sha256, Sha256Hasher};
@@ -120,6 +120,17 @@ impl Batch<'_> {
         let waiting = if known { None } else { Some(self.write(compress)?) };
         self.add(waiting, target, &kept.digest, None);
         Ok(kept)
+    }
+
+    /// Adds the text of a log that another store has kept, compressed, and gives its name.
+    pub fn put_log_text(&self, text: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(text);
+        let target = self.store.log_path(&digest);
+        let compress = |file: &mut File, path: &HostPath| logs::compress(text, file, path);
+        let known = self.store.has(&target, &digest);
+        let waiting = if known { None } else { Some(self.write(compress)?) };
+        self.add(waiting, target, &digest, None);
+        Ok(digest)
     }
 
     /// Makes everything that was put durable and gives it its names.

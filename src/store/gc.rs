@@ -261,6 +261,8 @@ impl Store {
             format!("DELETE FROM record WHERE document IN ({documents})"),
             format!("DELETE FROM record WHERE action IN ({documents})"),
             format!("DELETE FROM reproduction WHERE document IN ({documents})"),
+            format!("DELETE FROM witness WHERE document IN ({documents})"),
+            format!("DELETE FROM witness WHERE signature IN ({documents})"),
             format!("DELETE FROM object WHERE digest IN ({})", of(Kind::Object)),
             format!("DELETE FROM layer WHERE key IN ({})", of(Kind::Layer)),
             format!("DELETE FROM unpacked WHERE sha256 IN ({})", of(Kind::Unpacked)),

@@ -109,6 +109,11 @@ impl Store {
         }
     }
 
+    /// Whether a finished log of this name is kept; if so it stays while this store is open.
+    pub fn has_log(&self, digest: &Digest) -> bool {
+        self.has(&self.log_path(digest), digest)
+    }
+
     pub(super) fn log_path(&self, digest: &Digest) -> HostPath {
         self.path("logs").join(format!("{digest}.zst"))
     }
@@ -158,12 +163,7 @@ impl LogWriter {
 
     /// Writes it as it is kept.
     pub(super) fn compress(&self, to: &mut File, path: &HostPath) -> Result<()> {
-        let mut text = open(&self.partial)?;
-        zstd::stream::write::Encoder::new(to, COMPRESSION)
-            .and_then(|mut encoder| io::copy(&mut text, &mut encoder).map(|_| encoder))
-            .and_then(zstd::stream::write::Encoder::finish)
-            .map(drop)
-            .map_err(system("write", path))
+        compress(open(&self.partial)?, to, path)
     }
 
     fn keep(&mut self, text: &[u8]) -> io::Result<()> {
@@ -188,6 +188,15 @@ impl Write for LogWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// Writes the text of a log as it is kept.
+pub(super) fn compress(mut text: impl Read, to: &mut File, path: &HostPath) -> Result<()> {
+    zstd::stream::write::Encoder::new(to, COMPRESSION)
+        .and_then(|mut encoder| io::copy(&mut text, &mut encoder).map(|_| encoder))
+        .and_then(zstd::stream::write::Encoder::finish)
+        .map(drop)
+        .map_err(system("write", path))
 }
 
 /// Whether somebody still writes the growing log at `path`.

@@ -252,6 +252,13 @@ fn roots(store: &Store) -> Result<Vec<Root>> {
             extent: Extent::Everything,
         });
     }
+    for imported in store.imported()? {
+        roots.push(Root {
+            because: format!("imported: {} {}", imported.name, imported.version),
+            names: vec![*imported.bundle.as_bytes()],
+            extent: Extent::Everything,
+        });
+    }
     for capsule in store.capsules()? {
         let contents = &capsule.contents;
         let named = contents.layers.iter().chain([&contents.action, &contents.derivation]);

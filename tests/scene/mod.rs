@@ -200,3 +200,11 @@ fn log(store: &Store, attempt: &NewAttempt) -> Digest {
     attempt.finish(Verdict::Built, "", Some(&log)).unwrap();
     log.digest
 }
+
+/// The commands of the README that begin with this.
+pub fn readme_script(first: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let at = readme.find(&format!("```sh\n{first}")).unwrap() + "```sh\n".len();
+    let block = &readme[at..];
+    block[..block.find("```").unwrap()].to_owned()
+}

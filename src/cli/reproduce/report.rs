@@ -69,6 +69,17 @@ pub struct Report<'a> {
     pub wanted: &'a [DerivationId],
     /// What came of each; what was called off is not there.
     pub proved: &'a BTreeMap<DerivationId, Proved>,
+    /// Where that stays.
+    pub stay: Stay,
+}
+
+/// Whether what was found can be looked at later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// It is in the user's store.
+    Kept,
+    /// It was in a temporary store.
+    Gone,
 }
 
 impl Report<'_> {
@@ -144,8 +155,10 @@ impl Report<'_> {
             if let Some(attribution) = &found.attribution {
                 text.push_str(&attributed(attribution, FILES));
             }
-            let all = command("reproduce", &self.release.folder, package.name.as_str());
-            let _ = writeln!(text, "          all of it: {all} --show");
+            if self.stay == Stay::Kept {
+                let all = command("reproduce", &self.release.folder, package.name.as_str());
+                let _ = writeln!(text, "          all of it: {all} --show");
+            }
         }
         text
     }

@@ -43,6 +43,23 @@ pub fn unpin(arguments: &Named, global: &Global, output: &Output) -> Result<Valu
         output.summary(&format!("{unpinned} {} {}  {id}\n", pin.name, pin.version));
         return Ok(document(&pin.release, &pin.name, &pin.version));
     }
+    let mut imported = store.imported().map_err(broken)?.into_iter();
+    let imported = imported.find(|one| {
+        found.as_ref().is_none_or(|built| built.release == one.release)
+            && is_called(&arguments.name, &one.name, &one.version, &one.release)
+    });
+    if let Some(one) = imported {
+        if !arguments.dry_run {
+            store.forget_imported(&one.release).map_err(broken)?;
+        }
+        let let_go = if arguments.dry_run { "would let go" } else { "let go" };
+        let id = one.release.short();
+        output.summary(&format!(
+            "{let_go} what was imported of {} {}  {id}\n",
+            one.name, one.version
+        ));
+        return Ok(document(&one.release, &one.name, &one.version));
+    }
     let Some(built) = found else { return Err(unknown(&arguments.name)) };
     if !arguments.dry_run {
         store.forget_releases(&built.folder).map_err(broken)?;
@@ -77,7 +94,7 @@ fn is_called(word: &str, name: &str, version: &str, release: &DerivationId) -> b
 fn unknown(name: &str) -> Failure {
     Failure::input(
         "no-such-release",
-        format!("no release called `{name}` was built with this store"),
+        format!("no release called `{name}` was built with this store, or imported into it"),
     )
     .hint("`perestroika store usage` lists those that were; a folder is written with a `/`")
 }

@@ -63,8 +63,12 @@ pub fn run(global: &Global, output: &Output) -> Result<Value, Failure> {
         let (name, version, id) = (&built.name, &built.version, built.release.short());
         let _ = writeln!(text, "  {name} {version}  {id}  {part} in {}{gone}", built.folder);
     }
-    if pins.is_empty() && releases.is_empty() {
-        text.push_str("  nothing: no release was built or pinned\n");
+    let imported = store.imported().map_err(broken)?;
+    for one in &imported {
+        let _ = writeln!(text, "  {} {}  {}  imported", one.name, one.version, one.release.short());
+    }
+    if pins.is_empty() && releases.is_empty() && imported.is_empty() {
+        text.push_str("  nothing: no release was built, pinned or imported\n");
     }
     let freed = collection.before.saturating_sub(collection.after);
     let doomed = collection.things.iter().filter(|(_, fate, _)| *fate != Fate::Kept).count();
@@ -88,6 +92,14 @@ pub fn run(global: &Global, output: &Output) -> Result<Value, Failure> {
             "version": pin.version,
             "release": pin.release.to_string(),
             "manifest": pin.manifest.map(|manifest| manifest.to_string()),
+        })).collect::<Vec<_>>(),
+        "imported": imported.iter().map(|one| json!({
+            "name": one.name,
+            "version": one.version,
+            "release": one.release.to_string(),
+            "manifest": one.manifest.to_string(),
+            "bundle": one.bundle.to_string(),
+            "signed_by": one.key.to_string(),
         })).collect::<Vec<_>>(),
         "releases": releases.iter().map(|built| json!({
             "name": built.name,

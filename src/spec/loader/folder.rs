@@ -214,6 +214,33 @@ impl Loader for Folder {
 }
 
 impl Folder {
+    /// All files and links of a release folder but those of version control, what was built, and
+    /// what its `.perestroikaignore` leaves out.
+    pub fn everything(&self, folder: &ReleaseFolder) -> Result<Tree, Error> {
+        let top = self.open(folder, "")?;
+        let mut entries = Vec::new();
+        let ignore = match open_part(&top, ignore::FILE, true) {
+            Ok(open) => {
+                let (path, kind) = (ignore::FILE.to_owned(), hash_file(open, ignore::FILE)?);
+                entries.push(TreeEntry { path, kind });
+                let open = self.open(folder, ignore::FILE)?;
+                read_file(open, ignore::FILE, super::MAX_TEXT)?
+            }
+            Err(Errno::NOENT) => Vec::new(),
+            Err(error) => return Err(failed(&folder.name(ignore::FILE), error)),
+        };
+        let ignore = Ignore::parse(&String::from_utf8_lossy(&ignore));
+        let name = folder.to_string();
+        walk(&top, &name, "", &ignore, 0, &mut |found| {
+            if entries.len() >= MAX_FILES {
+                return Err(Error::Count(name.clone()));
+            }
+            entries.push(TreeEntry { path: found.path.to_owned(), kind: found.read()? });
+            Ok(())
+        })?;
+        Tree::new(entries).map_err(|_| Error::Encoding(name))
+    }
+
     /// Looks at everything that [`Loader::dir`] would read.
     fn look(&self, path: &ReleasePath, seen: &mut Seen) -> Result<(), Error> {
         let (name, folder) = (path.as_str(), path.folder());
