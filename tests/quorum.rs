@@ -242,6 +242,45 @@ fn what_is_not_a_statement_of_a_trusted_builder_does_not_count() {
 }
 
 #[test]
+fn records_in_bundles_are_heard_like_statements() {
+    let mut scene = built();
+    for (name, _) in BUILDERS {
+        scene = with_store(scene, name);
+        scene.desk.run(&["build"]).succeeds();
+        let file = format!("../{name}.records");
+        scene.desk.run(&["bundle", "create", &file, "--records"]).succeeds();
+    }
+    let scene = with_store(scene, "nobody");
+    let agreed = ["alpha agreed (a b c; c)", "one agreed (a b; c)", "two agreed (a b c; )"];
+    let mut words = vec!["--json"];
+    for file in ["../a.records", "../b.records", "said/c"] {
+        words.extend(["--statements", file]);
+    }
+    let ran = quorum(&scene, &words).succeeds();
+    assert_eq!((told(&ran), ignored(&ran).len()), (agreed.map(str::to_owned).to_vec(), 0));
+    // The same in both ways is said once.
+    words.extend(["--statements", "said/a"]);
+    let document = quorum(&scene, &words).succeeds().json();
+    assert_eq!(document["builders"][0]["statements"], 3);
+    // Whoever passes a bundle on adds nothing to it, and a damaged one says nothing.
+    trust(&scene, "[\"keys/b.pub\"]", 1);
+    let ran = quorum(&scene, &words).succeeds();
+    assert_eq!(told(&ran), ["alpha agreed (b; )", "one agreed (b; )", "two agreed (b; )"]);
+    assert!(
+        ignored(&ran).iter().all(|why| why.contains("whom the release ")),
+        "{:?}",
+        ignored(&ran)
+    );
+    let mut bytes = fs::read(scene.desk.path("../b.records")).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(scene.desk.path("../b.records"), bytes).unwrap();
+    let words = ["--json", "--statements", "../b.records"];
+    let ran = quorum(&scene, &words).fails(1, &[]);
+    assert_eq!(ignored(&ran).len(), 1);
+    assert_eq!(told(&ran)[0], "alpha too-few (; )");
+}
+
+#[test]
 fn whom_a_release_trusts_has_to_be_said_rightly() {
     let scene = Scene::new();
     quorum(&scene, &[]).fails(2, &["says of no builder to trust it", "write `[trust]`"]);

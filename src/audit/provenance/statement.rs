@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::Build;
 use super::purl::purl;
 use crate::base::{ActionId, DerivationId, Digest, Json, Sha256};
-use crate::realise::action::Listed;
+use crate::realise::action::{self, Listed};
 use crate::realise::record::Record;
 
 /// What a build is, as a URI.
@@ -269,21 +269,23 @@ pub enum Error {
 }
 
 impl Word {
-    /// What a build says of itself, in the name of this builder.
-    pub fn of(build: &Build<'_>, builder: Sha256) -> Self {
-        let outputs = build.record.outputs.iter().map(|output| {
+    /// What a record says that this builder signed, with the action that it is of; nothing if that
+    /// is none of a package.
+    pub fn of_record(record: &Record, action: &Json, builder: Sha256) -> Option<Self> {
+        let text = |key| text(action, key).map(str::to_owned);
+        let outputs = record.outputs.iter().map(|output| {
             (output.file.clone(), Made { sha256: output.sha256, blake3: output.blake3 })
         });
-        Self {
+        Some(Self {
             builder,
-            action: build.record.action,
-            derivation: build.record.derivation,
-            name: build.package.name.to_string(),
-            version: build.package.version.clone(),
-            architecture: build.package.architecture.to_string(),
-            root: build.root.clone(),
+            action: record.action,
+            derivation: record.derivation,
+            name: text("name")?,
+            version: text("version")?,
+            architecture: text("architecture")?,
+            root: action::root(action.clone())?,
             outputs: outputs.collect(),
-        }
+        })
     }
 
     /// Reads a statement. Members that its formats do not have are ignored, as they demand, but for

@@ -100,8 +100,9 @@ pub struct AuditProvenance {
 pub struct AuditQuorum {
     #[command(flatten)]
     pub words: Words,
-    /// What builders say: an envelope, a file with one in each line, or a folder, which is searched
-    /// for `*.provenance.json` and `*.jsonl`
+    /// What builders say: an envelope, a file with one in each line, a bundle (`bundle create
+    /// --records`), or a folder, which is searched for `*.provenance.json`, `*.jsonl`, `*.records`
+    /// and `*.perestroika`
     #[arg(long, value_name = "FILE|DIR")]
     pub statements: Vec<PathBuf>,
 }

@@ -5,16 +5,19 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
 use super::closure::shortened;
 use super::provenance::known;
 use super::{Asked, unread};
+use crate::audit::bundle::{self, Bundle, Name, Signed};
 use crate::audit::provenance::statement::{Made, PAYLOAD_TYPE, Word};
 use crate::audit::quorum::{Builders, Judged, Quorum, Verdict, judge};
-use crate::base::{Diagnostic, Json, KeyError, PublicKey, Sha256, dsse};
+use crate::base::{Diagnostic, HostPath, Json, KeyError, PublicKey, Sha256, dsse};
 use crate::cli::arguments::{AuditQuorum, Global};
+use crate::cli::bundle::failed;
 use crate::cli::cause::few;
 use crate::cli::context::Release;
 use crate::cli::failure::{Failure, Kind};
@@ -32,6 +35,8 @@ const LARGEST_KEY: u64 = 4096;
 const MOST_FILES: usize = 100_000;
 /// How deep folders are searched.
 const DEEPEST: usize = 8;
+/// How the names of files end that are looked for in folders.
+const STATEMENTS: [&str; 4] = [".provenance.json", ".jsonl", ".records", ".perestroika"];
 /// How many packages that nobody disputes are told one by one.
 const TOLD: usize = 20;
 /// How many statements that do not count are told.
@@ -177,12 +182,24 @@ impl Heard {
         let everything: Vec<_> = asked.graph.packages().map(|(node, _)| node.id).collect();
         let built = known(asked, &everything)?.built;
         let built = built.iter().filter(|build| made.contains(&build.digest));
-        self.words.extend(built.map(|build| Word::of(build, own)));
+        let words = built.map(|build| Word::of_record(&build.record, &build.action, own));
+        self.words.extend(words.flatten());
         Ok(())
     }
 
-    /// What a file has: an envelope, or one in each line.
+    /// What a file has: a bundle's records, an envelope, or one in each line.
     fn file(&mut self, path: &Path, trusted: &Trusted) -> Result<(), Failure> {
+        let absolute = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
+        let absolute = HostPath::new(absolute);
+        if Bundle::is_one(&absolute) {
+            return match self.bundle(&absolute, trusted) {
+                Err(error) if error.is_of_the_bundle() => {
+                    self.ignored.push((path.display().to_string(), chain(&error)));
+                    Ok(())
+                }
+                read => read.map_err(failed),
+            };
+        }
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
         read.map_err(|error| unreadable(path, &error))?;
@@ -200,6 +217,29 @@ impl Heard {
         for (number, line) in (1..).zip(lines).filter(|(_, line)| !line.trim_ascii().is_empty()) {
             let place = if several { format!("{place}:{number}") } else { place.clone() };
             self.envelope(line, place, trusted);
+        }
+        Ok(())
+    }
+
+    /// What records of a bundle say, whoever made that, as far as trusted builders signed them.
+    fn bundle(&mut self, path: &HostPath, trusted: &Trusted) -> bundle::Result<()> {
+        let bundle = Bundle::open(path)?;
+        let structure = bundle::verify(&bundle, &|_, _| {}, &AtomicBool::new(false))?.structure;
+        for Signed { action, digest, record, signatures, .. } in &structure.records {
+            let place = format!("{path}: record {}", digest.short());
+            let Some(member) = bundle.index.member(&Name::Document(action.digest())) else {
+                self.ignored.push((place, "its action is in another bundle".to_owned()));
+                continue;
+            };
+            let action = bundle.document(member)?;
+            let trusted = signatures.iter().filter(|(id, _)| trusted.builder(id).is_some());
+            let words = trusted.filter_map(|(id, _)| Word::of_record(record, &action, *id));
+            let words: Vec<Word> = words.collect();
+            if words.is_empty() {
+                let why = "nobody whom the release trusts signed it".to_owned();
+                self.ignored.push((place, why));
+            }
+            self.words.extend(words);
         }
         Ok(())
     }
@@ -275,8 +315,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), F
         let name = name.to_string_lossy();
         if kind.is_dir() && depth < DEEPEST {
             search(&entry.path(), depth + 1, found)?;
-        } else if kind.is_file() && (name.ends_with(".provenance.json") || name.ends_with(".jsonl"))
-        {
+        } else if kind.is_file() && STATEMENTS.iter().any(|end| name.ends_with(end)) {
             found.push(entry.path());
         }
         if found.len() > MOST_FILES {
