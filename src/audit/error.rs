@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Digest, HostPath};
+use crate::base::{ActionId, Digest, HostPath};
 use crate::{realise, store};
 
 /// The result of reading evidence.
@@ -27,6 +27,12 @@ pub enum Error {
         path: HostPath,
         /// What the system answered.
         source: std::io::Error,
+    },
+    /// An action lists no build root.
+    #[error("the action {action} lists no build root")]
+    Action {
+        /// The action.
+        action: ActionId,
     },
     /// A document of the store is no manifest.
     #[error("the document {digest} of the store is no manifest of a release")]

@@ -11,6 +11,8 @@ pub mod evidence;
 pub mod fixpoint;
 pub mod history;
 pub mod inputs;
+pub mod provenance;
+pub mod quorum;
 pub mod reproduction;
 
 pub use error::Error;

@@ -4,6 +4,8 @@ pub mod archive;
 pub mod closure;
 mod history;
 mod inputs;
+mod provenance;
+pub mod quorum;
 
 use serde_json::Value;
 
@@ -22,6 +24,8 @@ pub fn run(arguments: &Audit, global: &Global, output: &Output) -> CommandResult
         Some(AuditCommand::Archive(words)) => archive::run(words, global, output),
         Some(AuditCommand::Inputs(words)) => inputs::run(&words.words, global, output),
         Some(AuditCommand::History(arguments)) => history::run(arguments, global, output),
+        Some(AuditCommand::Provenance(arguments)) => provenance::run(arguments, global, output),
+        Some(AuditCommand::Quorum(arguments)) => quorum::run(arguments, global, output),
         None => every(&arguments.words.words, global, output),
     }
 }
@@ -29,10 +33,11 @@ pub fn run(arguments: &Audit, global: &Global, output: &Output) -> CommandResult
 /// A way to judge a release: its name and what does it.
 type Way = (&'static str, fn(&[String], &Global, &Output) -> CommandResult);
 
-const WAYS: [Way; 4] = [
+const WAYS: [Way; 5] = [
     ("closure", closure::run),
     ("archive", against_the_archive),
     ("inputs", inputs::run),
+    ("quorum", quorum::run_where_asked),
     ("history", since_the_last_time),
 ];
 

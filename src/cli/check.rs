@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::arguments::{Check, Global};
+use super::audit::quorum::trusted;
 use super::build::default_options;
 use super::context::{Machine, Named, Release, Surveyed, named};
 use super::eval::select;
@@ -204,7 +205,7 @@ fn check(
         Err(Failure { problems: wrong, .. }) => Surveyed { release: None, lacks: true, wrong },
     };
     let stale = surveyed.stale();
-    let Surveyed { release, lacks, wrong } = surveyed;
+    let Surveyed { release, lacks, mut wrong } = surveyed;
     let Some(release) = release else {
         report.add("specs", "what was read", wrong);
         report.rest_waits();
@@ -213,6 +214,7 @@ fn check(
     let spec = &release.spec;
     report.title = format!("{} {}", spec.release.name, spec.release.version);
     let specs_are_whole = wrong.is_empty();
+    wrong.extend(trusted(&release).err().into_iter().flat_map(|failure| failure.problems));
     let what = if specs_are_whole { "" } else { "what was read: " };
     report.add("specs", format!("{what}{}", count(spec.packages.len(), "package")), wrong);
     let problems = |found: Vec<Diagnostic>| Failure::in_release(folder, found).problems;

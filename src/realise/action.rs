@@ -115,6 +115,16 @@ pub fn is_of(graph: &Graph, package: &Package, document: &Json) -> bool {
     beside_root(document) == beside_root(Action::of(graph, package, &[]).document())
 }
 
+/// The id of building this package in a root of exactly these layers, lowest first.
+pub fn id_in(graph: &Graph, package: &Package, layers: &[Vec<Listed>]) -> ActionId {
+    let layers = layers.iter().map(|layer| layer.iter().map(Listed::to_json).collect());
+    let Json::Object(mut members) = Action::of(graph, package, &[]).document else {
+        unreachable!("an action is an object")
+    };
+    members.insert("root".to_owned(), Json::Array(layers.map(Json::Array).collect()));
+    ActionId::of(&Json::Object(members).encode())
+}
+
 /// One build, stated completely.
 #[derive(Debug)]
 pub struct Action {

@@ -48,3 +48,4 @@ pub mod world;
 
 pub use error::Error;
 pub use package::RESOLUTION_RULES;
+pub use request::build_path;

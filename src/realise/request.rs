@@ -117,6 +117,11 @@ pub fn limits(resources: &Resources, allowance: &Allowance) -> Limits {
     }
 }
 
+/// The folder that a package's source is built in, as its build sees it.
+pub fn build_path(package: &Package) -> String {
+    format!("{WORK}/{}", folder(package))
+}
+
 /// The source folder's name: the source package's and its upstream version, as `dpkg-source`
 /// would call it.
 pub(super) fn folder(package: &Package) -> String {

@@ -200,6 +200,16 @@ impl Upstream {
         Ok(texts)
     }
 
+    /// Whose archive this is: the `Origin` that the Release file of this pinned suite states, if it
+    /// states any.
+    pub fn origin(&self, archive: &str, suite: &str) -> Result<Option<String>> {
+        let missing = || Error::Unpinned { what: format!("{archive} {suite}") };
+        let locked = self.lock.archives.get(archive).ok_or_else(missing)?;
+        let suite = locked.suites.iter().find(|known| known.suite == suite).ok_or_else(missing)?;
+        let origin = self.evidence(archive, &suite.suite, &suite.release)?.origin;
+        Ok(origin.filter(|origin| !origin.is_empty()))
+    }
+
     /// The Release file kept when the archive was pinned. Its signature was checked then; that it
     /// is the same file still is checked here.
     fn evidence(&self, archive: &str, suite: &str, expected: &Sha256) -> Result<ReleaseFile> {

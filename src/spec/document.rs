@@ -109,6 +109,15 @@ impl<'i> Reader<'i> {
 
     /// The integer `key`, which must be there and not negative.
     pub fn size(&mut self, table: &mut Table<'i>, key: &'static str) -> Option<u64> {
+        self.located_size(table, key).map(|at| at.value)
+    }
+
+    /// The same with its place.
+    pub fn located_size(
+        &mut self,
+        table: &mut Table<'i>,
+        key: &'static str,
+    ) -> Option<Located<u64>> {
         let Some(value) = table.take(key) else {
             self.missing(table, key);
             return None;
@@ -120,7 +129,7 @@ impl<'i> Reader<'i> {
         if size.is_none() {
             self.wrong_type(&format!("`{key}`"), "an integer that is not negative", &value);
         }
-        size
+        size.map(|size| self.located(size, value.span()))
     }
 
     /// The strings of list `key`; none if it is absent.

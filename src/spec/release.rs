@@ -37,10 +37,21 @@ pub struct Release {
     pub roots: BTreeMap<String, Root>,
     /// `[closure] require`: how closed it has to be, if it says so.
     pub closure: Option<Located<Level>>,
+    /// `[trust]`: whose records count, if it says so.
+    pub trust: Option<Trust>,
     /// `[parameters]`: strings, integers, booleans.
     pub parameters: BTreeMap<String, toml::Value>,
     /// Those of them that the release which it extends does not have; none where it extends none.
     pub new_parameters: Vec<Located<String>>,
+}
+
+/// Whose records count, and how many of them have to agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// The files of the builders' public keys, at least one.
+    pub builders: Vec<Located<ReleasePath>>,
+    /// How many of them, at least one and no more than there are.
+    pub need: Located<usize>,
 }
 
 /// How closed a release is, the least first.
@@ -141,7 +152,7 @@ pub(super) fn read_over(
         Err(errors) => return (None, errors),
     };
     let release = read(&mut reader, &mut root, folder, base);
-    reader.finish(root, &["publish", "trust"]);
+    reader.finish(root, &["publish"]);
     reader.errors.sort_by_key(|error| error.places.first().map(|at| at.span.clone()));
     (release, reader.errors)
 }
@@ -227,6 +238,7 @@ fn read<'i>(
     let mut roots = base.map(|base| base.roots.clone()).unwrap_or_default();
     roots.extend(own_roots.into_iter().filter_map(|(name, it)| Some((name, it?))));
     let closure = closure(reader, root).or_else(|| base.and_then(|base| base.closure.clone()));
+    let trust = trust(reader, root, folder).or_else(|| base.and_then(|base| base.trust.clone()));
     let mut all_parameters = base.map(|base| base.parameters.clone()).unwrap_or_default();
     let own_parameters = parameters(reader, root);
     let is_new = |name: &String| base.is_some_and(|base| !base.parameters.contains_key(name));
@@ -252,6 +264,7 @@ fn read<'i>(
         archives,
         roots,
         closure,
+        trust,
         parameters: all_parameters,
         new_parameters,
     })
@@ -462,6 +475,45 @@ fn closure<'i>(reader: &mut Reader<'i>, root: &mut Table<'i>) -> Option<Located<
         None => error,
     });
     None
+}
+
+fn trust<'i>(
+    reader: &mut Reader<'i>,
+    root: &mut Table<'i>,
+    folder: &ReleaseFolder,
+) -> Option<Trust> {
+    let mut table = reader.table(root, "trust")?;
+    if !table.has("builders") {
+        reader.missing(&table, "builders");
+    }
+    let written = reader.strings(&mut table, "builders");
+    let mut builders: Vec<Located<ReleasePath>> = Vec::new();
+    for at in &written {
+        let Some(Located { value, span }) = path(reader, at.clone()) else { continue };
+        let value = folder.path(&value);
+        if builders.iter().any(|known| known.value == value) {
+            let error = Diagnostic::new("bad-value", format!("`{}` is there twice", at.value));
+            reader.errors.push(error.at(span, ""));
+        } else {
+            builders.push(Located { value, span });
+        }
+    }
+    let need = reader.located_size(&mut table, "need");
+    let span = table.span.clone();
+    reader.finish(table, &[]);
+    if written.is_empty() && reader.errors.is_empty() {
+        reader.error("bad-value", "`builders` is empty", span);
+    }
+    let Located { value, span } = need?;
+    let need = usize::try_from(value).unwrap_or(usize::MAX);
+    if need == 0 || need > written.len() && !written.is_empty() {
+        let message = match need {
+            0 => "`need` is at least 1".to_owned(),
+            _ => format!("{need} builders cannot agree: `builders` has {}", written.len()),
+        };
+        reader.errors.push(Diagnostic::new("bad-value", message).at(span.clone(), ""));
+    }
+    Some(Trust { builders, need: Located { value: need, span } })
 }
 
 fn parameters<'i>(

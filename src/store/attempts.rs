@@ -1,6 +1,6 @@
 //! Every run of every build: what `log`, `status` and the estimates of durations read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use rusqlite::{Row, Transaction};
 use rustix::fs::FlockOperation;
 
 use super::batch::Batch;
-use super::database::{action, i64_of, optional};
+use super::database::{action, digest, i64_of, optional};
 use super::error::{Error, Result, system};
 use super::locks::attempt;
 use super::logs::is_growing;
@@ -258,6 +258,13 @@ impl Store {
             settled += changed;
         }
         Ok(settled)
+    }
+
+    /// The names of the records that builds with this store made; others came from elsewhere.
+    pub fn made_records(&self) -> Result<BTreeSet<Digest>> {
+        let sql = "SELECT record FROM attempt WHERE record IS NOT NULL";
+        let rows = self.rows("list the records of attempts", sql, (), |row| digest(row, 0))?;
+        Ok(rows.into_iter().collect())
     }
 
     /// How long each package took when it was last built.

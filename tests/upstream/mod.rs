@@ -291,7 +291,8 @@ pub fn binary(pool: &Path, name: &str, version: &str, architecture: &str, fields
     run(Command::new("dpkg-deb")
         .args(["--root-owner-group", "--build"])
         .arg(folder.path())
-        .arg(file));
+        .arg(file)
+        .env("SOURCE_DATE_EPOCH", "0"));
 }
 
 fn source(pool: &Path, name: &str, version: &str) {

@@ -1,6 +1,9 @@
-//! Files `.buildinfo` (deb-buildinfo(5)): what a distribution's builder says it built with.
+//! Files `.buildinfo` (deb-buildinfo(5)): what a builder says it built with.
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
 
 use super::control::{self, paragraphs};
 use super::dependency::{self, Dependencies, Operator};
@@ -92,6 +95,104 @@ fn outputs(field: &str) -> Result<BTreeMap<String, Sha256>, Error> {
         .collect()
 }
 
+/// What a `.buildinfo` is written from.
+#[derive(Debug)]
+pub struct Account<'a> {
+    /// The source package.
+    pub source: &'a str,
+    /// Its version, which is that of what was built.
+    pub version: &'a str,
+    /// The architecture it was built on.
+    pub architecture: &'a str,
+    /// The binary packages that were built, with their architectures.
+    pub binaries: Vec<(&'a str, &'a str)>,
+    /// The files of all that was built, sorted by name.
+    pub files: Vec<File<'a>>,
+    /// Whose packages it was built with.
+    pub origin: &'a str,
+    /// When the build ended.
+    pub date: Timestamp,
+    /// The folder it was built in.
+    pub path: &'a str,
+    /// The packages that were installed: name, version, architecture.
+    pub installed: Vec<(&'a str, &'a str, &'a str)>,
+    /// The environment, as far as it may matter.
+    pub environment: BTreeMap<&'a str, &'a str>,
+}
+
+/// A file that was built.
+#[derive(Debug)]
+pub struct File<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digests: MD5, SHA-1 and SHA-256 in hexadecimal digits, as the format demands them.
+    pub digests: [String; 3],
+}
+
+impl Account<'_> {
+    /// The name of the file: after the architecture if anything was built for that, else `all`.
+    pub fn file_name(&self) -> String {
+        let version = self.version.split_once(':').map_or(self.version, |(_, version)| version);
+        let is_common = self.binaries.iter().all(|(_, architecture)| *architecture == "all");
+        let architecture = if is_common { "all" } else { self.architecture };
+        format!("{}_{version}_{architecture}.buildinfo", self.source)
+    }
+}
+
+/// The text of the file, one paragraph, not signed.
+impl fmt::Display for Account<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<&str> = self.binaries.iter().map(|(name, _)| *name).collect();
+        let mut architectures: Vec<&str> = self.binaries.iter().map(|(_, of)| *of).collect();
+        if self.files.iter().any(|file| file.name.ends_with(".dsc")) {
+            architectures.push("source");
+        }
+        for list in [&mut names, &mut architectures] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        writeln!(f, "Format: 1.0\nSource: {}", self.source)?;
+        if !names.is_empty() {
+            writeln!(f, "Binary: {}", names.join(" "))?;
+        }
+        writeln!(f, "Architecture: {}\nVersion: {}", architectures.join(" "), self.version)?;
+        for (index, algorithm) in ["Md5", "Sha1", "Sha256"].into_iter().enumerate() {
+            writeln!(f, "Checksums-{algorithm}:")?;
+            for File { name, size, digests } in &self.files {
+                writeln!(f, " {} {size} {name}", digests[index])?;
+            }
+        }
+        let date = self.date.strftime("%a, %d %b %Y %H:%M:%S +0000");
+        writeln!(f, "Build-Origin: {}\nBuild-Architecture: {}", self.origin, self.architecture)?;
+        writeln!(f, "Build-Date: {date}\nBuild-Path: {}", self.path)?;
+        let mut installed: Vec<String> = self
+            .installed
+            .iter()
+            .map(|(name, version, architecture)| match *architecture {
+                "all" => format!("{name} (= {version})"),
+                own if own == self.architecture => format!("{name} (= {version})"),
+                other => format!("{name}:{other} (= {version})"),
+            })
+            .collect();
+        installed.sort_unstable();
+        writeln!(f, "Installed-Build-Depends:\n {}", installed.join(",\n "))?;
+        f.write_str("Environment:\n")?;
+        for (name, value) in &self.environment {
+            let mut quoted = String::new();
+            for letter in value.chars().filter(|letter| !letter.is_control()) {
+                if matches!(letter, '"' | '\\') {
+                    quoted.push('\\');
+                }
+                quoted.push(letter);
+            }
+            writeln!(f, " {name}=\"{quoted}\"")?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +221,42 @@ mod tests {
         let rebuild = TEXT.replace("Source: demo", "Source: demo (1.0-1)");
         let rebuild = rebuild.replace("Version: 1.0-1", "Version: 1.0-1+b1");
         assert_eq!(parse(rebuild.as_bytes()).unwrap().version.as_str(), "1.0-1");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let digests = || ["md5", "sha1", "sha256"].map(str::to_owned);
+        let account = Account {
+            source: "demo",
+            version: "1:1.0-1",
+            architecture: "amd64",
+            binaries: vec![("libdemo1", "amd64"), ("demo", "amd64"), ("demo-doc", "all")],
+            files: vec![
+                File { name: "demo_1.0-1.dsc", size: 7, digests: digests() },
+                File { name: "demo_1.0-1_amd64.deb", size: 9, digests: digests() },
+            ],
+            origin: "Debian",
+            date: Timestamp::UNIX_EPOCH,
+            path: "/build/demo-1.0",
+            installed: vec![("zlib1g", "1:1.2-1", "i386"), ("base-files", "12.4", "amd64")],
+            environment: BTreeMap::from([("LC_ALL", "C.UTF-8"), ("ODD", "a \"b\" \\c\n")]),
+        };
+        assert_eq!(account.file_name(), "demo_1.0-1_amd64.buildinfo");
+        let text = account.to_string();
+        let expected = "Format: 1.0\nSource: demo\nBinary: demo demo-doc libdemo1\n\
+                        Architecture: all amd64 source\nVersion: 1:1.0-1\nChecksums-Md5:\n \
+                        md5 7 demo_1.0-1.dsc\n md5 9 demo_1.0-1_amd64.deb\nChecksums-Sha1:\n";
+        assert!(text.starts_with(expected), "{text}");
+        let expected = "Build-Date: Thu, 01 Jan 1970 00:00:00 +0000\nBuild-Path: /build/demo-1.0\n\
+                        Installed-Build-Depends:\n base-files (= 12.4),\n \
+                        zlib1g:i386 (= 1:1.2-1)\nEnvironment:\n LC_ALL=\"C.UTF-8\"\n \
+                        ODD=\"a \\\"b\\\" \\\\c\"\n";
+        assert!(text.ends_with(expected), "{text}");
+        let read = parse(text.as_bytes()).unwrap();
+        assert_eq!((read.source.as_str(), read.version.as_str()), ("demo", "1:1.0-1"));
+        assert_eq!(read.installed.len(), 2);
+        let common = Account { binaries: vec![("demo-doc", "all")], ..account };
+        assert_eq!(common.file_name(), "demo_1.0-1_all.buildinfo");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::base::Sha256;
 /// A suite as its archive describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseFile {
+    /// `Origin`, whose archive it is.
+    pub origin: Option<String>,
     /// `Suite`, which may move on (`stable`).
     pub suite: Option<String>,
     /// `Codename`, which does not (`bookworm`).
@@ -76,6 +78,7 @@ impl ReleaseFile {
             && !words("No-Support-for-Architecture-all").iter().any(|word| word == "Packages");
         let components = words("Components");
         Ok(Self {
+            origin: one.get("Origin").map(str::to_owned),
             suite: one.get("Suite").map(str::to_owned),
             codename: one.get("Codename").map(str::to_owned),
             date: date_field(one, "Date")?.ok_or(Error::Missing("Date"))?,

@@ -138,7 +138,7 @@ impl Bundle {
     }
 
     /// A document of the bundle.
-    pub(super) fn document(&self, member: &Member) -> Result<Json> {
+    pub fn document(&self, member: &Member) -> Result<Json> {
         let bytes = self.bytes(member)?;
         Json::read_canonical(&bytes).map_err(|error| Error::damaged(member.path, error))
     }

@@ -61,6 +61,28 @@ fn a_release_says_how_closed_it_has_to_be_or_its_base_does() {
     assert!(empty[0].message.contains("needs `require`"), "{empty:?}");
 }
 
+#[test]
+fn a_release_says_whose_records_count_or_its_base_does() {
+    assert_eq!(parse(DEMO).expect("a release").trust, None);
+    let trusting = |keys: &str, need: u32| format!("[trust]\nbuilders = [{keys}]\nneed = {need}\n");
+    let base = format!("{DEMO}\n{}", trusting("\"keys/a.pub\", \"keys/b.pub\"", 2));
+    let base = parse(&base).expect("a release");
+    let told = |trust: Option<Trust>| {
+        let trust = trust.expect("it trusts somebody");
+        let builders = trust.builders.iter().map(|at| at.value.to_string()).collect::<Vec<_>>();
+        (builders.join(" "), trust.need.value)
+    };
+    assert_eq!(told(base.trust.clone()), ("keys/a.pub keys/b.pub".to_owned(), 2));
+    let over = |more: &str| {
+        let text = format!("[release]\nname = \"over\"\nextends = \"../demo\"\n{more}");
+        let (release, errors) = read_over(&ReleaseFolder::default(), &text, Some(&base));
+        assert_eq!(errors, []);
+        told(release.and_then(|release| release.trust))
+    };
+    assert_eq!(over(""), ("keys/a.pub keys/b.pub".to_owned(), 2));
+    assert_eq!(over(&trusting("\"c.pub\"", 1)), ("c.pub".to_owned(), 1));
+}
+
 /// `from` in the demo replaced by `to` gives exactly this one error at this line, and this hint.
 #[track_caller]
 fn check(from: &str, to: &str, message: &str, line: u32, hint: &str) {
@@ -100,13 +122,19 @@ fn says_what_is_wrong_and_where() {
     check("packages =", "seed = \"x\"\npackages =", "`seed` in `[root.bookworm]` is not", 16, "");
     check("packages =", "strata = [\"x\"]\npackages =", "each of `strata` must be a list", 16, "");
     check("packages =", "strata = [[]]\npackages =", "a list that is not empty", 16, "");
-    check(
-        "[parameters]",
-        "[trust]\nneed = 1\n[parameters]",
-        "`trust` in `release.toml` is not",
-        18,
-        "",
-    );
+    let trust = |trust: &str, message: &str, line: u32| {
+        check("[parameters]", &format!("[trust]\n{trust}\n[parameters]"), message, line, "");
+    };
+    trust("need = 1", "`[trust]` needs `builders`", 18);
+    trust("builders = [\"a.pub\"]", "`[trust]` needs `need`", 18);
+    trust("builders = []\nneed = 1", "`builders` is empty", 18);
+    trust("builders = [\"a.pub\"]\nneed = 0", "`need` is at least 1", 20);
+    trust("builders = [\"a.pub\"]\nneed = 2", "2 builders cannot agree: `builders` has 1", 20);
+    trust("builders = [\"a.pub\"]\nneed = \"1\"", "an integer that is not negative, not", 20);
+    trust("builders = [\"a\", \"a\"]\nneed = 1", "`a` is there twice", 19);
+    trust("builders = [\"../a\"]\nneed = 1", "not a path inside the release folder", 19);
+    let odd = "[trust]\nbuilders = [\"a\"]\nneed = 1\nkeys = 2\n[parameters]";
+    check("[parameters]", odd, "unknown key `keys` in `[trust]`", 21, "`builders` and `need`");
     check("debug = false", "version = \"2\"", "`release.version` is the release's own", 21, "");
     check("debug = false", "a-b = \"2\"", "cannot be read as `release.a-b`", 21, "");
     check("debug = false", "debug = [1]", "must be a string, an integer", 21, "");
