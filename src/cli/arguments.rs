@@ -12,7 +12,6 @@ pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
 pub use serve::{Serve, ServeStore};
 
-
 /// Builds and rebuilds whole releases of native Linux packages, provably.
 #[derive(Debug, Parser)]
 #[command(

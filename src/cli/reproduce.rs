@@ -1,7 +1,7 @@
 //! `reproduce`: builds again what was built, and says whether the same came of it.
 
-mod bundle;
 mod buildinfo;
+mod bundle;
 mod fixpoint;
 mod queue;
 mod report;

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let digests = || ["md5", "sha1", "sha256"].map(str::to_owned);
+        let sha256 = Sha256::of(b"demo").to_string();
+        let digests = || ["md5", "sha1", &sha256].map(str::to_owned);
         let account = Account {
             source: "demo",
             version: "1:1.0-1",
@@ -255,6 +256,7 @@ mod tests {
         let read = parse(text.as_bytes()).unwrap();
         assert_eq!((read.source.as_str(), read.version.as_str()), ("demo", "1:1.0-1"));
         assert_eq!(read.installed.len(), 2);
+        assert_eq!(read.outputs["demo_1.0-1_amd64.deb"], Sha256::of(b"demo"));
         let common = Account { binaries: vec![("demo-doc", "all")], ..account };
         assert_eq!(common.file_name(), "demo_1.0-1_all.buildinfo");
     }
