@@ -254,7 +254,7 @@ fn a_real_bash_completes_commands_flags_and_values() {
     };
     let complete_commands = complete.clone();
     let commands = complete_commands("perestroika")("b");
-    assert_eq!(commands, ["build"]);
+    assert_eq!(commands, ["build", "bundle"]);
     let flags = complete.clone()("perestroika build")("--fail");
     assert_eq!(flags, ["--fail-fast"]);
     let values = complete("perestroika init --archive")("");
