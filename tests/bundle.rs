@@ -10,7 +10,7 @@ mod scene;
 mod upstream;
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -163,6 +163,20 @@ fn a_bundle_has_everything_and_stock_tools_open_it() {
 
     // Nothing is overwritten; what is not built cannot be bundled.
     bundled.create("whole.perestroika", &[]).fails(2, &["is there already"]);
+    // What lies where it is written is not followed, waited for or written through.
+    let victim = bundled.path("victim");
+    fs::write(&victim, "precious").unwrap();
+    symlink(&victim, bundled.path("led.perestroika.partial")).unwrap();
+    fs::hard_link(&victim, bundled.path("linked.perestroika.partial")).unwrap();
+    for name in ["led.perestroika", "linked.perestroika"] {
+        bundled.create(name, &[]).fails(3, &[&format!("{name}.partial")]);
+        assert!(!bundled.path(name).exists());
+    }
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    let pipe = bundled.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    verify(&["--key", text(&pipe)]).fails(2, &["not a plain file"]);
+    verify(&["--key", &key.to_uppercase()]).succeeds();
     bundled.create("none/x.perestroika", &[]).fails(3, &["cannot create", "none/x"]);
     let scene = Scene::new().built(&["alpha"], Alpha::Other);
     scene.store().make_builder_key().unwrap();

@@ -4,6 +4,7 @@ mod create;
 mod import;
 mod verify;
 
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use super::progress::reading;
 use super::report::bytes;
-use crate::audit::bundle::{self, Bundle, Structure};
+use crate::audit::bundle::{self, Bundle, Structure, open_plain};
 use crate::base::{HostPath, PublicKey, Sha256};
 
 pub use create::certificate;
@@ -74,12 +75,18 @@ pub fn failed(error: bundle::Error) -> Failure {
     }
 }
 
+/// More bytes than a key in PEM has.
+const LARGEST_KEY: u64 = 4096;
+
 /// The id of a key that is named by its file or by its id.
 pub fn key_id(named: &str) -> Result<Sha256, Failure> {
-    if let Ok(id) = named.parse() {
+    if let Ok(id) = named.to_ascii_lowercase().parse() {
         return Ok(id);
     }
-    let text = std::fs::read_to_string(named).map_err(|error| {
+    let mut text = String::new();
+    let read = open_plain(&HostPath::new(named))
+        .and_then(|(file, _)| file.take(LARGEST_KEY).read_to_string(&mut text));
+    read.map_err(|error| {
         Failure::input("no-key", format!("`{named}` is neither a fingerprint nor a key"))
             .because(error.to_string())
             .hint("a fingerprint has 64 hex digits; `perestroika key show` prints a key")

@@ -50,7 +50,7 @@ pub use error::{Error, Result};
 pub use import::{Adopt, Adopted, Brought, adopt, bring, lacking, unfold};
 pub use index::{Absent, Index, Kind, Member, Name};
 pub use proof::Proved;
-pub use read::Bundle;
+pub use read::{Bundle, open_plain};
 pub use structure::{Signed, Structure};
 pub use verify::{Verified, verify};
 pub use write::{Written, write};

@@ -34,7 +34,7 @@ pub struct Bundle {
 impl Bundle {
     /// Whether a file ends like a bundle.
     pub fn is_one(path: &HostPath) -> bool {
-        open(path).is_ok_and(|(file, length)| trailer(&file, length).is_some())
+        open_plain(path).is_ok_and(|(file, length)| trailer(&file, length).is_some())
     }
 
     /// Reads the tail of a bundle.
@@ -43,7 +43,7 @@ impl Bundle {
     /// A file that cannot be read or is no bundle; an index, a signature or a key that are not
     /// what they should be, to the last byte.
     pub fn open(path: &HostPath) -> Result<Self> {
-        let (file, length) = open(path).map_err(system("open", path))?;
+        let (file, length) = open_plain(path).map_err(system("open", path))?;
         let none = |why| Error::None { path: path.clone(), why };
         let Some(begin) = trailer(&file, length) else {
             return Err(none("its trailer is none; it may have been cut off, or added to"));
@@ -255,8 +255,8 @@ impl Read for Content<'_> {
     }
 }
 
-/// A plain file, and how long it is.
-fn open(path: &HostPath) -> io::Result<(File, u64)> {
+/// A plain file, opened to be read, and how long it is. Whatever else lies there is an error.
+pub fn open_plain(path: &HostPath) -> io::Result<(File, u64)> {
     use std::fs::OpenOptions;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = OpenOptions::new();

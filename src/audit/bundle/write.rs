@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, renameat_with};
@@ -79,7 +79,14 @@ impl Writer {
         let partial = HostPath::new(name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
+        // Whoever may write to the folder could have put a way to another file there.
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = options.open(&partial).map_err(system("create", &partial))?;
+        let found = file.metadata().map_err(system("look at", &partial))?;
+        if !found.is_file() || found.nlink() != 1 {
+            let odd = io::Error::other("what is there is no plain file of its own: remove it");
+            return Err(system("write", &partial)(odd));
+        }
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(Error::Busy(path.clone()));
         }

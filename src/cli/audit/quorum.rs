@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -121,7 +121,7 @@ pub fn trusted(release: &Release) -> Result<Option<Trusted>, Failure> {
 
 fn read_key(path: &Path) -> Result<PublicKey, String> {
     let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let (file, _) = bundle::open_plain(&HostPath::new(path)).map_err(|error| error.to_string())?;
     file.take(LARGEST_KEY).read_to_end(&mut text).map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&text);
     if text.contains("PRIVATE KEY") {
@@ -201,7 +201,8 @@ impl Heard {
             };
         }
         let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+        let read = bundle::open_plain(&HostPath::new(path))
+            .and_then(|(file, _)| file.take(LARGEST + 1).read_to_end(&mut bytes));
         read.map_err(|error| unreadable(path, &error))?;
         let place = path.display().to_string();
         if bytes.len() as u64 > LARGEST {
