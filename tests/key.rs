@@ -135,3 +135,17 @@ fn one_that_others_may_read_or_that_is_none_is_refused() {
     fs::write(&path, text).unwrap();
     assert!(store.builder_key().unwrap().is_some());
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    store(folder.path()).make_builder_key().unwrap();
+    for words in [&["key", "show"][..], &["key", "show", "--json"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut show = Command::new(env!("CARGO_BIN_EXE_perestroika"));
+        show.args(words).arg("--store").arg(folder.path().join("store")).stdout(full);
+        let output = show.output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{words:?}: {output:?}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("cannot write the result"));
+    }
+}

@@ -1,6 +1,6 @@
 //! The one place that prints.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,8 @@ pub struct Output {
     documents: bool,
     /// Whether the document was printed before the command's end.
     begun: AtomicBool,
+    /// Whether some of the result could not be written.
+    lost: AtomicBool,
 }
 
 /// What a command hands over at its end: text it has printed already, and the same as a document.
@@ -42,6 +44,7 @@ impl Output {
             colour: coloured(global.color),
             documents: global.progress == ProgressKind::Json,
             begun: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         }
     }
 
@@ -53,9 +56,14 @@ impl Output {
     /// Prints a part of the result for people.
     pub fn text(&self, text: &str) {
         if !self.json {
-            let mut out = anstream::stdout().lock();
-            // A closed pipe is the reader's decision.
-            let _ = out.write_all(text.as_bytes());
+            self.wrote(anstream::stdout().lock().write_all(text.as_bytes()));
+        }
+    }
+
+    /// Remembers what was not written. A closed pipe is the reader's decision.
+    fn wrote(&self, written: io::Result<()>) {
+        if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            self.lost.store(true, Ordering::Relaxed);
         }
     }
 
@@ -64,13 +72,13 @@ impl Output {
     pub fn begin(&self, document: &Value) {
         if self.json {
             self.begun.store(true, Ordering::Relaxed);
-            print_document(document.clone(), Vec::new());
+            self.wrote(print_document(document.clone(), Vec::new()));
         }
     }
 
     /// Makes sure that what was printed is seen, for whoever waits for more.
     pub fn flush(&self) {
-        let _ = anstream::stdout().lock().flush();
+        self.wrote(anstream::stdout().lock().flush());
     }
 
     /// Tells of what failed, on standard error; a document has it among its errors.
@@ -113,9 +121,16 @@ impl Output {
         };
         if self.json && !self.begun.load(Ordering::Relaxed) {
             let problems = failure.iter().flat_map(|failure| &failure.problems);
-            print_document(document, problems.map(as_json).collect());
+            self.wrote(print_document(document, problems.map(as_json).collect()));
         } else if let Some(failure) = &failure {
             self.explain(failure);
+        }
+        self.flush();
+        if self.lost.load(Ordering::Relaxed) {
+            let failure = Failure::new(Kind::Machine, "output", "cannot write the result")
+                .hint("is there space left where standard output goes?");
+            self.explain(&failure);
+            return ExitCode::from(failure.kind.code());
         }
         failure.map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.kind.code()))
     }
@@ -156,13 +171,13 @@ impl Output {
     }
 }
 
-fn print_document(document: Value, errors: Vec<Value>) {
+fn print_document(document: Value, errors: Vec<Value>) -> io::Result<()> {
     let mut document = if document.is_object() { document } else { json!({}) };
     document["format"] = FORMAT.into();
     document["errors"] = errors.into();
     let mut out = anstream::stdout().lock();
-    let _ = writeln!(out, "{document}");
-    let _ = out.flush();
+    writeln!(out, "{document}")?;
+    out.flush()
 }
 
 /// The wrong use of the command line, as clap tells it, or its help. A program that asked for a
@@ -189,7 +204,7 @@ pub fn coloured(wanted: Colour) -> bool {
         Colour::Always => true,
         Colour::Never => false,
         Colour::Auto => {
-            std::io::stderr().is_terminal()
+            io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         }
     }
