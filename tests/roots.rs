@@ -12,29 +12,7 @@ use std::process::Command;
 
 use common::Desk;
 use serde_json::{Value, json};
-use upstream::Archive;
-
-const RELEASE: &str = r#"
-[release]
-name = "demo"
-version = "1.0"
-maintainer = "A <a@example.org>"
-architectures = ["amd64"]
-
-[archive.test]
-format = "deb"
-suites = ["stable"]
-components = ["main"]
-keyring = "keys/test.pgp"
-
-[root.test]
-archive = "test"
-packages = ["alpha"]
-
-[root.small]
-archive = "test"
-packages = []
-"#;
+use upstream::{Archive, RELEASE};
 
 /// `one` is built with `tool`, `two` with what `one` leaves, `three` with neither.
 const PACKAGES: &str = r#"
@@ -62,7 +40,9 @@ impl Scene {
     fn new() -> Self {
         let archive = Archive::new();
         let desk = Desk::new().with_flags([format!("--mirror=test={}", archive.server.url)]);
-        desk.write("release.toml", RELEASE).write("packages/all.rhai", PACKAGES);
+        let release = RELEASE.replace("packages = []", "packages = [\"alpha\"]")
+            + "\n[root.small]\narchive = \"test\"\npackages = []\n";
+        desk.write("release.toml", &release).write("packages/all.rhai", PACKAGES);
         desk.write("keys/test.pgp", archive.keyring()).write("src/Makefile", "all:\n");
         let scene = Self { archive, desk };
         scene.put("debhelper", "13", "Provides: debhelper-compat (= 13)\n");

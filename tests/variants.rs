@@ -23,7 +23,7 @@ use perestroika::spec::lock::{self, IndexKind, Lock, LockedArchive, LockedIndex,
 use perestroika::spec::{self, Spec, load_from};
 use perestroika::store::Store;
 use program::{copy_folder, here};
-use upstream::Archive;
+use upstream::{Archive, RELEASE};
 
 /// Release folders side by side.
 struct Folders(tempfile::TempDir);
@@ -163,23 +163,10 @@ fn nothing_outside_the_folders_of_releases_is_read() {
     folders.wrong("a", "there is no `src` in the release");
 }
 
-const BASE: &str = r#"
-[release]
-name = "base"
-version = "1.0"
-maintainer = "A <a@example.org>"
-architectures = ["amd64"]
-
-[archive.test]
-format = "deb"
-suites = ["stable"]
-components = ["main"]
-keyring = "keys/test.pgp"
-
-[root.test]
-archive = "test"
-packages = []
-"#;
+/// The text of the base's release.toml.
+fn base() -> String {
+    RELEASE.replace("name = \"demo\"", "name = \"base\"")
+}
 
 /// A base and a variant over a real archive on this host.
 struct Scene {
@@ -192,7 +179,7 @@ impl Scene {
     fn new() -> Self {
         let archive = Archive::new();
         let folders = Folders(tempfile::tempdir().unwrap());
-        folders.write("base/release.toml", BASE);
+        folders.write("base/release.toml", &base());
         folders.write("base/alpha.rhai", "rebuild(\"alpha\")\n");
         fs::create_dir_all(folders.path("base/keys")).unwrap();
         fs::write(folders.path("base/keys/test.pgp"), archive.keyring()).unwrap();
@@ -272,7 +259,7 @@ fn an_archive_that_a_variant_defines_itself_is_its_own_to_pin() {
     let scene = Scene::new();
     scene.locked("base", Moves::Nothing);
     scene.archive.publish("2.0-1");
-    let archive = BASE.split("[archive").nth(1).unwrap().split("[root").next().unwrap();
+    let archive = RELEASE.split("[archive").nth(1).unwrap().split("[root").next().unwrap();
     let text = format!("[release]\nname = \"v\"\nextends = \"../base\"\n[archive{archive}");
     scene.folders.write("variant/release.toml", &text);
     fs::create_dir_all(scene.folders.path("variant/keys")).unwrap();
@@ -308,7 +295,7 @@ fn a_base_whose_own_base_moved_is_locked_first() {
 fn builds(files: &[(&str, &str)]) -> Result<Vec<String>, Vec<Diagnostic>> {
     let mut all = BTreeMap::from([(
         "release.toml".parse().unwrap(),
-        BASE.replace("[\"amd64\"]", "[\"amd64\", \"i386\"]").into_bytes(),
+        base().replace("[\"amd64\"]", "[\"amd64\", \"i386\"]").into_bytes(),
     )]);
     for (path, text) in files {
         all.insert(path.parse().unwrap(), text.as_bytes().to_vec());
