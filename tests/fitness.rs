@@ -3,9 +3,13 @@
 
 mod gnupg;
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use gnupg::Gnupg;
 use jiff::Timestamp;
-use perestroika::archive::deb::signature::{Unfit, fit_to_sign};
+use perestroika::archive::deb::signature::{SecretKey, SigningError, Unfit, fit_to_sign, verify};
 
 fn at(time: &str) -> Timestamp {
     time.parse().unwrap()
@@ -59,4 +63,60 @@ fn a_key_that_certifies_itself_with_a_weak_digest_is_refused() {
     gnupg.run(gnupg::MADE, &weak, b"");
     let why = fit_to_sign(&gnupg.export(&["old"]), at("2026-01-01T00:00:00Z")).unwrap_err();
     assert!(why.to_string().contains("is too weak: it is certified by itself"), "{why}");
+}
+
+fn gpgv(folder: &Path, files: &[&str]) -> bool {
+    let keyring = folder.join("keyring");
+    let mut gpgv = Command::new("gpgv");
+    gpgv.arg("--keyring").arg(keyring).args(files).current_dir(folder);
+    gpgv.output().unwrap().status.success()
+}
+
+#[test]
+fn what_is_signed_with_a_key_file_counts_for_gpgv() {
+    let now = at("2026-01-01T00:00:00Z");
+    for kind in ["ed25519", "rsa2048", "nistp256"] {
+        for with_subkey in [false, true] {
+            let gnupg = Gnupg::new();
+            gnupg.key("one", kind, "sign", "0");
+            if with_subkey {
+                gnupg.subkey("one", "sign", "0");
+            }
+            let secret = gnupg.run(gnupg::MADE, &["--armor", "--export-secret-keys", "one"], b"");
+            let key = SecretKey::read(&secret, now).unwrap();
+            assert_eq!(key.fit().fingerprint != key.fit().primary, with_subkey);
+
+            let folder = gnupg.home.path();
+            fs::write(folder.join("keyring"), gnupg.export(&["one"])).unwrap();
+            let text = "Suite: updates\n- dashes \nSHA256:\n 00 1 main/Packages\n";
+            let signed = key.clear_sign(text, now).unwrap();
+            fs::write(folder.join("InRelease"), &signed).unwrap();
+            fs::write(folder.join("Release"), text).unwrap();
+            fs::write(folder.join("Release.gpg"), key.detach(text.as_bytes(), now).unwrap())
+                .unwrap();
+            assert!(gpgv(folder, &["InRelease"]), "{kind} {with_subkey}");
+            assert!(gpgv(folder, &["Release.gpg", "Release"]), "{kind} {with_subkey}");
+            fs::write(folder.join("Release"), text.replace("00 1", "00 2")).unwrap();
+            assert!(!gpgv(folder, &["Release.gpg", "Release"]), "{kind} {with_subkey}");
+
+            let public = key.public().unwrap();
+            let verified = verify(signed.as_bytes(), public.as_bytes(), now).unwrap();
+            assert_eq!(verified.signers[0].fingerprint, key.fit().fingerprint);
+        }
+    }
+}
+
+#[test]
+fn a_key_without_its_secret_half_is_named() {
+    let now = at("2026-01-01T00:00:00Z");
+    let gnupg = Gnupg::new();
+    gnupg.key("one", "ed25519", "sign", "0");
+    assert!(matches!(SecretKey::read(&gnupg.export(&["one"]), now), Err(SigningError::Read(_))));
+    let locked =
+        ["--passphrase", "secret", "--quick-generate-key", "locked", "ed25519", "sign", "0"];
+    gnupg.run(gnupg::MADE, &locked, b"");
+    let export = ["--passphrase", "secret", "--export-secret-keys", "locked"];
+    let secret = gnupg.run(gnupg::MADE, &export, b"");
+    let read = SecretKey::read(&secret, now);
+    assert!(matches!(read, Err(SigningError::Locked)), "{read:?}");
 }

@@ -7,6 +7,7 @@
 mod cleartext;
 mod fitness;
 mod keyring;
+mod secret;
 
 use jiff::Timestamp;
 use pgp::crypto::hash::HashAlgorithm;
@@ -15,6 +16,7 @@ use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersi
 use cleartext::Cleartext;
 pub use fitness::{Fit, Unfit, fit_to_sign};
 use keyring::{Keyring, State};
+pub use secret::{Error as SigningError, SecretKey};
 
 /// The signed text of an `InRelease` and those who signed it, after [`verify`] accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
