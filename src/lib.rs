@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod graph;
 pub mod pin;
 pub mod plan;
+pub mod publish;
 pub mod realise;
 pub mod sandbox;
 pub mod service;

@@ -5,14 +5,18 @@
 //! may sign at all, bindings, expiry, revocation, digests, and what text the signature covers.
 
 mod cleartext;
+mod fitness;
 mod keyring;
+mod secret;
 
 use jiff::Timestamp;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersion};
 
 use cleartext::Cleartext;
+pub use fitness::{Fit, Unfit, fit_to_sign};
 use keyring::{Keyring, State};
+pub use secret::{Error as SigningError, SecretKey};
 
 /// The signed text of an `InRelease` and those who signed it, after [`verify`] accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,7 +257,7 @@ fn judge(
     match key.state {
         State::Expired(end) => Err(Reason::ExpiredKey(end)),
         State::Revoked => Err(Reason::RevokedKey),
-        State::Good | State::Unbound => Ok(Signer {
+        State::Good(_) | State::Unbound => Ok(Signer {
             fingerprint: key.fingerprint.clone(),
             primary: key.primary.clone(),
             user: key.user.clone(),

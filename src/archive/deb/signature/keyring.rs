@@ -13,7 +13,8 @@ use pgp::packet::{
     Packet, PacketHeader, PacketParser, PublicKey, PublicSubkey, Signature, SignatureType,
     SubpacketData, UserAttribute, UserId,
 };
-use pgp::types::{Duration, KeyDetails, Tag};
+use pgp::ser::Serialize;
+use pgp::types::{Duration, EcdsaPublicParams, KeyDetails, KeyVersion, PublicParams, Tag};
 
 use super::KeyName;
 use super::cleartext::dearmor;
@@ -38,6 +39,8 @@ pub(super) struct Key {
     pub(super) signs: bool,
     /// What has become of it.
     pub(super) state: State,
+    /// Why one should not begin to sign with it, although what it signed counts.
+    pub(super) weak: Option<&'static str>,
 }
 
 enum Material {
@@ -48,8 +51,8 @@ enum Material {
 /// What has become of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing bad.
-    Good,
+    /// Nothing bad, until then if ever.
+    Good(Option<Timestamp>),
     /// No valid self-signature holds it.
     Unbound,
     /// It expired then.
@@ -87,6 +90,11 @@ impl Keyring {
         let name =
             |key: &Key| KeyName { fingerprint: key.fingerprint.clone(), user: key.user.clone() };
         self.keys.iter().filter(primary).map(name).collect()
+    }
+
+    /// All keys, each primary one before its subkeys.
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
     }
 
     /// The keys that `signature` claims to be from.
@@ -234,6 +242,7 @@ struct Statement {
     made: Timestamp,
     signs: Option<bool>,
     end: Option<Timestamp>,
+    weak: Option<&'static str>,
 }
 
 impl Certificate {
@@ -241,7 +250,8 @@ impl Certificate {
     fn keys(&self, all: &[Self], at: Timestamp) -> Vec<Key> {
         let primary = format!("{:X}", self.primary.fingerprint());
         let user = self.certified_user(at);
-        let (state, signs) = self.primary_state(all, at);
+        let (state, signs, digest) = self.primary_state(all, at);
+        let weak_owner = digest.or_else(|| weakness(&self.primary));
         let mut keys = vec![Key {
             fingerprint: primary.clone(),
             primary: primary.clone(),
@@ -249,10 +259,11 @@ impl Certificate {
             made: timestamp(self.primary.created_at()),
             signs,
             state,
+            weak: weak_owner,
             material: Material::Primary(self.primary.clone()),
         }];
         for (subkey, signatures) in &self.subkeys {
-            let (own, signs) = self.subkey_state(subkey, signatures, at);
+            let (own, signs, digest) = self.subkey_state(subkey, signatures, at);
             keys.push(Key {
                 fingerprint: format!("{:X}", subkey.fingerprint()),
                 primary: primary.clone(),
@@ -263,8 +274,11 @@ impl Certificate {
                     (State::Unbound, _) | (_, State::Unbound) => State::Unbound,
                     (State::Revoked, _) | (_, State::Revoked) => State::Revoked,
                     (State::Expired(end), _) | (_, State::Expired(end)) => State::Expired(end),
-                    (State::Good, State::Good) => State::Good,
+                    (State::Good(owner), State::Good(own)) => {
+                        State::Good(owner.into_iter().chain(own).min())
+                    }
                 },
+                weak: weak_owner.or(digest).or_else(|| weakness(subkey)),
                 material: Material::Subkey(subkey.clone()),
             });
         }
@@ -280,11 +294,11 @@ impl Certificate {
         })
     }
 
-    fn primary_state(&self, all: &[Self], at: Timestamp) -> (State, bool) {
+    fn primary_state(&self, all: &[Self], at: Timestamp) -> (State, bool, Option<&'static str>) {
         let made = timestamp(self.primary.created_at());
         let default = may_sign(self.primary.algorithm());
         if self.is_revoked(all) {
-            return (State::Revoked, default);
+            return (State::Revoked, default, None);
         }
         let direct = newest(self.direct.iter().filter(|signature| {
             signature.typ() == Some(SignatureType::Key)
@@ -299,16 +313,18 @@ impl Certificate {
             .map(|signature| statement(signature, made))
             .collect();
         if direct.is_none() && identities.is_empty() {
-            return (State::Unbound, default);
+            return (State::Unbound, default, None);
         }
         // A direct signature has the first word, then the newest certification that says anything.
         identities.sort_by_key(|one| std::cmp::Reverse(one.made));
         let mut statements = direct.iter().chain(&identities);
         let signs = statements.clone().find_map(|one| one.signs).unwrap_or(default);
-        match statements.find_map(|one| one.end) {
-            Some(end) if end < at => (State::Expired(end), signs),
-            _ => (State::Good, signs),
-        }
+        let digest = statements.clone().find_map(|one| one.weak);
+        let state = match statements.find_map(|one| one.end) {
+            Some(end) if end < at => State::Expired(end),
+            end => State::Good(end),
+        };
+        (state, signs, digest)
     }
 
     /// The newest certification of an identity by its owner, unless that was a revocation.
@@ -340,7 +356,7 @@ impl Certificate {
         subkey: &PublicSubkey,
         signatures: &[Signature],
         at: Timestamp,
-    ) -> (State, bool) {
+    ) -> (State, bool, Option<&'static str>) {
         let made = timestamp(subkey.created_at());
         let valid = |signature: &&Signature| {
             self.issued(signature) && signature.verify_subkey_binding(&self.primary, subkey).is_ok()
@@ -350,14 +366,14 @@ impl Certificate {
                 && !is_over(signature, at)
                 && valid(signature)
         });
-        let Some(binding) = newest(bindings) else { return (State::Unbound, false) };
+        let Some(binding) = newest(bindings) else { return (State::Unbound, false, None) };
         let said = statement(binding, made);
         let signs = said.signs.unwrap_or_else(|| may_sign(subkey.algorithm()));
         let is_revoked = signatures.iter().any(|signature| {
             signature.typ() == Some(SignatureType::SubkeyRevocation) && valid(&signature)
         });
         if is_revoked {
-            return (State::Revoked, signs);
+            return (State::Revoked, signs, None);
         }
         // Without a signature back, anyone could claim another's subkey and its signatures.
         let back = binding.embedded_signature().is_some_and(|back| {
@@ -365,11 +381,12 @@ impl Certificate {
                 && !is_over(back, at)
                 && back.verify_primary_key_binding(subkey, &self.primary).is_ok()
         });
-        match said.end {
-            _ if signs && !back => (State::Unbound, signs),
-            Some(end) if end < at => (State::Expired(end), signs),
-            _ => (State::Good, signs),
-        }
+        let state = match said.end {
+            _ if signs && !back => State::Unbound,
+            Some(end) if end < at => State::Expired(end),
+            end => State::Good(end),
+        };
+        (state, signs, said.weak)
     }
 
     /// Whether the key was revoked, by itself or by a key it named for that.
@@ -440,7 +457,36 @@ fn statement(signature: &Signature, made: Timestamp) -> Statement {
         made: signature.created().map(timestamp).unwrap_or_default(),
         signs: says_flags.then(|| signature.key_flags().sign()),
         end: end(made, signature.key_expiration_time()),
+        weak: (!matches!(
+            signature.hash_alg(),
+            Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
+        ))
+        .then_some("it is certified by itself with a digest that clients refuse, or will"),
     }
+}
+
+/// Why clients refuse what a key of this kind signs, or will before long.
+fn weakness(key: &impl KeyDetails) -> Option<&'static str> {
+    if key.version() != KeyVersion::V4 {
+        return Some("gpgv reads keys of version 4 only");
+    }
+    match key.public_params() {
+        PublicParams::RSA(key) if bits(key) < 2048 => Some("RSA below 2048 bits"),
+        PublicParams::RSA(_) | PublicParams::EdDSALegacy(_) => None,
+        PublicParams::ECDSA(
+            EcdsaPublicParams::P256 { .. }
+            | EcdsaPublicParams::P384 { .. }
+            | EcdsaPublicParams::P521 { .. },
+        ) => None,
+        PublicParams::DSA(_) => Some("DSA, which Sequoia's policy refuses"),
+        _ => Some("of a kind that not every client knows: take Ed25519 or RSA"),
+    }
+}
+
+/// How long the modulus of an RSA key is: what the number begins with (RFC 9580, 3.2).
+fn bits(key: &impl Serialize) -> u16 {
+    let bytes = key.to_bytes().unwrap_or_default();
+    bytes.first_chunk().map_or(0, |first| u16::from_be_bytes(*first))
 }
 
 /// What keys of this algorithm are for when nothing is said.
