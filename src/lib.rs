@@ -2,8 +2,8 @@
 //!
 //! The modules are the pipeline: `spec` reads a release folder, `graph` turns it into derivations
 //! named by their own hash, `plan` decides what is stale, `realise` builds it in a `sandbox` and
-//! keeps it in the `store`, where `audit` reads the evidence, and `service` lends it out. `tests/layers.rs` holds which module
-//! may use which.
+//! keeps it in the `store`, from where `publish` makes repositories, where `audit` reads the
+//! evidence, and which `service` lends out. `tests/layers.rs` holds which module may use which.
 
 pub mod archive;
 pub mod audit;

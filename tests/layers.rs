@@ -19,6 +19,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pin", &["base", "spec", "archive", "store", "fetch"]),
     ("realise", &["base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin"]),
     (
+        "publish",
+        &[
+            "base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin",
+            "realise",
+        ],
+    ),
+    (
         "audit",
         &[
             "base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin",
@@ -29,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "service",
         &[
             "base", "spec", "archive", "graph", "plan", "sandbox", "store", "fetch", "pin",
-            "realise", "audit",
+            "realise", "audit", "publish",
         ],
     ),
 ];

@@ -1,7 +1,18 @@
 //! Repositories that stock clients read: what they hold is a value, made from records; how it
 //! gets to disk is one step.
 //!
-//! An index is a [`table`] whose pieces are compressed each on its own, so that one package more
-//! costs what one package costs, whatever the size of the suite.
+//! A [`Generation`] is a state of all suites of a repository that never changes again. The next
+//! one is staged beside it, signed, tried with the real client, and switched to by renaming one
+//! link. [`layout`] says where everything lies. An index is a [`table`] whose pieces are
+//! compressed each on its own, so that one package more costs what one package costs, whatever
+//! the size of the suite.
 
+pub mod generation;
+pub mod layout;
 pub mod table;
+
+mod error;
+
+pub use error::{Error, Result};
+pub use generation::{Change, Generation, Published, Reason, State};
+pub use layout::Repository;
