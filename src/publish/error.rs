@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::base::{HostPath, json};
+use crate::store;
 
 /// A result of this module.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -52,6 +53,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A package that cannot be published.
+    #[error("cannot publish `{what}`: {reason}")]
+    Package {
+        /// Which.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// A document that is no canonical JSON.
     #[error("`{path}` is damaged")]
     Json {

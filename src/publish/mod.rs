@@ -8,6 +8,8 @@
 //! the size of the suite.
 
 pub mod generation;
+pub mod index;
+pub mod item;
 pub mod layout;
 pub mod table;
 
