@@ -11,6 +11,10 @@ pub mod generation;
 pub mod index;
 pub mod item;
 pub mod layout;
+pub mod ledger;
+pub mod sign;
+pub mod stage;
+pub mod suite;
 pub mod table;
 
 mod error;
