@@ -9,6 +9,7 @@
 
 pub mod generation;
 pub mod layout;
+pub mod sign;
 pub mod table;
 
 mod error;
