@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -236,9 +236,9 @@ impl<'a> Stage<'a> {
             indexes.ensure(&format!("{component}/source/Sources"))?;
         }
         let files = self.write_indexes(&folder, indexes)?;
-        let valid = suite.valid_days.map(|days| {
-            self.date + SignedDuration::from_hours(24 * i64::from(days))
-        });
+        let valid = suite
+            .valid_days
+            .map(|days| self.date + SignedDuration::from_hours(24 * i64::from(days)));
         let (components, all): (Vec<String>, Vec<String>) =
             (components.into_iter().collect(), all.into_iter().collect());
         let text = Release {
