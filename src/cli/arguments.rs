@@ -2,6 +2,7 @@
 
 mod audit;
 mod bundle;
+mod repo;
 mod serve;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
+pub use repo::{Repo, RepoFolder, RepoPrune};
 pub use serve::{Serve, ServeStore};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
@@ -251,6 +253,9 @@ pub enum Command {
     /// Answer over HTTP, read-only, until interrupted
     #[command(subcommand)]
     Serve(Serve),
+    /// Look after a repository: what goes from it, and what stays
+    #[command(subcommand, after_help = "Examples:\n  perestroika repo prune -n")]
+    Repo(Repo),
     /// See what the store holds, check it, keep releases in it, and free what nothing needs
     #[command(
         subcommand,

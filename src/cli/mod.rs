@@ -33,6 +33,7 @@ mod output;
 mod patch;
 mod progress;
 pub mod render;
+mod repo;
 mod report;
 mod reproduce;
 mod revision;
@@ -75,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Root(command) => root::run(command, &arguments.global, &output),
+        Command::Repo(command) => repo::run(command, &arguments.global, &output),
         Command::Serve(command) => serve::run(command, &arguments.global, &output),
         Command::Audit(command) => audit::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),

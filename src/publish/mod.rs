@@ -11,9 +11,11 @@ pub mod generation;
 pub mod index;
 pub mod item;
 pub mod layout;
+pub mod prune;
 pub mod table;
 
 mod error;
+mod named;
 
 pub use error::{Error, Result};
 pub use generation::{Change, Generation, Published, Reason, State};
