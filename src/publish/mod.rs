@@ -9,6 +9,7 @@
 
 pub mod generation;
 pub mod layout;
+pub mod rehearse;
 pub mod table;
 
 mod error;
