@@ -255,16 +255,15 @@ fn each_package_is_installed_upgraded_and_removed_by_itself() {
         failures,
         [
             "bad-end 1.0 cannot be removed: never; dpkg: error processing package bad-end \
-             (--remove):; installed bad-end package pre-removal script subprocess returned error \
+             (--remove): installed bad-end package pre-removal script subprocess returned error \
              exit status 4",
             "bad-start 1.0 cannot be installed: no such thing; dpkg: error processing package \
-             bad-start (--configure):; installed bad-start package post-installation script \
+             bad-start (--configure): installed bad-start package post-installation script \
              subprocess returned error exit status 3",
             "breaker 2.0 cannot be upgraded to: stays; dpkg: error processing archive \
-             /var/cache/apt/archives/breaker_2.0_all.deb (--unpack):; new breaker package \
+             /var/cache/apt/archives/breaker_2.0_all.deb (--unpack): new breaker package \
              pre-installation script subprocess returned error exit status 1",
-            "killer 1.0 cannot be installed: E: the client did not come to its end: something \
-             ended it before its time",
+            "killer 1.0 cannot be installed: the client did not come to its end: it was killed",
             "loner 1.0 cannot be installed: loner : Depends: libnone (>= 2) but it is not \
              installable",
         ],

@@ -166,7 +166,7 @@ sub update {
         '-o', 'pkgCacheFile::Generate=false', 'update'
     );
     # Whatever apt forgives, it left something behind.
-    $done = 0 if $said =~ /^(?:Err:|E: |W: (?:Failed|Some index|GPG|An error))/m;
+    $done = 0 if $said =~ /^(?:E: |W: (?:Failed|Some index|GPG|An error))/m;
     return ($done, $said);
 }
 

@@ -38,9 +38,8 @@ pub(super) fn reasons(said: &str) -> Vec<String> {
                 // What the script printed last, and what dpkg says of it below.
                 let before = lines[..number].iter().rev().take(1);
                 before.filter(|line| !line.starts_with("Setting up ")).for_each(|line| add(line));
-                add(line);
                 let below = lines[number + 1..].iter().take_while(|line| line.starts_with(' '));
-                below.for_each(|line| add(line));
+                add(&below.fold((*line).to_owned(), |all, line| all + " " + line.trim()));
             } else if says_why(line) {
                 add(line);
             }
@@ -97,9 +96,8 @@ mod tests {
                 script,
                 &[
                     "no such thing",
-                    "dpkg: error processing package greet (--configure):",
-                    "installed greet package post-installation script subprocess returned error \
-                     exit status 3",
+                    "dpkg: error processing package greet (--configure): installed greet package \
+                     post-installation script subprocess returned error exit status 3",
                 ],
             ),
             (

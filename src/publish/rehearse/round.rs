@@ -231,7 +231,7 @@ impl Round<'_> {
                 (None, None) => {
                     let stage = if old.is_some() { Stage::Upgrade } else { Stage::Install };
                     let how = story.broken.unwrap_or("it told nothing");
-                    Came::Refused(stage, format!("E: the client did not come to its end: {how}"))
+                    Came::Refused(stage, format!("the client did not come to its end: {how}"))
                 }
             };
             // What apt chose otherwise than it had foreseen is fetched, and it chooses again.
