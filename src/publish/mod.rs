@@ -13,6 +13,7 @@ pub mod item;
 pub mod layout;
 pub mod ledger;
 pub mod prune;
+pub mod rehearse;
 pub mod sign;
 pub mod stage;
 pub mod suite;
