@@ -8,8 +8,13 @@
 //! the size of the suite.
 
 pub mod generation;
+pub mod index;
+pub mod item;
 pub mod layout;
+pub mod ledger;
 pub mod sign;
+pub mod stage;
+pub mod suite;
 pub mod table;
 
 mod error;
