@@ -2,6 +2,7 @@
 
 mod audit;
 mod bundle;
+mod key;
 mod serve;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
+pub use key::{Key, KeyAlgorithm, KeyCheck, KeyNew};
 pub use serve::{Serve, ServeStore};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
@@ -354,15 +356,6 @@ pub enum Shell {
     Zsh,
     /// Fish
     Fish,
-}
-
-/// What can be asked of keys.
-#[derive(Debug, Subcommand)]
-pub enum Key {
-    /// List the store's keys: what they are for, and their names
-    List,
-    /// Print the public half of the builder key, as openssl reads it
-    Show,
 }
 
 /// A release folder and names of packages, in any order.

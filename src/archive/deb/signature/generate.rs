@@ -114,8 +114,7 @@ impl NewKey {
             config.hashed_subpackets.push(Subpacket::regular(part)?);
         }
         let password = Password::empty();
-        let binding =
-            config.sign_certification(&secret, &public, &password, Tag::UserId, &user)?;
+        let binding = config.sign_certification(&secret, &public, &password, Tag::UserId, &user)?;
 
         let mut certificate = Vec::new();
         public.to_writer_with_header(&mut certificate)?;
