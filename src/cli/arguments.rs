@@ -2,6 +2,7 @@
 
 mod audit;
 mod bundle;
+mod key;
 mod publish;
 mod repo;
 mod serve;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
+pub use key::{Key, KeyAlgorithm, KeyCheck, KeyNew};
 pub use publish::{Place, Publish};
 pub use repo::{Repo, RepoFolder, RepoPrune};
 pub use serve::{Serve, ServeStore};
@@ -370,15 +372,6 @@ pub enum Shell {
     Zsh,
     /// Fish
     Fish,
-}
-
-/// What can be asked of keys.
-#[derive(Debug, Subcommand)]
-pub enum Key {
-    /// List the store's keys: what they are for, and their names
-    List,
-    /// Print the public half of the builder key, as openssl reads it
-    Show,
 }
 
 /// A release folder and names of packages, in any order.

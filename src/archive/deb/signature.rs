@@ -6,6 +6,7 @@
 
 mod cleartext;
 mod fitness;
+mod generate;
 mod keyring;
 mod made;
 mod public;
@@ -18,6 +19,7 @@ use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersi
 
 use cleartext::Cleartext;
 pub use fitness::{Fit, Unfit, fit_to_sign};
+pub use generate::{Algorithm, Error as NewKeyError, NewKey};
 use keyring::{Keyring, State};
 pub use made::{Signatures, Unsignable};
 pub use public::{Certificate, NotPublic, armoured};

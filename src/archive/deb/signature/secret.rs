@@ -1,7 +1,7 @@
 //! Signing with an OpenPGP key that lies in a file.
 
 use std::fmt;
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 
 use jiff::Timestamp;
 use pgp::composed::{Deserializable as _, SignedSecretKey};
@@ -88,25 +88,26 @@ impl SecretKey {
     }
 
     fn sign(&self, kind: SignatureType, bytes: &[u8], at: Timestamp) -> Result<Signatures, Error> {
-        let sign = |key: &Box<&dyn SigningKey>| {
-            let signature = config(key, kind, at)?.sign(key, &Password::empty(), bytes)?;
-            Signatures::one(&signature)
+        let sign = |key: &dyn SigningKey| {
+            let mut hasher = config(key, kind, at)?.into_hasher()?;
+            hasher.write_all(bytes)?;
+            Signatures::one(&hasher.sign(key, &Password::empty())?)
         };
         let (key, _) = self.signing().expect("it was found when the key was read");
-        sign(&key).map_err(Error::Sign)
+        sign(key).map_err(Error::Sign)
     }
 
     /// The key that signs, with its secret half.
-    fn signing(&self) -> Option<(Box<&dyn SigningKey>, &SecretParams)> {
+    fn signing(&self) -> Option<(&dyn SigningKey, &SecretParams)> {
         let signs =
             |key: &dyn SigningKey| format!("{:X}", key.fingerprint()) == self.fit.fingerprint;
         let primary = &self.key.primary_key;
         if signs(primary) {
-            return Some((Box::new(primary), primary.secret_params()));
+            return Some((primary, primary.secret_params()));
         }
         let subkeys = self.key.secret_subkeys.iter().map(|subkey| &subkey.key);
         let subkey = subkeys.into_iter().find(|key| signs(*key))?;
-        Some((Box::new(subkey), subkey.secret_params()))
+        Some((subkey, subkey.secret_params()))
     }
 }
 
@@ -117,8 +118,8 @@ impl fmt::Debug for SecretKey {
 }
 
 /// What a signature says of itself: when it was made, and by which key.
-fn config(
-    key: &impl KeyDetails,
+pub(super) fn config(
+    key: &(impl KeyDetails + ?Sized),
     kind: SignatureType,
     at: Timestamp,
 ) -> pgp::errors::Result<SignatureConfig> {
