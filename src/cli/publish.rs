@@ -1,5 +1,6 @@
 //! `publish`: packages of a release into a suite, signed, tried, and switched to in one step.
 
+pub mod complete;
 pub mod destination;
 mod objection;
 
@@ -35,6 +36,7 @@ use crate::realise::manifest::Manifest;
 use crate::realise::record::Record;
 use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
+use complete::Finale;
 use destination::Destination;
 
 /// Publishes what was asked for.
@@ -110,11 +112,20 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
     };
     stage.put(&destination.name, destination.suite, contents, &signers).map_err(broken)?;
     let staged = stage.finish(Reason::Publish, &signers).map_err(broken)?;
-    let done = destination.complete(&repository, staged, &signers)?;
+    let finale = Finale {
+        world: &world,
+        release: &release,
+        destination: &destination,
+        repository: &repository,
+        signers: &signers,
+        rehearse: arguments.place.rehearse.unwrap_or(destination.suite.rehearse),
+    };
+    let done = finale.complete(staged, global, output)?;
     output.summary(&format!(
-        "{head}\n{}generation {} of {} in {}: {}\n",
+        "{head}\n{}{}generation {} of {} in {}: {}\n",
         destination::listed(&changes),
-        done.number,
+        complete::line(done.verdict.as_ref()),
+        done.generation.number,
         repository.root(),
         duration(began.elapsed()),
         count(changes.len(), "change"),

@@ -18,6 +18,9 @@ use crate::store::Store;
 /// The forms that each index is written in, by the ending of the file.
 pub const FORMS: [&str; 3] = ["", ".gz", ".xz"];
 
+/// The part of a component that has the packages of the installer.
+pub const INSTALLER: &str = "debian-installer";
+
 /// The indexes of a suite, by their path below it without ending: `main/binary-amd64/Packages`.
 /// Each is read when it is asked for.
 pub struct Indexes<'a> {
@@ -318,7 +321,7 @@ fn note(
         architecture: item.architecture.clone(),
         old: None,
         new: None,
-        component: item.component.clone(),
+        component: place(item),
         source: item.source.clone(),
         payload: None,
         derivation: None,
@@ -329,11 +332,19 @@ fn note(
         None => change.old = Some(item.version.clone()),
         Some(item) => {
             change.new = Some(item.version.clone());
-            change.component.clone_from(&item.component);
+            change.component = place(item);
             change.source.clone_from(&item.source);
             change.payload = Some(item.payload);
             (change.derivation, change.action) = item.built.unzip();
         }
+    }
+}
+
+/// The part of the suite that has an item.
+fn place(item: &Item) -> String {
+    match item.kind {
+        Kind::Udeb => format!("{}/{INSTALLER}", item.component),
+        Kind::Source | Kind::Deb => item.component.clone(),
     }
 }
 
