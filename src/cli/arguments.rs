@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
-pub use repo::{Repo, RepoFolder, RepoPrune};
+pub use repo::{Repo, RepoFolder, RepoPrune, RepoPush};
 pub use serve::{Serve, ServeStore};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
@@ -253,8 +253,12 @@ pub enum Command {
     /// Answer over HTTP, read-only, until interrupted
     #[command(subcommand)]
     Serve(Serve),
-    /// Look after a repository: what goes from it, and what stays
-    #[command(subcommand, after_help = "Examples:\n  perestroika repo prune -n")]
+    /// Bring a repository to its mirrors, and remove from it what nothing needs
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  perestroika repo push /srv/mirror --snapshots\n  \
+                            perestroika repo prune -n"
+    )]
     Repo(Repo),
     /// See what the store holds, check it, keep releases in it, and free what nothing needs
     #[command(

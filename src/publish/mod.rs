@@ -11,6 +11,7 @@ pub mod generation;
 pub mod index;
 pub mod item;
 pub mod layout;
+pub mod mirror;
 pub mod prune;
 pub mod table;
 
