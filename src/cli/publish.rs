@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::arguments::{Global, Publish};
 use super::audit::closure::lacking;
@@ -19,8 +19,8 @@ use super::eval::select;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use super::progress::{duration, reading};
-use super::report::count;
 use super::repo::broken;
+use super::report::count;
 use crate::audit::closure::{Depth, certify};
 use crate::audit::evidence::{Foreseen, Ground};
 use crate::base::DerivationId;
@@ -131,11 +131,7 @@ struct Built {
 }
 
 impl Built {
-    fn survey(
-        world: &World<'_>,
-        graph: &Graph,
-        wanted: &[DerivationId],
-    ) -> Result<Self, Failure> {
+    fn survey(world: &World<'_>, graph: &Graph, wanted: &[DerivationId]) -> Result<Self, Failure> {
         let all: Vec<DerivationId> = graph.packages().map(|(node, _)| node.id).collect();
         let survey =
             driver::survey(world, graph, &all, &default_options()).map_err(machine_failed)?;
@@ -210,9 +206,4 @@ impl Candidate<'_> {
             payload: Some(item.payload),
         }
     }
-}
-
-/// A place in a document for what is not known.
-pub(super) fn maybe<T: ToString>(value: Option<T>) -> Value {
-    value.map_or(Value::Null, |value| json!(value.to_string()))
 }

@@ -33,12 +33,7 @@ pub struct Place {
     #[arg(long, env = "PERESTROIKA_REPO", value_name = "DIR")]
     pub repo: Option<PathBuf>,
     /// A file with the secret half of a key that signs; without any, gpg is asked
-    #[arg(
-        long,
-        env = "PERESTROIKA_KEY_FILE",
-        value_name = "FILE",
-        value_delimiter = ':'
-    )]
+    #[arg(long, env = "PERESTROIKA_KEY_FILE", value_name = "FILE", value_delimiter = ':')]
     pub key_file: Vec<PathBuf>,
     /// What a client tries before others see it: `none`, `update` or `full` [default: as
     /// release.toml says, `full` if it says nothing]

@@ -47,10 +47,8 @@ impl<'a> Destination<'a> {
         match suites.get(name) {
             Some(suite) => Ok(Self { name: name.to_owned(), suite }),
             None => {
-                let failure = Failure::input(
-                    "unknown-suite",
-                    format!("this release has no suite `{name}`"),
-                );
+                let failure =
+                    Failure::input("unknown-suite", format!("this release has no suite `{name}`"));
                 Err(match nearest(name, suites.keys().map(String::as_str)) {
                     Some(near) => failure.hint(format!("it has `{near}`")),
                     None => failure.hint(format!("it has {}", known())),
@@ -76,7 +74,8 @@ impl<'a> Destination<'a> {
             })?;
             files.push(PublicFile { path, bytes });
         }
-        let signers = Signers::for_keys(&files, &places(place), at).map_err(|error| unsigned(&error))?;
+        let signers =
+            Signers::for_keys(&files, &places(place), at).map_err(|error| unsigned(&error))?;
         for warning in signers.warnings(at, WARN_DAYS) {
             output.note(&format!("warning: {warning}"));
         }
@@ -126,10 +125,7 @@ pub fn repository_folder(release: &HostPath, place: &Place) -> HostPath {
 
 /// Where secret halves are looked for.
 pub fn places(place: &Place) -> Places {
-    Places {
-        key_files: place.key_file.iter().map(HostPath::new).collect(),
-        ..Places::default()
-    }
+    Places { key_files: place.key_file.iter().map(HostPath::new).collect(), ..Places::default() }
 }
 
 /// Why nobody signs.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::destination::Destination;
-use crate::audit::difference::difference;
+use crate::audit::difference::Difference;
 use crate::cli::arguments::Publish;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::repo::broken;
@@ -87,13 +87,10 @@ fn refused(item: &Item, objection: &Objection, shown: impl FnOnce() -> Option<St
 fn shown(repository: &Repository, world: &World<'_>, item: &Item) -> Option<String> {
     let pool = repository.path(POOL);
     let file = item.files.first()?;
-    let path = pool.join(&file.path);
-    let old = std::fs::read(path.as_path()).ok()?;
-    let mut new = Vec::new();
+    let mut new = tempfile::NamedTempFile::new().ok()?;
     let mut reader = file.open(world.store, &pool).ok()?;
-    std::io::Read::read_to_end(&mut reader, &mut new).ok()?;
+    std::io::copy(&mut reader, new.as_file_mut()).ok()?;
     let name = file.path.rsplit('/').next().unwrap_or_default();
-    let inputs = [std::io::Cursor::new(old), std::io::Cursor::new(new)];
-    let [old, new] = inputs;
-    difference(name, old, new).ok().map(|found| found.text(SHOWN))
+    let found = Difference::between(name, pool.join(&file.path).as_path(), new.path()).ok()?;
+    Some(found.text(SHOWN))
 }
