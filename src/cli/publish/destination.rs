@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::base::{HostPath, nearest};
 use crate::cli::arguments::Place;
 use crate::cli::context::Release;
-use crate::cli::failure::{Failure, Kind};
+use crate::cli::failure::Failure;
+use crate::cli::key;
 use crate::cli::output::Output;
 use crate::cli::repo::broken;
-use crate::publish::sign::{self, Places, PublicFile, Signers, WARN_DAYS};
+use crate::publish::sign::{Signers, WARN_DAYS};
 use crate::publish::stage::Staged;
 use crate::publish::{Change, Generation, Repository};
 use crate::spec::release::Suite;
@@ -65,17 +66,11 @@ impl<'a> Destination<'a> {
         at: Timestamp,
         output: &Output,
     ) -> Result<Signers, Failure> {
-        let mut files = Vec::new();
-        for key in &self.suite.keys {
-            let path = release.folder.join(key.value.as_str());
-            let bytes = std::fs::read(path.as_path()).map_err(|error| {
-                let message = format!("cannot read the key `{path}`: {error}");
-                Failure::input("key", message).hint("`perestroika key new` makes one")
-            })?;
-            files.push(PublicFile { path, bytes });
-        }
+        let paths = self.suite.keys.iter().map(|key| release.folder.join(key.value.as_str()));
+        let files = paths.map(key::public_file).collect::<Result<Vec<_>, _>>()?;
+        let places = key::places(&place.key_file)?;
         let signers =
-            Signers::for_keys(&files, &places(place), at).map_err(|error| unsigned(&error))?;
+            Signers::for_keys(&files, &places, at).map_err(|error| key::unsigned(&error))?;
         for warning in signers.warnings(at, WARN_DAYS) {
             output.note(&format!("warning: {warning}"));
         }
@@ -120,21 +115,6 @@ pub fn repository_folder(release: &HostPath, place: &Place) -> HostPath {
             HostPath::new(std::path::absolute(folder).unwrap_or_else(|_| folder.clone()))
         }
         None => release.join("repo"),
-    }
-}
-
-/// Where secret halves are looked for.
-pub fn places(place: &Place) -> Places {
-    Places { key_files: place.key_file.iter().map(HostPath::new).collect(), ..Places::default() }
-}
-
-/// Why nobody signs.
-pub fn unsigned(error: &sign::Error) -> Failure {
-    let kind = if error.is_input() { Kind::Input } else { Kind::Machine };
-    let failure = Failure::error(kind, "key", error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
     }
 }
 
