@@ -276,6 +276,11 @@ impl<'i> Table<'i> {
         self.entries.contains_key(key)
     }
 
+    /// Whether `key` is a list.
+    pub fn is_list(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)))
+    }
+
     /// The value of `key`, which is then known.
     pub fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
         self.asked.push(key);

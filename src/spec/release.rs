@@ -3,7 +3,11 @@
 //! A release that extends another one says only what is different: everything it leaves out is
 //! the other's. An archive, a root or a parameter of its own takes the place of its namesake.
 
+mod publish;
+
 use std::collections::BTreeMap;
+
+pub use publish::{DEBUG, Rehearse, Suite};
 
 use super::document::{Reader, Table, list, top_file};
 use super::model::Located;
@@ -39,6 +43,8 @@ pub struct Release {
     pub closure: Option<Located<Level>>,
     /// `[trust]`: whose records count, if it says so.
     pub trust: Option<Trust>,
+    /// `[publish.SUITE]`.
+    pub suites: BTreeMap<String, Suite>,
     /// `[parameters]`: strings, integers, booleans.
     pub parameters: BTreeMap<String, toml::Value>,
     /// Those of them that the release which it extends does not have; none where it extends none.
@@ -152,7 +158,7 @@ pub(super) fn read_over(
         Err(errors) => return (None, errors),
     };
     let release = read(&mut reader, &mut root, folder, base);
-    reader.finish(root, &["publish"]);
+    reader.finish(root, &[]);
     reader.errors.sort_by_key(|error| error.places.first().map(|at| at.span.clone()));
     (release, reader.errors)
 }
@@ -238,6 +244,9 @@ fn read<'i>(
     let mut roots = base.map(|base| base.roots.clone()).unwrap_or_default();
     roots.extend(own_roots.into_iter().filter_map(|(name, it)| Some((name, it?))));
     let closure = closure(reader, root).or_else(|| base.and_then(|base| base.closure.clone()));
+    let mut suites = base.map(|base| base.suites.clone()).unwrap_or_default();
+    let own = named(reader, root, "publish", |reader, table| publish::suite(reader, table, folder));
+    suites.extend(own.into_iter().filter_map(|(name, suite)| Some((name, suite?))));
     let trust = trust(reader, root, folder).or_else(|| base.and_then(|base| base.trust.clone()));
     let mut all_parameters = base.map(|base| base.parameters.clone()).unwrap_or_default();
     let own_parameters = parameters(reader, root);
@@ -265,6 +274,7 @@ fn read<'i>(
         roots,
         closure,
         trust,
+        suites,
         parameters: all_parameters,
         new_parameters,
     })

@@ -6,7 +6,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn row(number: u32, text: &str) -> Row {
-    Row { key: format!("{number:05}"), text: format!("Package: p{number}\nNote: {text}\n\n") }
+    Row { key: format!("{number:05}"), text: format!("Package: {number:05}\nNote: {text}\n\n") }
+}
+
+fn table(rows: impl IntoIterator<Item = Row>) -> Table {
+    Table::new(Shape::Paragraphs).with(rows, &[])
 }
 
 fn piped(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
@@ -33,7 +37,7 @@ fn identity(table: &Table) -> Vec<*const Piece> {
 #[test]
 fn xz_and_gzip_unpack_every_form() {
     for rows in [0, 1, 127, 3000] {
-        let table = Table::new((0..rows).map(|number| row(number, "text")));
+        let table = table((0..rows).map(|number| row(number, "text")));
         let plain = table.plain();
         assert_eq!(piped("xz", &["-dc"], &table.xz().expect("xz")), plain, "{rows}");
         assert_eq!(piped("gzip", &["-dc"], &table.gzip().expect("gzip")), plain, "{rows}");
@@ -42,7 +46,7 @@ fn xz_and_gzip_unpack_every_form() {
 
 #[test]
 fn an_xz_stream_is_one_stream_that_is_taken_apart_again() {
-    let table = Table::new((0..3000).map(|number| row(number, "text")));
+    let table = table((0..3000).map(|number| row(number, "text")));
     assert!(table.pieces.len() > 5, "{}", table.pieces.len());
     let stream = table.xz().expect("xz");
     let blocks = xz::split(&stream).expect("blocks");
@@ -55,12 +59,12 @@ fn an_xz_stream_is_one_stream_that_is_taken_apart_again() {
 
 #[test]
 fn one_row_more_makes_one_piece_anew() {
-    let table = Table::new((0..5000).map(|number| row(2 * number, "text")));
+    let table = table((0..5000).map(|number| row(2 * number, "text")));
     let more = table.with([row(4001, "more")], &[]);
     let (before, after) = (identity(&table), identity(&more));
     let kept = after.iter().filter(|piece| before.contains(piece)).count();
     assert!(after.len() - kept <= 2, "{kept} of {}", after.len());
-    assert_eq!(more.get("04001").map(|row| row.text.as_str()), Some(&*row(4001, "more").text));
+    assert_eq!(more.get("04001"), Some(&*row(4001, "more").text));
     let less = more.with([], &["04001".to_owned()]);
     assert_eq!(less.xz().expect("xz"), table.xz().expect("xz"));
 }
@@ -72,7 +76,7 @@ proptest! {
         put in prop::collection::vec((0..2000u32, "[a-z]{1,3}"), 0..60),
         gone in prop::collection::vec(0..2000u32, 0..300),
     ) {
-        let before = Table::new(first.iter().map(|&number| row(number, "old")));
+        let before = table(first.iter().map(|&number| row(number, "old")));
         let keys: Vec<String> = gone.iter().map(|number| format!("{number:05}")).collect();
         let rows = put.iter().map(|(number, text)| row(*number, text));
         let after = before.with(rows.clone(), &keys);
@@ -82,12 +86,18 @@ proptest! {
         expected.retain(|key, _| !keys.contains(key));
         expected.extend(rows.map(|row| (row.key.clone(), row)));
         let expected: Vec<Row> = expected.into_values().collect();
-        prop_assert_eq!(after.rows().cloned().collect::<Vec<_>>(), expected.clone());
-        let anew = Table::new(expected.clone());
+        prop_assert_eq!(after.rows().map(|(key, text)| Row::of(key, text)).collect::<Vec<_>>(), expected.clone());
+        let anew = table(expected.clone());
         prop_assert_eq!(after.pieces.len(), anew.pieces.len());
-        prop_assert_eq!(after.xz().unwrap(), anew.xz().unwrap());
+        let (plain, gzip, xz) = (after.plain(), after.gzip().unwrap(), after.xz().unwrap());
+        prop_assert_eq!(&xz, &anew.xz().unwrap());
+        let text = String::from_utf8(plain).unwrap();
+        let read = Table::written(Shape::Paragraphs, &text, &gzip, &xz).expect("its own forms");
+        prop_assert_eq!(read.gzip().unwrap(), gzip);
+        let (again, back) = (read.with([row(77, "x")], &[]), after.with([row(77, "x")], &[]));
+        prop_assert_eq!(again.xz().unwrap(), back.xz().unwrap());
         for row in &expected {
-            prop_assert_eq!(after.get(&row.key), Some(row));
+            prop_assert_eq!(after.get(&row.key), Some(row.text.as_str()));
         }
     }
 }

@@ -59,6 +59,13 @@ impl Block {
     }
 }
 
+impl Block {
+    /// How many bytes it unpacks to.
+    pub const fn uncompressed(&self) -> u64 {
+        self.uncompressed
+    }
+}
+
 /// The stream of these blocks.
 pub fn stream(blocks: &[&Block]) -> Vec<u8> {
     let size: usize = blocks.iter().map(|block| block.bytes.len()).sum();
