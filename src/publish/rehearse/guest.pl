@@ -254,6 +254,7 @@ sub is_clean {
     my ($stage, $said) = @_;
     my ($done, $audit) = run('dpkg', '--audit');
     return 1 if $done && $audit eq '';
+    $audit =~ s/\s+/ /g;
     tell_host($stage, "$said\nE: dpkg --audit: $audit");
     return 0;
 }

@@ -298,7 +298,15 @@ impl Round<'_> {
         let ours: String = ours
             .iter()
             .map(|(suite, components)| {
-                stanza("repository", suite, components, architecture, &key, "")
+                let source = Source {
+                    types: "deb deb-src",
+                    place: "repository",
+                    suite,
+                    components,
+                    key: &key,
+                    more: "",
+                };
+                source.stanza(architecture)
             })
             .collect();
         self.write_sources("repository", &ours)?;
@@ -311,7 +319,9 @@ impl Round<'_> {
         let archive = self.prepared.sources.iter();
         let archive: String = archive
             .map(|Served { suite, components }| {
-                stanza("archive", suite, components, architecture, &key, more)
+                let source =
+                    Source { types: "deb", place: "archive", suite, components, key: &key, more };
+                source.stanza(architecture)
             })
             .collect();
         self.write_sources("archive", &archive)?;
@@ -344,20 +354,26 @@ fn disk(scratch: &Scratch) -> Result<HostPath> {
     Ok(disk)
 }
 
-/// A source in apt's words (sources.list(5), deb822).
-fn stanza(
-    place: &str,
-    suite: &str,
-    components: &[String],
-    architecture: &Architecture,
-    key: &str,
-    more: &str,
-) -> String {
-    format!(
-        "Types: deb\nURIs: {SERVER}/{place}\nSuites: {suite}\nComponents: {}\nArchitectures: \
-         {architecture}\nSigned-By: {key}\n{more}\n",
-        components.join(" ")
-    )
+/// A source that the guest's server has.
+struct Source<'a> {
+    types: &'a str,
+    place: &'a str,
+    suite: &'a str,
+    components: &'a [String],
+    key: &'a str,
+    more: &'a str,
+}
+
+impl Source<'_> {
+    /// The source in apt's words (sources.list(5), deb822).
+    fn stanza(&self, architecture: &Architecture) -> String {
+        let Self { types, place, suite, components, key, more } = self;
+        format!(
+            "Types: {types}\nURIs: {SERVER}/{place}\nSuites: {suite}\nComponents: {}\n\
+             Architectures: {architecture}\nSigned-By: {key}\n{more}\n",
+            components.join(" ")
+        )
+    }
 }
 
 /// Writes a key where apt finds it, which tells by the name whether it is armoured; its path in
