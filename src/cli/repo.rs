@@ -1,6 +1,7 @@
 //! `repo`: a repository as it is served, its mirrors, and what goes from it.
 
 mod prune;
+mod push;
 
 use super::arguments::{self, Global, RepoFolder};
 use super::context::nearest;
@@ -13,6 +14,7 @@ use crate::publish::{Error, Repository};
 pub fn run(command: &arguments::Repo, global: &Global, output: &Output) -> CommandResult {
     let result = match command {
         arguments::Repo::Prune(arguments) => prune::run(arguments, global, output),
+        arguments::Repo::Push(arguments) => push::run(arguments, global, output),
     };
     result.map_err(|failure| (serde_json::Value::Null, failure))
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::publish::mirror::{Target, target};
+
 /// What is done with a repository.
 #[derive(Debug, Subcommand)]
 pub enum Repo {
@@ -14,6 +16,20 @@ pub enum Repo {
                             symbolic link of\nthe repository leads to, the last one of each pinned \
                             release, and every file that any\nof them names.")]
     Prune(RepoPrune),
+    /// Bring what clients read to another place: a folder, rsync, an object store
+    #[command(after_help = "Examples:\n  perestroika repo push /srv/mirror\n  \
+                            perestroika repo push mirror@HOST:/srv/mirror --snapshots\n  \
+                            perestroika repo push rsync://HOST/module/debian\n  \
+                            perestroika repo push s3://BUCKET/debian --endpoint https://HOST\n\n\
+                            Packages and indexes go first, and the link that clients follow moves \
+                            last, once all of\nthem were compared at the far end; in an object \
+                            store InRelease is what comes last.\nRun it again after a failure: it \
+                            goes on where it was.\n\n\
+                            rsync is asked for by name; it takes RSYNC_PASSWORD and RSYNC_RSH. The \
+                            keys of an object\nstore come from AWS_ACCESS_KEY_ID, \
+                            AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or from\nthe profile \
+                            AWS_PROFILE of ~/.aws/credentials; its region from AWS_REGION.")]
+    Push(RepoPush),
 }
 
 /// Which repository is meant.
@@ -37,4 +53,30 @@ pub struct RepoPrune {
     /// Only print what would be removed, and why the rest stays
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoPush {
+    /// A folder, HOST:PATH, HOST::MODULE/PATH, rsync://HOST/MODULE/PATH or s3://BUCKET/PREFIX
+    #[arg(value_name = "TARGET", value_parser = place)]
+    pub target: Target,
+    #[command(flatten)]
+    pub repo: RepoFolder,
+    /// Bring each generation to `snapshots/NAME-TIME` of its own, hard-linked to the one before;
+    /// the link `latest` leads to the newest
+    #[arg(long)]
+    pub snapshots: bool,
+    /// With --snapshots: remove snapshots that are older and that no link leads to
+    #[arg(long, value_name = "DAYS", default_value_t = 61, requires = "snapshots")]
+    pub keep_days: u32,
+    /// Where an object store answers
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    pub endpoint: Option<String>,
+    /// Only print what would be brought there
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+fn place(text: &str) -> Result<Target, target::TargetError> {
+    text.parse()
 }
