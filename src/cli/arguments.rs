@@ -14,10 +14,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
 pub use key::{Key, KeyAlgorithm, KeyCheck, KeyNew};
-pub use publish::{Place, Publish};
+pub use publish::{Downgrade, Place, Publish};
 pub use repo::{
-    Repo, RepoDiff, RepoFolder, RepoList, RepoPromote, RepoPrune, RepoPush, RepoRefresh, RepoRollback, RepoShow,
-    RepoWithdraw,
+    Repo, RepoDiff, RepoFolder, RepoList, RepoPromote, RepoPrune, RepoPush, RepoRefresh,
+    RepoRollback, RepoShow, RepoWithdraw,
 };
 pub use serve::{Serve, ServeStore};
 
