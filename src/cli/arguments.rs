@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
-pub use serve::{Serve, ServeStore};
+pub use serve::{Serve, ServeRepo, ServeStore};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
 #[derive(Debug, Parser)]
