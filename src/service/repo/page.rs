@@ -131,7 +131,7 @@ impl Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tenths = |unit: u64| (self.0 / unit, self.0 % unit * 10 / unit);
         match self.0 {
-            0..1024 => write!(f, "{} bytes", self.0),
+            0..1024 => f.write_str(&count(self.0, "byte")),
             1024..0x10_0000 => {
                 let (whole, part) = tenths(1 << 10);
                 write!(f, "{whole}.{part} KiB")
