@@ -32,7 +32,9 @@ mod lsp;
 mod output;
 mod patch;
 mod progress;
+mod publish;
 pub mod render;
+mod repo;
 mod report;
 mod reproduce;
 mod revision;
@@ -75,6 +77,8 @@ pub fn main() -> ExitCode {
         Command::Why(command) => why::run(command, &arguments.global, &output),
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Root(command) => root::run(command, &arguments.global, &output),
+        Command::Repo(command) => repo::run(command, &arguments.global, &output),
+        Command::Publish(command) => publish::run(command, &arguments.global, &output),
         Command::Serve(command) => serve::run(command, &arguments.global, &output),
         Command::Audit(command) => audit::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),

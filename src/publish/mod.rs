@@ -11,9 +11,16 @@ pub mod generation;
 pub mod index;
 pub mod item;
 pub mod layout;
+pub mod ledger;
+pub mod prune;
+pub mod rehearse;
+pub mod sign;
+pub mod stage;
+pub mod suite;
 pub mod table;
 
 mod error;
+mod named;
 
 pub use error::{Error, Result};
 pub use generation::{Change, Generation, Published, Reason, State};

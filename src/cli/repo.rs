@@ -1,0 +1,42 @@
+//! `repo`: a repository as it is served, its mirrors, and what goes from it.
+
+mod prune;
+
+use super::arguments::{self, Global, RepoFolder};
+use super::context::nearest;
+use super::failure::{Failure, Kind};
+use super::output::{CommandResult, Output};
+use crate::base::HostPath;
+use crate::publish::{Error, Repository};
+
+/// Does what is asked of a repository.
+pub fn run(command: &arguments::Repo, global: &Global, output: &Output) -> CommandResult {
+    let result = match command {
+        arguments::Repo::Prune(arguments) => prune::run(arguments, global, output),
+    };
+    result.map_err(|failure| (serde_json::Value::Null, failure))
+}
+
+/// The repository that is meant: the one named, or `repo` of the nearest release folder.
+pub fn open(named: &RepoFolder) -> Result<Repository, Failure> {
+    let folder = match &named.repo {
+        Some(folder) => HostPath::new(std::path::absolute(folder).unwrap_or(folder.clone())),
+        None => nearest()
+            .map_err(|failure| failure.hint("or name the repository: `--repo DIR`"))?
+            .join("repo"),
+    };
+    Repository::open(folder).map_err(broken)
+}
+
+/// Why something with a repository failed.
+pub fn broken(error: Error) -> Failure {
+    let kind = match &error {
+        Error::Absent(_) | Error::NoRepository(_) | Error::NoGeneration { .. } => Kind::Input,
+        _ => Kind::Machine,
+    };
+    let failure = Failure::error(kind, "repository", &error);
+    match error {
+        Error::Absent(_) => failure.hint("`perestroika publish` makes it"),
+        _ => failure,
+    }
+}
