@@ -4,6 +4,7 @@
 
 mod common;
 mod gnupg;
+mod program;
 mod published;
 mod serving;
 
@@ -20,6 +21,7 @@ use perestroika::base::{Digest, HostPath, Json, Sha256};
 use perestroika::publish::Repository;
 use perestroika::service::{Depot, Limits, Request, Server};
 use perestroika::store::{NewAttempt, Store};
+use program::Release;
 use published::{Listed, Published, control, got, paragraph};
 use serde_json::Value;
 use serving::{Heard, Serving};
@@ -443,6 +445,61 @@ fn a_package_leads_to_its_build_and_its_log() {
         assert_eq!(serving.get(&path).status, 404, "{path}");
     }
     assert_eq!(serving.get(&format!("{base}/other.json")).status, 404);
+    serving.end();
+}
+
+#[test]
+fn what_was_built_and_published_is_installed_and_explained() {
+    let release = Release::copy_of("specs/single");
+    let gnupg = gnupg::Gnupg::new();
+    gnupg.key("repository", "ed25519", "sign,cert", "0");
+    fs::write(release.path("keys/repository.pgp"), gnupg.export(&["repository"])).unwrap();
+    let secret = release.folder.path().join("secret.pgp");
+    let exported = gnupg.run(gnupg::MADE, &["--export-secret-keys", "repository"], b"");
+    fs::write(&secret, exported).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&secret, mode).unwrap();
+    let spec = fs::read_to_string(release.path("release.toml")).unwrap();
+    let suite = "[publish.stable]\nformat = \"deb\"\nkey = \"keys/repository.pgp\"\n\
+                 component = \"main\"\n";
+    release.write("release.toml", &format!("{spec}\n{suite}"));
+    release.run("build", &[]).ends_with(0);
+    let secret = secret.to_str().unwrap();
+    release.run("publish", &["--key-file", secret, "--rehearse", "none"]).ends_with(0);
+
+    let mut command = Command::new(program::PROGRAM);
+    command.args(["serve", "repo", "--listen", "127.0.0.1:0", "--json"]).arg(release.path(""));
+    let serving = Serving::of({
+        command.arg("--store").arg(program::shared_store());
+        command
+    });
+    let sources = format!(
+        "Types: deb deb-src\nURIs: {}/\nSuites: stable\nComponents: main\n\
+         Architectures: amd64\nSigned-By: {}\n",
+        serving.url(),
+        release.path("keys/repository.pgp").display()
+    );
+    let apt = Apt::with(&sources);
+    apt.is_content_with(&["update"]);
+    apt.is_content_with(&["download", "hello"]);
+    apt.is_content_with(&["source", "--download-only", "hello"]);
+    let page = serving.get("/browse/stable/hello");
+    let text = page.text();
+    let build = text.split("href=\"").find(|rest| rest.starts_with("/browse/build/"));
+    let build = build.unwrap_or_else(|| panic!("no build in {text}")).split('"').next().unwrap();
+    let page = serving.get(build);
+    for part in ["hello_", "SLSA provenance", "Build root", "Isolation"] {
+        assert!(page.text().contains(part), "{part} in {}", page.text());
+    }
+    assert!(serving.get(&format!("{build}/log")).text().contains("dpkg-buildpackage"));
+    let index = "/dists/stable/main/binary-amd64/Packages";
+    assert!(serving.get(index).text().contains("Package: hello\n"));
+    // What nginx goes by is what this server says.
+    let file = fs::metadata(release.path("repo/dists/stable/InRelease")).unwrap();
+    let written = jiff::Timestamp::try_from(file.modified().unwrap()).unwrap();
+    let written = written.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let said = serving.get("/dists/stable/InRelease");
+    assert_eq!(said.field("last-modified"), Some(&*written));
     serving.end();
 }
 

@@ -7,15 +7,15 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use perestroika::archive::deb::signature::SecretKey;
 use perestroika::base::{Digest, HostPath, Sha256};
 use perestroika::publish::layout::pool_folder;
+use perestroika::publish::sign::{Places, PublicFile, Signers};
 use perestroika::publish::{Change, Generation, Reason, Repository, State};
 
 use crate::gnupg::Gnupg;
@@ -31,7 +31,7 @@ pub struct Listed {
 pub struct Published {
     pub folder: tempfile::TempDir,
     pub repository: Repository,
-    key: SecretKey,
+    signers: Signers,
     previous: Cell<Option<Digest>>,
     number: Cell<u64>,
     date: Cell<i64>,
@@ -42,21 +42,26 @@ impl Published {
     pub fn new() -> Self {
         let gnupg = Gnupg::new();
         gnupg.key("repository", "ed25519", "sign,cert", "0");
-        let secret = gnupg.run(crate::gnupg::MADE, &["--export-secret-keys", "repository"], b"");
-        let key = SecretKey::read(&secret, Timestamp::now()).unwrap();
         let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret.pgp");
+        let secret = gnupg.run(crate::gnupg::MADE, &["--export-secret-keys", "repository"], b"");
+        fs::write(&file, secret).unwrap();
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        let bytes = gnupg.export(&["repository"]);
+        let public = PublicFile { path: HostPath::new("public.pgp"), bytes };
+        let places = Places { key_files: vec![HostPath::new(&file)], ..Places::default() };
+        let signers = Signers::for_keys(&[public], &places, Timestamp::now()).unwrap();
         let open = |path: &Path| {
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            fs::set_permissions(path, mode).unwrap();
+            fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
         };
         open(folder.path());
         let root = folder.path().join("repo");
         let repository = Repository::open_or_create(HostPath::new(&root)).unwrap();
         open(&root);
-        fs::write(root.join("keys/test.asc"), key.public().unwrap()).unwrap();
+        fs::write(root.join("keys/test.asc"), signers.public()).unwrap();
         let date = Cell::new(Timestamp::now().as_second() - 100_000);
         let (previous, number) = (Cell::new(None), Cell::new(0));
-        Self { folder, repository, key, previous, number, date }
+        Self { folder, repository, signers, previous, number, date }
     }
 
     pub fn root(&self) -> &Path {
@@ -68,7 +73,7 @@ impl Published {
     }
 
     pub fn fingerprint(&self) -> &str {
-        &self.key.fit().fingerprint
+        &self.signers.fits()[0].primary
     }
 
     /// Puts a package of these further control fields into the pool. Gives its paragraph.
@@ -147,8 +152,8 @@ impl Published {
              Architectures: amd64\nComponents: main\nSHA256:\n{lines}",
             made.strftime("%a, %d %b %Y %H:%M:%S UTC"),
         );
-        let signed = self.key.clear_sign(&text, made).unwrap();
-        let detached = self.key.detach(text.as_bytes(), made).unwrap();
+        let signed = self.signers.clear_sign(&text, made).unwrap();
+        let detached = self.signers.detach(text.as_bytes(), made).unwrap();
         let files = [("InRelease", &signed), ("Release", &text), ("Release.gpg", &detached)];
         let seconds = Duration::from_secs(date.unsigned_abs());
         for (name, text) in files {

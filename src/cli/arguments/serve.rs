@@ -34,7 +34,7 @@ pub enum Serve {
 pub struct ServeRepo {
     /// A repository's folder, or a release's, whose repository is its folder `repo` [default: the
     /// nearest release's]
-    #[arg(value_name = "DIR|RELEASE")]
+    #[arg(env = "PERESTROIKA_REPO", value_name = "DIR|RELEASE")]
     pub folder: Option<PathBuf>,
     /// Where to listen; port 0 is one that is free [default: 127.0.0.1:8118; of nginx port 80]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]

@@ -124,17 +124,19 @@ fn sources(suite: &Suite, keys: &[Key], host: &str) -> String {
     }
     let paths: Vec<String> =
         fit.iter().map(|key| format!("/etc/apt/keyrings/{}", key.file)).collect();
+    let signed_by = match paths.is_empty() {
+        true => "# `Signed-By` is yours to fill: no key lies here that may sign.\n".to_owned(),
+        false => format!("Signed-By: {}\n", paths.join(" ")),
+    };
     let binary = suite.state.architectures.iter().filter(|one| *one != "source" && *one != "all");
     let binary: Vec<&str> = binary.map(String::as_str).collect();
-    let _ = writeln!(
+    let _ = write!(
         text,
-        "Types: {}\nURIs: http://{host}/\nSuites: {}\nComponents: {}\nArchitectures: {}\n\
-         Signed-By: {}",
+        "Types: {}\nURIs: http://{host}/\nSuites: {}\nComponents: {}\nArchitectures: {}\n{signed_by}",
         if suite.has_sources() { "deb deb-src" } else { "deb" },
         suite.name,
         suite.state.components.join(" "),
         binary.join(" "),
-        paths.join(" "),
     );
     text
 }
