@@ -118,6 +118,8 @@ impl Store {
     fn ask(&self, method: &str, path: &str, body: &[u8]) -> (String, Vec<u8>) {
         let head = format!(
             "{method} /packages{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, \
+             SignedHeaders=host, Signature=0\r\n\
              Content-Length: {}\r\n\r\n",
             body.len()
         );

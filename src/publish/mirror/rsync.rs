@@ -298,7 +298,7 @@ impl Place<'_> {
         let child = Mutex::new(child);
         let over = AtomicBool::new(false);
         let (lines, said) = std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let watch = scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     if self.wish.cancel.load(Ordering::Relaxed) {
                         end(&child);
@@ -323,6 +323,7 @@ impl Place<'_> {
             }
             let said = said.join().unwrap_or_default();
             over.store(true, Ordering::Relaxed);
+            watch.thread().unpark();
             (lines, said)
         });
         let status = child.into_inner().unwrap_or_else(PoisonError::into_inner).wait();
