@@ -35,8 +35,8 @@ struct State {
 
 impl Store {
     pub fn start() -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("target/validators/bin/moto_server");
+        let program =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/validators/bin/moto_server");
         let direct = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut server = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", &direct.to_string()])
