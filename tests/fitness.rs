@@ -83,24 +83,25 @@ fn what_is_signed_with_a_key_file_counts_for_gpgv() {
                 gnupg.subkey("one", "sign", "0");
             }
             let secret = gnupg.run(gnupg::MADE, &["--armor", "--export-secret-keys", "one"], b"");
-            let key = SecretKey::read(&secret, now).unwrap();
+            let fit = fit_to_sign(&gnupg.export(&["one"]), now).unwrap();
+            let key = SecretKey::find(&secret, &fit).unwrap().unwrap();
             assert_eq!(key.fit().fingerprint != key.fit().primary, with_subkey);
 
             let folder = gnupg.home.path();
             fs::write(folder.join("keyring"), gnupg.export(&["one"])).unwrap();
             let text = "Suite: updates\n- dashes \nSHA256:\n 00 1 main/Packages\n";
-            let signed = key.clear_sign(text, now).unwrap();
+            let signed = key.sign_text(text, now).unwrap().clear(text).unwrap();
             fs::write(folder.join("InRelease"), &signed).unwrap();
             fs::write(folder.join("Release"), text).unwrap();
-            fs::write(folder.join("Release.gpg"), key.detach(text.as_bytes(), now).unwrap())
-                .unwrap();
+            let block = key.sign_bytes(text.as_bytes(), now).unwrap().block();
+            fs::write(folder.join("Release.gpg"), block).unwrap();
             assert!(gpgv(folder, &["InRelease"]), "{kind} {with_subkey}");
             assert!(gpgv(folder, &["Release.gpg", "Release"]), "{kind} {with_subkey}");
             fs::write(folder.join("Release"), text.replace("00 1", "00 2")).unwrap();
             assert!(!gpgv(folder, &["Release.gpg", "Release"]), "{kind} {with_subkey}");
 
-            let public = key.public().unwrap();
-            let verified = verify(signed.as_bytes(), public.as_bytes(), now).unwrap();
+            let public = gnupg.export(&["one"]);
+            let verified = verify(signed.as_bytes(), &public, now).unwrap();
             assert_eq!(verified.signers[0].fingerprint, key.fit().fingerprint);
         }
     }
@@ -111,12 +112,20 @@ fn a_key_without_its_secret_half_is_named() {
     let now = at("2026-01-01T00:00:00Z");
     let gnupg = Gnupg::new();
     gnupg.key("one", "ed25519", "sign", "0");
-    assert!(matches!(SecretKey::read(&gnupg.export(&["one"]), now), Err(SigningError::Read(_))));
+    let one = gnupg.export(&["one"]);
+    let fit = fit_to_sign(&one, now).unwrap();
+    for bytes in [&one[..], b"", b"nothing"] {
+        let found = SecretKey::find(bytes, &fit);
+        assert!(matches!(found, Err(SigningError::Read(_) | SigningError::Empty)), "{found:?}");
+    }
     let locked =
         ["--passphrase", "secret", "--quick-generate-key", "locked", "ed25519", "sign", "0"];
     gnupg.run(gnupg::MADE, &locked, b"");
     let export = ["--passphrase", "secret", "--export-secret-keys", "locked"];
     let secret = gnupg.run(gnupg::MADE, &export, b"");
-    let read = SecretKey::read(&secret, now);
-    assert!(matches!(read, Err(SigningError::Locked)), "{read:?}");
+    // That of another key is no harm.
+    assert!(SecretKey::find(&secret, &fit).unwrap().is_none());
+    let fit = fit_to_sign(&gnupg.export(&["locked"]), now).unwrap();
+    let found = SecretKey::find(&secret, &fit);
+    assert!(matches!(found, Err(SigningError::Locked(_))), "{found:?}");
 }

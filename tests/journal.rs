@@ -243,6 +243,7 @@ fn a_store_without_a_journal_gets_one_and_what_it_had_is_older() {
     let database = Connection::open(folder.path().join("store/records.sqlite")).unwrap();
     let before = "DROP TABLE journal; DROP TABLE journal_head; DROP TABLE journal_checked;
                   DROP TABLE before_journal; DROP TABLE imported; DROP TABLE witness;
+                  DROP TABLE generation; DROP TABLE published;
                   PRAGMA user_version = 3;";
     database.execute_batch(before).unwrap();
     drop(database);

@@ -2,6 +2,8 @@
 
 mod audit;
 mod bundle;
+mod key;
+mod publish;
 mod repo;
 mod serve;
 
@@ -11,7 +13,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
-pub use repo::{Repo, RepoFolder, RepoPrune, RepoPush};
+pub use key::{Key, KeyAlgorithm, KeyCheck, KeyNew};
+pub use publish::{Downgrade, Place, Publish};
+pub use repo::{
+    Repo, RepoDiff, RepoFolder, RepoList, RepoPromote, RepoPrune, RepoPush, RepoRefresh,
+    RepoRollback, RepoShow, RepoWithdraw,
+};
 pub use serve::{Serve, ServeStore};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
@@ -260,6 +267,15 @@ pub enum Command {
                             perestroika repo prune -n"
     )]
     Repo(Repo),
+    /// Publish packages of a release to a suite: sign, try with a real client, switch in one step
+    #[command(after_help = "Examples:\n  perestroika publish specs/demo -n\n  \
+                            perestroika publish specs/demo --to stable --key-file demo.key\n  \
+                            perestroika publish specs/demo libgreet --to proposed\n\n\
+                            Everything that is asked for has to be built. A version that is older \
+                            than one that was\npublished, or the same with other content, is \
+                            refused. Clients read the old generation or\nthe new one, never a \
+                            mixture.")]
+    Publish(Publish),
     /// See what the store holds, check it, keep releases in it, and free what nothing needs
     #[command(
         subcommand,
@@ -363,15 +379,6 @@ pub enum Shell {
     Zsh,
     /// Fish
     Fish,
-}
-
-/// What can be asked of keys.
-#[derive(Debug, Subcommand)]
-pub enum Key {
-    /// List the store's keys: what they are for, and their names
-    List,
-    /// Print the public half of the builder key, as openssl reads it
-    Show,
 }
 
 /// A release folder and names of packages, in any order.

@@ -1,7 +1,8 @@
-//! The user's config.toml, as far as it says how builds are run. Its `[mirrors]` are read where
+//! The user's config.toml, as far as it says how builds are run and what signs repositories. Its `[mirrors]` are read where
 //! files are fetched.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -23,6 +24,16 @@ pub struct Config {
     retries: Option<u32>,
     #[serde(default)]
     capsules: Capsules,
+    #[serde(default)]
+    signing: Signing,
+}
+
+/// What repositories are signed with.
+#[derive(Debug, Default, Deserialize)]
+struct Signing {
+    /// Files of secret keys.
+    #[serde(default)]
+    key_files: Vec<PathBuf>,
 }
 
 /// How much is kept of failed builds.
@@ -69,6 +80,11 @@ impl Config {
         Retries { times: self.retries.unwrap_or(usual.times), ..usual }
     }
 
+    /// The files of secret keys that repositories are signed with: `[signing]`, `key_files`.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        self.signing.key_files.clone()
+    }
+
     /// What is kept of failed builds: `[capsules]`, `size` in bytes and `days`.
     pub fn capsules(&self) -> CapsuleLimits {
         let usual = CapsuleLimits::default();
@@ -110,6 +126,8 @@ mod tests {
         let capsules = read("[capsules]\nsize = 0\ndays = 2\n").expect("limits").capsules();
         assert_eq!((capsules.bytes, capsules.age.as_secs()), (0, 2 * 24 * 3600));
         assert_eq!(absent.capsules(), CapsuleLimits::default());
+        let signing = read("[signing]\nkey_files = [\"/keys/demo\"]\n").expect("files").key_files();
+        assert_eq!((signing.len(), absent.key_files().len()), (1, 0));
         let failure = read("require_limits = \"some\"\n").expect_err("no such demand");
         let summary = failure.summary();
         assert!(summary.contains("config.toml") && summary.contains("cgroup"), "{summary}");

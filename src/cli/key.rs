@@ -1,20 +1,69 @@
-//! `key`: the keys that vouch for what is built here.
+//! `key`: the keys that vouch for what is built here, and those that sign repositories.
+
+mod check;
+mod new;
+
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::arguments::{self, Global};
+use super::config::Config;
 use super::context::open_store_to_look;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
+use crate::base::HostPath;
+use crate::publish::sign::{self, Places, PublicFile};
 use crate::store::{BuilderKey, Store};
 
-/// Lists the keys, or shows the public half of one.
+/// Makes a key, says what keys are good for, lists them, or shows the public half of one.
 pub fn run(command: &arguments::Key, global: &Global, output: &Output) -> CommandResult {
     let result = match command {
+        arguments::Key::New(command) => new::run(command, output),
+        arguments::Key::Check(command) => return check::run(command, output),
         arguments::Key::List => list(global, output),
         arguments::Key::Show => show(global, output),
     };
     result.map_err(|failure| (Value::Null, failure))
+}
+
+/// Where the secret halves of keys are looked for: in the files that the command line or the
+/// environment names, without any in those of the user's config.toml, then with gpg.
+pub fn places(key_files: &[PathBuf]) -> Result<Places, Failure> {
+    let key_files = match key_files {
+        [] => Config::load()?.key_files(),
+        given => given.to_vec(),
+    };
+    let gnupg_home = std::env::var_os("GNUPGHOME").filter(|home| !home.is_empty());
+    Ok(Places {
+        key_files: key_files.into_iter().map(HostPath::new).collect(),
+        gnupg_home: gnupg_home.map(HostPath::new),
+    })
+}
+
+/// The file of a public key that a release names.
+pub fn public_file(path: HostPath) -> Result<PublicFile, Failure> {
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(PublicFile { path, bytes }),
+        Err(error) => {
+            let failure = Failure::input("key", format!("cannot read the key `{path}`: {error}"));
+            Err(failure.hint("`perestroika key new` makes one"))
+        }
+    }
+}
+
+/// Why nothing is signed, and what to do about it.
+pub fn unsigned(error: &sign::Error) -> Failure {
+    let kind = match error {
+        sign::Error::Interrupted => Kind::Interrupted,
+        error if error.is_input() => Kind::Input,
+        _ => Kind::Machine,
+    };
+    let failure = Failure::error(kind, "key", error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 fn list(global: &Global, output: &Output) -> Result<Value, Failure> {

@@ -32,6 +32,7 @@ mod lsp;
 mod output;
 mod patch;
 mod progress;
+mod publish;
 pub mod render;
 mod repo;
 mod report;
@@ -77,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Diff(command) => diff::run(command, &arguments.global, &output),
         Command::Root(command) => root::run(command, &arguments.global, &output),
         Command::Repo(command) => repo::run(command, &arguments.global, &output),
+        Command::Publish(command) => publish::run(command, &arguments.global, &output),
         Command::Serve(command) => serve::run(command, &arguments.global, &output),
         Command::Audit(command) => audit::run(command, &arguments.global, &output),
         Command::Fmt(command) => fmt::run(command, &output),

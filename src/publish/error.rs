@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::base::{HostPath, json};
+use super::sign;
+use crate::base::{HostPath, Sha256, json};
 use crate::store;
 
 /// A result of this module.
@@ -53,6 +54,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The ledger is not the one that the store knows.
+    #[error("the ledger of `{path}` is not what was noted: {reason}")]
+    Ledger {
+        /// The repository.
+        path: HostPath,
+        /// What is different.
+        reason: String,
+    },
     /// A package that cannot be published.
     #[error("cannot publish `{what}`: {reason}")]
     Package {
@@ -61,6 +70,23 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file in the pool of the same name is another one.
+    #[error(
+        "`{path}` is another file in generation {generation}\nexpected {wanted}\nactual   {found}"
+    )]
+    Pool {
+        /// The file.
+        path: String,
+        /// The digest of what is there.
+        found: Sha256,
+        /// That of what was to be put there.
+        wanted: Sha256,
+        /// A generation that names it.
+        generation: u64,
+    },
+    /// Nobody could sign.
+    #[error(transparent)]
+    Sign(#[from] sign::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -112,7 +112,7 @@ pub struct Change {
     /// The version that is there now; none if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<String>,
-    /// Its component.
+    /// Its component; of a package of the installer, `COMPONENT/debian-installer`.
     pub component: String,
     /// The source package it was built from.
     pub source: String,

@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 
 use super::error::{Error, Result, at};
 use super::index::{contents, packages, sources};
-use super::layout::pool_folder;
+use super::layout::{POOL, Repository, pool_folder};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::{package, signature};
 use crate::base::{ActionId, DerivationId, Digest, HostPath, Sha256};
@@ -19,7 +19,7 @@ use crate::spec::release::DEBUG;
 use crate::store::Store;
 
 /// What an index lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A source package.
     Source,
@@ -142,6 +142,20 @@ impl Item {
             files: vec![file],
             built: None,
         })
+    }
+
+    /// Reads from the pool what a source package that was read from an index carries.
+    ///
+    /// # Errors
+    /// [`Error::System`] or [`Error::Package`] if its `.dsc` cannot be read.
+    pub fn carry(&mut self, repository: &Repository) -> Result<()> {
+        if self.kind == Kind::Source {
+            let path = repository.path(POOL).join(&self.files[0].path);
+            let bytes = std::fs::read(&path).map_err(at("read", &path))?;
+            let text = unsigned(&bytes).map_err(|why| wrong(&self.files[0].path, why))?;
+            self.payload = Sha256::of(text.as_bytes());
+        }
+        Ok(())
     }
 
     /// The paths that it installs, and what the list of contents calls it.
@@ -359,4 +373,38 @@ impl Piece {
             }
         })
     }
+}
+
+/// The source package whose paragraph of `Sources` this is; its files are in the pool.
+pub(super) fn of_source(component: &str, paragraph: &str) -> Result<Item> {
+    let failed = |why: &dyn std::fmt::Display| wrong("a paragraph of an index", why);
+    let read = crate::archive::deb::index::every_source(paragraph).map_err(|why| failed(&why))?;
+    let [source] = read.as_slice() else { return Err(failed(&"it is not one package")) };
+    let folder = source.directory.strip_prefix("pool/").unwrap_or(&source.directory);
+    let mut files: Vec<Piece> = source
+        .files
+        .iter()
+        .map(|file| Piece {
+            path: format!("{folder}/{}", file.name),
+            size: file.size,
+            sha256: file.sha256,
+            from: From::Pool,
+        })
+        .collect();
+    let dsc = files.iter().position(|file| file.path.ends_with(".dsc"));
+    files.swap(0, dsc.ok_or_else(|| failed(&"it names no `.dsc`"))?);
+    let name = source.name.to_string();
+    Ok(Item {
+        kind: Kind::Source,
+        source: name.clone(),
+        name,
+        version: source.version.to_string(),
+        architecture: SOURCE.to_owned(),
+        component: component.to_owned(),
+        paragraph: paragraph.to_owned(),
+        // That of the signed file: whoever needs the payload reads the file.
+        payload: files[0].sha256,
+        files,
+        built: None,
+    })
 }

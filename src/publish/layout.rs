@@ -14,9 +14,10 @@
 //! pool/COMPONENT/PREFIX/SOURCE/FILE     what the indexes name; PREFIX is `g`, or `libg` of `libgreet`
 //! keys/                                 the public keys, and what a client needs to use them
 //! .perestroika/format                   `perestroika/repository/1`
+//! .perestroika/ledger/7.json            every generation's GENERATION.json, also of those pruned
 //! .perestroika/lock                     held by whoever changes something
-//! .perestroika/staging/                 what is not public yet; whatever lies there without the
-//!                                       lock being held was left by a killed run
+//! .perestroika/staging/                 the generation that is not public yet: it has `dists`;
+//!                                       without the lock being held a killed run left it
 //! ```
 //!
 //! Indexes under `dists` are hard links of those below `by-hash`. `pool`, `by-hash` and
@@ -101,7 +102,7 @@ impl Repository {
         if others {
             return Err(Error::NoRepository(root));
         }
-        for folder in [PRIVATE, GENERATIONS, POOL, KEYS, "by-hash/SHA256"] {
+        for folder in [".perestroika/ledger", GENERATIONS, POOL, KEYS, "by-hash/SHA256"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(at("create", &path))?;
         }
@@ -129,6 +130,11 @@ impl Repository {
     /// The folder of what is not public yet.
     pub fn staging(&self) -> HostPath {
         self.path(PRIVATE).join("staging")
+    }
+
+    /// The file of a generation's GENERATION.json that outlives the generation.
+    pub fn ledger_path(&self, number: u64) -> HostPath {
+        self.path(PRIVATE).join("ledger").join(format!("{number}.json"))
     }
 
     /// Waits until nobody else changes the repository.
@@ -189,6 +195,20 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Err(Error::NoGeneration { path: self.root.clone(), number })
             }
+            Err(error) => Err(at("read", &path)(error)),
+        }
+    }
+
+    /// The release manifest that lies beside a suite.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn manifest(&self, number: u64, suite: &str) -> Result<Option<Vec<u8>>> {
+        let folder = self.generation_path(number).join(DISTS).join(suite);
+        let path = folder.join("MANIFEST.json");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at("read", &path)(error)),
         }
     }

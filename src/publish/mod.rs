@@ -11,8 +11,13 @@ pub mod generation;
 pub mod index;
 pub mod item;
 pub mod layout;
+pub mod ledger;
 pub mod mirror;
 pub mod prune;
+pub mod rehearse;
+pub mod sign;
+pub mod stage;
+pub mod suite;
 pub mod table;
 
 mod error;

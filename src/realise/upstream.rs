@@ -13,7 +13,7 @@ use crate::archive::deb::release::ReleaseFile;
 use crate::base::{Digest, HostPath, PackageName, Sha256};
 use crate::fetch::git::{self, Revision, Snapshot};
 use crate::fetch::{self, Client, Expected, Index, Mirrors, PoolFile, Progress, Url};
-use crate::spec::lock::{IndexKind, Lock, LockedIndex};
+use crate::spec::lock::{IndexKind, Lock, LockedIndex, LockedSuite};
 
 /// How many files are fetched at once.
 const FETCHES: usize = 8;
@@ -56,6 +56,11 @@ impl Upstream {
     /// there: what a lock rests on that is not written yet.
     pub fn with_evidence(self, evidence: BTreeMap<String, Vec<u8>>) -> Self {
         Self { evidence, ..self }
+    }
+
+    /// The suites of an archive as they are pinned.
+    pub fn suites(&self, archive: &str) -> Option<&[LockedSuite]> {
+        Some(&self.lock.archives.get(archive)?.suites)
     }
 
     /// The object that holds a pinned index, uncompressed.
@@ -210,9 +215,30 @@ impl Upstream {
         Ok(origin.filter(|origin| !origin.is_empty()))
     }
 
+    /// The signed Release file of a pinned suite, as it was when it was pinned.
+    pub fn in_release(&self, archive: &str, suite: &str) -> Result<Vec<u8>> {
+        let missing = || Error::Unpinned { what: format!("{archive} {suite}") };
+        let suites = self.suites(archive).ok_or_else(missing)?;
+        let locked = suites.iter().find(|known| known.suite == suite).ok_or_else(missing)?;
+        self.evidence_bytes(archive, suite, &locked.release).map(|(bytes, _)| bytes)
+    }
+
     /// The Release file kept when the archive was pinned. Its signature was checked then; that it
     /// is the same file still is checked here.
     fn evidence(&self, archive: &str, suite: &str, expected: &Sha256) -> Result<ReleaseFile> {
+        let (bytes, path) = self.evidence_bytes(archive, suite, expected)?;
+        let damaged = |reason: String| Error::Index { path: path.to_string(), reason };
+        let text = crate::archive::deb::signature::signed_text(&bytes)
+            .map_err(|error| damaged(error.to_string()))?;
+        ReleaseFile::parse(&text).map_err(|error| damaged(error.to_string()))
+    }
+
+    fn evidence_bytes(
+        &self,
+        archive: &str,
+        suite: &str,
+        expected: &Sha256,
+    ) -> Result<(Vec<u8>, HostPath)> {
         let name = format!("release.lock.d/{archive}/{suite}.InRelease");
         let path = self.folder.join(&name);
         let bytes = match self.evidence.get(&name) {
@@ -223,9 +249,6 @@ impl Upstream {
         if actual != *expected {
             return Err(Error::Evidence { path: path.to_string(), expected: *expected, actual });
         }
-        let damaged = |reason: String| Error::Index { path: path.to_string(), reason };
-        let text = crate::archive::deb::signature::signed_text(&bytes)
-            .map_err(|error| damaged(error.to_string()))?;
-        ReleaseFile::parse(&text).map_err(|error| damaged(error.to_string()))
+        Ok((bytes, path))
     }
 }

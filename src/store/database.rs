@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 
 use super::error::{Error, Result, database};
 use super::locks::acquire;
-use super::{Object, Store, imported, journal};
+use super::{Object, Store, imported, journal, ledger};
 use crate::base::{ActionId, Digest, HostPath, Sha256};
 
 /// How long a writer waits for others: their transactions take milliseconds, a slow disk longer.
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SCHEMA_VERSION: i64 = 1 + ADDED.len() as i64;
 
 /// What later versions of the schema added, each to the one before.
-const ADDED: [&str; 4] = [
+const ADDED: [&str; 5] = [
     // What kind of failure an attempt ended with, and the name that all failures like it have.
     "ALTER TABLE attempt ADD COLUMN kind TEXT; ALTER TABLE attempt ADD COLUMN fingerprint BLOB;",
     // What came of building actions again.
@@ -38,6 +38,8 @@ const ADDED: [&str; 4] = [
     journal::SCHEMA,
     // What came from other stores, and who signed it.
     imported::SCHEMA,
+    // What was published, so that nothing is published twice as something else.
+    ledger::SCHEMA,
 ];
 
 const SCHEMA: &str = "

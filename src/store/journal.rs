@@ -57,6 +57,15 @@ pub enum Event {
         /// The name of its manifest.
         manifest: Digest,
     },
+    /// Clients of a repository got another generation of it.
+    Generation {
+        /// The name of its first generation.
+        repository: Digest,
+        /// Which one it was, counted from 1.
+        number: u64,
+        /// The name of its GENERATION.json.
+        generation: Digest,
+    },
     /// A release was pinned to something else.
     Pin {
         /// The release's name.
@@ -123,6 +132,11 @@ impl Entry {
                 ("release", Json::text(release)),
                 ("manifest", Json::text(manifest)),
             ]),
+            Event::Generation { repository, number, generation } => members.extend([
+                ("repository", Json::text(repository)),
+                ("number", Json::Integer(i64_of(*number))),
+                ("generation", Json::text(generation)),
+            ]),
             Event::Pin { name, version, pin, old, new, lock } => {
                 members.extend([
                     ("name", name.into()),
@@ -156,6 +170,14 @@ impl Entry {
                 release: text("release")?.parse().ok()?,
                 manifest: text("manifest")?.parse().ok()?,
             },
+            "generation" => Event::Generation {
+                repository: text("repository")?.parse().ok()?,
+                number: match members.get("number") {
+                    Some(Json::Integer(number)) => u64::try_from(*number).ok()?,
+                    _ => return None,
+                },
+                generation: text("generation")?.parse().ok()?,
+            },
             "pin" => Event::Pin {
                 name: text("name")?,
                 version: text("version")?,
@@ -178,6 +200,7 @@ impl Event {
         match self {
             Self::Record { .. } => "record",
             Self::Manifest { .. } => "manifest",
+            Self::Generation { .. } => "generation",
             Self::Pin { .. } => "pin",
         }
     }
@@ -187,6 +210,7 @@ impl Event {
         match self {
             Self::Record { record, .. } => Some(record),
             Self::Manifest { manifest, .. } => Some(manifest),
+            Self::Generation { generation, .. } => Some(generation),
             Self::Pin { .. } => None,
         }
     }
@@ -319,6 +343,11 @@ mod tests {
                 version: version.clone(),
                 release: DerivationId::of(b"release"),
                 manifest: Digest::of(b"manifest"),
+            },
+            Event::Generation {
+                repository: Digest::of(b"repository"),
+                number: 7,
+                generation: Digest::of(b"generation"),
             },
             pin(None, Some("a")),
             pin(Some("a"), Some("b")),

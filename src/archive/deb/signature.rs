@@ -6,16 +6,23 @@
 
 mod cleartext;
 mod fitness;
+mod generate;
 mod keyring;
+mod made;
+mod public;
 mod secret;
 
 use jiff::Timestamp;
+use pgp::armor::BlockType;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersion};
 
 use cleartext::Cleartext;
 pub use fitness::{Fit, Unfit, fit_to_sign};
+pub use generate::{Algorithm, Error as NewKeyError, NewKey};
 use keyring::{Keyring, State};
+pub use made::{Signatures, Unsignable};
+pub use public::{Certificate, NotPublic, armoured};
 pub use secret::{Error as SigningError, SecretKey};
 
 /// The signed text of an `InRelease` and those who signed it, after [`verify`] accepted it.
@@ -129,14 +136,41 @@ const MAX_SIGNATURES: usize = 32;
 /// [`Refusal`] says why; several signatures are listed one by one.
 pub fn verify(in_release: &[u8], keyring: &[u8], at: Timestamp) -> Result<Verified, Refusal> {
     let Cleartext { text, digests, signatures } = cleartext::split(in_release)?;
-    let signatures = parse_signatures(&signatures)?;
-    let keyring = Keyring::parse(keyring, at).map_err(Refusal::Keyring)?;
-
     // What is hashed: CRLF between lines, none after the last (RFC 9580 section 7.2).
     let hashed = text.strip_suffix('\n').unwrap_or(&text).replace('\n', "\r\n");
+    let (signers, ignored) = weigh(&signatures, Some(&digests), hashed.as_bytes(), keyring, at)?;
+    Ok(Verified { text, signers, ignored })
+}
+
+/// Who signed these bytes, as the armoured block beside them says, so that it counts at the moment
+/// `at`: at least one, by the rules of [`verify`].
+///
+/// # Errors
+/// [`Refusal`] says why nobody did.
+pub fn verify_detached(
+    bytes: &[u8],
+    block: &[u8],
+    keyring: &[u8],
+    at: Timestamp,
+) -> Result<Vec<Signer>, Refusal> {
+    let packets = cleartext::dearmor(block, &BlockType::Signature)
+        .ok_or(Refusal::Malformed("the armour of the signature is broken"))?;
+    weigh(&packets, None, bytes, keyring, at).map(|(signers, _)| signers)
+}
+
+/// Those whose signatures count, and the signatures that do not but do no harm either.
+fn weigh(
+    packets: &[u8],
+    digests: Option<&[String]>,
+    hashed: &[u8],
+    keyring: &[u8],
+    at: Timestamp,
+) -> Result<(Vec<Signer>, Vec<Fault>), Refusal> {
+    let signatures = parse_signatures(packets)?;
+    let keyring = Keyring::parse(keyring, at).map_err(Refusal::Keyring)?;
     let (mut signers, mut faults) = (Vec::new(), Vec::new());
     for signature in &signatures {
-        match judge(signature, &digests, hashed.as_bytes(), &keyring, at) {
+        match judge(signature, digests, hashed, &keyring, at) {
             Ok(signer) => signers.push(signer),
             Err(reason) => faults.push(Fault { key: issuer(signature), reason }),
         }
@@ -144,7 +178,7 @@ pub fn verify(in_release: &[u8], keyring: &[u8], at: Timestamp) -> Result<Verifi
     if signers.is_empty() || faults.iter().any(|fault| fault.reason == Reason::Bad) {
         return Err(Refusal::Faults(faults));
     }
-    Ok(Verified { text, signers, ignored: faults })
+    Ok((signers, faults))
 }
 
 /// Whether `keyring` has a key at all, before anything is held against it.
@@ -205,7 +239,7 @@ fn parse_signatures(packets: &[u8]) -> Result<Vec<Signature>, Refusal> {
 /// revocation.
 fn judge(
     signature: &Signature,
-    digests: &[String],
+    digests: Option<&[String]>,
     hashed: &[u8],
     keyring: &Keyring,
     at: Timestamp,
@@ -232,7 +266,7 @@ fn judge(
         return Err(Reason::WeakDigest(digest.to_string()));
     }
     // Without this the text could be hashed in a way that its header denies (RFC 4880 section 7).
-    if !digests.contains(&digest.to_string()) {
+    if digests.is_some_and(|digests| !digests.contains(&digest.to_string())) {
         return Err(Reason::Unsupported("the file does not announce the signature's digest"));
     }
     let made = keyring::timestamp(made);

@@ -93,7 +93,7 @@ fn document(entry: &Entry) -> Option<Digest> {
     match entry.event {
         Event::Record { record, .. } => Some(record),
         Event::Manifest { manifest, .. } => Some(manifest),
-        Event::Pin { .. } => None,
+        Event::Generation { .. } | Event::Pin { .. } => None,
     }
 }
 

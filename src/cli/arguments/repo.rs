@@ -4,11 +4,40 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::publish::{Downgrade, Place};
+
 use crate::publish::mirror::{Target, target};
 
 /// What is done with a repository.
 #[derive(Debug, Subcommand)]
 pub enum Repo {
+    /// List the suites of a repository, and its generations
+    #[command(after_help = "Example:\n  perestroika repo list --repo /srv/debian")]
+    List(RepoList),
+    /// Say what a generation is, and what it changed
+    #[command(after_help = "Examples:\n  perestroika repo show\n  perestroika repo show 7")]
+    Show(RepoShow),
+    /// Say which packages are different in two generations
+    #[command(after_help = "Example:\n  perestroika repo diff 3 7")]
+    Diff(RepoDiff),
+    /// Put packages that one suite has into another, as they are
+    #[command(after_help = "Example:\n  perestroika repo promote libgreet greet --from proposed \
+                            --to stable")]
+    Promote(RepoPromote),
+    /// Take packages out of a suite; clients that have them keep them
+    #[command(after_help = "Example:\n  perestroika repo withdraw greet --from stable --reason \
+                            \"it loses data\"")]
+    Withdraw(RepoWithdraw),
+    /// Make a suite what it was in an earlier generation; a new generation says so
+    #[command(after_help = "Examples:\n  perestroika repo rollback stable\n  \
+                            perestroika repo rollback stable 7\n\n\
+                            Clients take it for what is newest. What they have installed stays \
+                            until somebody\ninstalls the older version.")]
+    Rollback(RepoRollback),
+    /// Sign suites again as they are, with a new date, before they expire
+    #[command(after_help = "Examples:\n  perestroika repo refresh\n  \
+                            perestroika repo refresh specs/demo stable")]
+    Refresh(RepoRefresh),
     /// Remove generations, indexes and packages that nothing needs
     #[command(after_help = "Examples:\n  perestroika repo prune -n\n  \
                             perestroika repo prune --keep 20 --keep-days 90\n\n\
@@ -79,4 +108,85 @@ pub struct RepoPush {
 
 fn place(text: &str) -> Result<Target, target::TargetError> {
     text.parse()
+}
+
+#[derive(Debug, Args)]
+pub struct RepoList {
+    #[command(flatten)]
+    pub repo: RepoFolder,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoShow {
+    /// The generation's number [default: the one that clients read]
+    #[arg(value_name = "GEN")]
+    pub generation: Option<u64>,
+    #[command(flatten)]
+    pub repo: RepoFolder,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoDiff {
+    /// The generation to begin with
+    #[arg(value_name = "A")]
+    pub old: u64,
+    /// The generation to end with [default: the one that clients read]
+    #[arg(value_name = "B")]
+    pub new: Option<u64>,
+    #[command(flatten)]
+    pub repo: RepoFolder,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoPromote {
+    /// The release folder (`.` or with a `/`) whose keys sign [default: the nearest], and the
+    /// source packages
+    #[arg(value_name = "RELEASE|PKG", required = true)]
+    pub words: Vec<String>,
+    /// The suite that has them, and keeps them
+    #[arg(long, value_name = "SUITE")]
+    pub from: String,
+    /// The suite that gets them
+    #[arg(long, value_name = "SUITE")]
+    pub to: String,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub downgrade: Downgrade,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoWithdraw {
+    /// The release folder (`.` or with a `/`) whose keys sign [default: the nearest], and the
+    /// source packages
+    #[arg(value_name = "RELEASE|PKG", required = true)]
+    pub words: Vec<String>,
+    /// The suite that has them
+    #[arg(long, value_name = "SUITE")]
+    pub from: String,
+    /// Why they go: the ledger keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoRollback {
+    /// The release folder (`.` or with a `/`) whose keys sign [default: the nearest], the suite,
+    /// and the generation it is to be as in [default: the one before its last change]
+    #[arg(value_name = "RELEASE|SUITE|GEN", required = true)]
+    pub words: Vec<String>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoRefresh {
+    /// The release folder (`.` or with a `/`) whose keys sign [default: the nearest], and the suites
+    /// [default: all that the release publishes to]
+    #[arg(value_name = "RELEASE|SUITE")]
+    pub words: Vec<String>,
+    #[command(flatten)]
+    pub place: Place,
 }

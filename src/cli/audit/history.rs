@@ -82,6 +82,8 @@ impl Scope {
                 built.get(action).is_some_and(|package| packages.contains(package))
             }
             Event::Manifest { name: of, .. } | Event::Pin { name: of, .. } => *whole && of == name,
+            // A repository is that of several releases.
+            Event::Generation { .. } => *whole,
         }
     }
 }
@@ -156,6 +158,9 @@ impl Told {
             },
             Event::Manifest { name, version, release, manifest } => {
                 format!("{name} {version}  {}  of release {}", manifest.short(), release.short())
+            }
+            Event::Generation { repository, number, generation } => {
+                format!("{number}  {}  of repository {}", generation.short(), repository.short())
             }
             Event::Pin { name, version, pin, old, new, lock: _ } => {
                 let told = match (old, new) {

@@ -17,14 +17,14 @@ pub(super) struct Cleartext {
     pub(super) signatures: Vec<u8>,
 }
 
-const BEGIN_TEXT: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
-const BEGIN_SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----";
-const END_SIGNATURE: &str = "-----END PGP SIGNATURE-----";
+pub(super) const BEGIN_TEXT: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
+pub(super) const BEGIN_SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----";
+pub(super) const END_SIGNATURE: &str = "-----END PGP SIGNATURE-----";
 
 /// The largest signed file that is looked at, in bytes: a hundred times Debian's own.
 const MAX_SIZE: usize = 32 << 20;
 /// gpgv cuts longer lines off, and then sees another text than the signer did.
-const MAX_LINE: usize = 19_990;
+pub(super) const MAX_LINE: usize = 19_990;
 
 pub(super) fn split(bytes: &[u8]) -> Result<Cleartext, Refusal> {
     if bytes.len() > MAX_SIZE {

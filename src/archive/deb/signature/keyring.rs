@@ -5,6 +5,8 @@
 //! sign its primary key back, and what befalls a primary key befalls its subkeys. A key holds
 //! through the second it expires in; a signature does not.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use pgp::armor::BlockType;
 use pgp::crypto::hash::HashAlgorithm;
@@ -68,17 +70,7 @@ impl Keyring {
     /// Reads certificates, binary or armoured. Those that cannot be read are left out, as gpgv
     /// does; none left is an error.
     pub(super) fn parse(bytes: &[u8], at: Timestamp) -> Result<Self, &'static str> {
-        if bytes.len() > MAX_SIZE {
-            return Err("larger than 16 MiB");
-        }
-        let armoured;
-        let packets = if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
-            armoured = dearmor_all(bytes).ok_or("its armour is broken")?;
-            &armoured
-        } else {
-            bytes
-        };
-        let certificates = read_certificates(packets);
+        let certificates = read_certificates(&packets_of(bytes)?);
         let keys: Vec<Key> =
             certificates.iter().flat_map(|one| one.keys(&certificates, at)).collect();
         if keys.is_empty() { Err("it holds no key that can be read") } else { Ok(Self { keys }) }
@@ -155,6 +147,18 @@ fn is_issuer(key: &impl KeyDetails, signature: &Signature) -> bool {
     let (fingerprint, id) = (key.fingerprint(), key.legacy_key_id());
     signature.issuer_fingerprint().contains(&&fingerprint)
         || signature.issuer_key_id().contains(&&id)
+}
+
+/// The packets of a keyring, binary or armoured.
+pub(super) fn packets_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
+    if bytes.len() > MAX_SIZE {
+        return Err("larger than 16 MiB");
+    }
+    if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+        dearmor_all(bytes).map(Cow::Owned).ok_or("its armour is broken")
+    } else {
+        Ok(Cow::Borrowed(bytes))
+    }
 }
 
 /// The packets of one armoured block after another.

@@ -1,18 +1,16 @@
 //! Signing with an OpenPGP key that lies in a file.
 
 use std::fmt;
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 
 use jiff::Timestamp;
-use pgp::composed::{
-    ArmorOptions, CleartextSignedMessage, Deserializable as _, DetachedSignature, SignedSecretKey,
-};
+use pgp::composed::{Deserializable as _, SignedSecretKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{SignatureConfig, SignatureType, Subpacket, SubpacketData};
-use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails, Password, SecretParams, SigningKey};
 
-use super::{Fit, Unfit, fit_to_sign};
+use super::made::hashed;
+use super::{Fit, Signatures, Unsignable};
 
 /// What signatures are made of.
 const DIGEST: HashAlgorithm = HashAlgorithm::Sha512;
@@ -29,36 +27,41 @@ pub enum Error {
     /// No secret key can be read.
     #[error("it is no OpenPGP secret key")]
     Read(#[source] pgp::errors::Error),
-    /// The public half may not sign.
-    #[error(transparent)]
-    Unfit(#[from] Unfit),
+    /// No key at all.
+    #[error("it holds no secret key")]
+    Empty,
     /// The secret half of the key that signs is protected by a passphrase.
-    #[error("its secret half is protected by a passphrase")]
-    Locked,
-    /// The secret half of the key that signs is not there.
-    #[error("the secret half of key {0}, which signs, is not there")]
-    Absent(String),
+    #[error("the secret half of key {0} is protected by a passphrase")]
+    Locked(String),
+    /// The text would not be the same for all.
+    #[error(transparent)]
+    Text(#[from] Unsignable),
     /// The crate failed.
     #[error("cannot sign")]
     Sign(#[source] pgp::errors::Error),
 }
 
 impl SecretKey {
-    /// The key in the bytes of a file, binary or armoured, that is to sign at the moment `at`.
+    /// The secret half of the key that `fit` names, from the bytes of a file of secret keys, binary
+    /// or armoured; none if the file does not hold it.
     ///
     /// # Errors
-    /// [`Error`] tells what is wrong with it.
-    pub fn read(bytes: &[u8], at: Timestamp) -> Result<Self, Error> {
-        let (key, _) =
-            SignedSecretKey::from_reader_single(Cursor::new(bytes)).map_err(Error::Read)?;
-        let public = key.to_public_key().to_bytes().map_err(Error::Read)?;
-        let fit = fit_to_sign(&public, at)?;
-        let key = Self { key, fit };
-        let locked = match key.signing() {
-            Some((_, secret)) => secret.is_encrypted(),
-            None => return Err(Error::Absent(key.fit.fingerprint)),
-        };
-        if locked { Err(Error::Locked) } else { Ok(key) }
+    /// [`Error::Read`] or [`Error::Empty`] if the file is none of secret keys, [`Error::Locked`] if
+    /// the one in it cannot be used as it is.
+    pub fn find(bytes: &[u8], fit: &Fit) -> Result<Option<Self>, Error> {
+        let (keys, _) =
+            SignedSecretKey::from_reader_many(Cursor::new(bytes)).map_err(Error::Read)?;
+        let mut is_empty = true;
+        for key in keys {
+            is_empty = false;
+            let key = Self { key: key.map_err(Error::Read)?, fit: fit.clone() };
+            let Some((_, secret)) = key.signing() else { continue };
+            if secret.is_encrypted() {
+                return Err(Error::Locked(fit.fingerprint.clone()));
+            }
+            return Ok(Some(key));
+        }
+        if is_empty { Err(Error::Empty) } else { Ok(None) }
     }
 
     /// The key that signs.
@@ -66,64 +69,45 @@ impl SecretKey {
         &self.fit
     }
 
-    /// Its public half, armoured.
+    /// A signature of the text, to be put [in clear](Signatures::clear), as made at the moment `at`.
     ///
     /// # Errors
-    /// [`Error::Sign`] if the crate cannot write it.
-    pub fn public(&self) -> Result<String, Error> {
-        let public = self.key.to_public_key();
-        public.to_armored_string(ArmorOptions::default()).map_err(Error::Sign)
+    /// [`Error::Text`], and [`Error::Sign`] if the crate cannot.
+    pub fn sign_text(&self, text: &str, at: Timestamp) -> Result<Signatures, Error> {
+        // White space at the end of a line is not signed, which the crate leaves to its caller.
+        self.sign(SignatureType::Text, hashed(text)?.as_bytes(), at)
     }
 
-    /// The text, signed in clear (RFC 9580, 7), as made at the moment `at`.
+    /// A signature of these bytes, to lie [beside them](Signatures::block), as made at the moment
+    /// `at`.
     ///
     /// # Errors
     /// [`Error::Sign`] if the crate cannot.
-    pub fn clear_sign(&self, text: &str, at: Timestamp) -> Result<String, Error> {
-        let sign = |key: &Box<&dyn SigningKey>| {
-            let config = config(key, SignatureType::Text, at)?;
-            // White space at the end of a line is not signed (RFC 9580, 7.1), which the crate leaves
-            // to its caller.
-            let message = CleartextSignedMessage::new_many(text, |text| {
-                let lines = text.split("\r\n").map(|line| line.trim_end_matches([' ', '\t']));
-                let signed = lines.collect::<Vec<_>>().join("\r\n");
-                Ok(vec![config.sign(key, &Password::empty(), signed.as_bytes())?])
-            })?;
-            message.to_armored_string(ArmorOptions::default())
-        };
-        let (key, _) = self.signing().ok_or_else(|| self.absent())?;
-        sign(&key).map_err(Error::Sign)
+    pub fn sign_bytes(&self, bytes: &[u8], at: Timestamp) -> Result<Signatures, Error> {
+        self.sign(SignatureType::Binary, bytes, at)
     }
 
-    /// A signature of these bytes to lie beside them, armoured, as made at the moment `at`.
-    ///
-    /// # Errors
-    /// [`Error::Sign`] if the crate cannot.
-    pub fn detach(&self, bytes: &[u8], at: Timestamp) -> Result<String, Error> {
-        let sign = |key: &Box<&dyn SigningKey>| {
-            let config = config(key, SignatureType::Binary, at)?;
-            let signature = DetachedSignature::new(config.sign(key, &Password::empty(), bytes)?);
-            signature.to_armored_string(ArmorOptions::default())
+    fn sign(&self, kind: SignatureType, bytes: &[u8], at: Timestamp) -> Result<Signatures, Error> {
+        let sign = |key: &dyn SigningKey| {
+            let mut hasher = config(key, kind, at)?.into_hasher()?;
+            hasher.write_all(bytes)?;
+            Signatures::one(&hasher.sign(key, &Password::empty())?)
         };
-        let (key, _) = self.signing().ok_or_else(|| self.absent())?;
-        sign(&key).map_err(Error::Sign)
+        let (key, _) = self.signing().expect("it was found when the key was read");
+        sign(key).map_err(Error::Sign)
     }
 
     /// The key that signs, with its secret half.
-    fn signing(&self) -> Option<(Box<&dyn SigningKey>, &SecretParams)> {
+    fn signing(&self) -> Option<(&dyn SigningKey, &SecretParams)> {
         let signs =
             |key: &dyn SigningKey| format!("{:X}", key.fingerprint()) == self.fit.fingerprint;
         let primary = &self.key.primary_key;
         if signs(primary) {
-            return Some((Box::new(primary), primary.secret_params()));
+            return Some((primary, primary.secret_params()));
         }
         let subkeys = self.key.secret_subkeys.iter().map(|subkey| &subkey.key);
         let subkey = subkeys.into_iter().find(|key| signs(*key))?;
-        Some((Box::new(subkey), subkey.secret_params()))
-    }
-
-    fn absent(&self) -> Error {
-        Error::Absent(self.fit.fingerprint.clone())
+        Some((subkey, subkey.secret_params()))
     }
 }
 
@@ -134,8 +118,8 @@ impl fmt::Debug for SecretKey {
 }
 
 /// What a signature says of itself: when it was made, and by which key.
-fn config(
-    key: &impl KeyDetails,
+pub(super) fn config(
+    key: &(impl KeyDetails + ?Sized),
     kind: SignatureType,
     at: Timestamp,
 ) -> pgp::errors::Result<SignatureConfig> {
