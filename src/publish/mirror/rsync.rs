@@ -6,7 +6,6 @@
 //! readers follow the old or the new one. Indexes were held against their digests here, so what
 //! has the same digest there as here is right.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
@@ -17,7 +16,7 @@ use std::time::Duration;
 
 use super::error::{Error, Result, at};
 use super::snapshot::{LATEST, SNAPSHOTS, led_to, unneeded};
-use super::view::{Entry, View};
+use super::view::View;
 use super::{Mode, Pushed, Remote, Snapshots, Wish, stop_if};
 use crate::base::HostPath;
 use crate::publish::Repository;
@@ -85,9 +84,13 @@ pub fn push(
     place.send(view, &mut pushed)?;
     if wish.mode == Mode::Push {
         place.verify(view, &mut pushed)?;
-        place.lead(&place.top, DISTS, &view.dists())?;
-        if !place.top.is_empty() {
-            place.lead("", LATEST, &place.top)?;
+        let (dists, compare) = (view.dists(), ["--dry-run"]);
+        place.lead(&place.top, DISTS, &dists, &[])?;
+        if place.top.is_empty() {
+            place.lead("", DISTS, &dists, &compare)?;
+        } else {
+            place.lead("", LATEST, &place.top, &[])?;
+            place.lead("", LATEST, &place.top, &compare)?;
         }
     }
     if let Snapshots::Kept { days } = wish.snapshots {
@@ -106,42 +109,30 @@ struct Listed {
 }
 
 impl Place<'_> {
-    /// Sends everything, stage by stage.
+    /// Sends everything, in any order: nobody reads of it what no link leads to.
     fn send(&self, view: &View, pushed: &mut Pushed) -> Result<()> {
-        let total = view.stages().iter().map(|(_, entries)| entries.len()).sum();
-        for (what, entries) in view.stages() {
-            let mut paths: Vec<&str> = paths(entries).collect();
-            if what == "generation" {
-                // With them at hand, rsync makes each index a second name of the one by digest.
-                paths.extend(self::paths(&view.indexes));
+        let all = all(view);
+        let mut options: Vec<&str> = self.before.as_deref().into_iter().collect();
+        options.extend((self.wish.mode == Mode::Foresee).then_some("--dry-run"));
+        let (mut done, total) = (0, all.len());
+        let lines = self.copy("files", &options, &all, &mut |line| {
+            done += usize::from(Change::read(line).is_some());
+            (self.wish.seen)("sent", done.min(total), total);
+        })?;
+        for change in lines.iter().filter_map(|line| Change::read(line)) {
+            if change.is_new_bytes {
+                pushed.bytes += change.size;
             }
-            let mut options: Vec<&str> = self.before.as_deref().into_iter().collect();
-            options.extend((self.wish.mode == Mode::Foresee).then_some("--dry-run"));
-            let begun = pushed.files;
-            let mut said = 0;
-            let lines = self.copy(what, &options, &paths, &mut |_| {
-                said += 1;
-                (self.wish.seen)(what, (begun + said).min(total), total);
-            })?;
-            for line in lines.iter().filter_map(|line| Change::read(line)) {
-                if line.is_new_bytes {
-                    pushed.bytes += line.size;
-                }
-                pushed.sent.push(line.path);
-            }
-            pushed.files += entries.len();
-            (self.wish.seen)(what, pushed.files, total);
+            pushed.sent.push(change.path);
         }
+        pushed.files = total;
         pushed.sent.sort();
-        pushed.sent.dedup();
         Ok(())
     }
 
     /// Compares everything by digest; what differs is sent once more and compared again.
     fn verify(&self, view: &View, pushed: &mut Pushed) -> Result<()> {
-        let all: BTreeSet<&str> =
-            view.stages().iter().flat_map(|(_, entries)| paths(entries)).collect();
-        let all: Vec<&str> = all.into_iter().collect();
+        let all = all(view);
         let compare = ["--checksum", "--dry-run"];
         let differs = |lines: &[String]| {
             let changes = lines.iter().filter_map(|line| Change::read(line));
@@ -161,26 +152,21 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Makes a link lead elsewhere, and looks whether it does.
-    fn lead(&self, folder: &str, name: &str, target: &str) -> Result<()> {
+    /// Makes a link lead elsewhere; with `--dry-run`, only whether it leads there is looked at.
+    fn lead(&self, folder: &str, name: &str, target: &str, more: &[&str]) -> Result<()> {
         stop_if(self.wish.cancel)?;
         let here = tempfile::tempdir();
         let here = here.map_err(at("create a folder in", &HostPath::new(std::env::temp_dir())))?;
         let link = HostPath::new(here.path().join(name));
         symlink(target, &link).map_err(at("link", &link))?;
-        let options = |more: &[&str]| {
-            let mut all = vec!["--links", "--omit-link-times", "--secluded-args", FORMAT];
-            all.extend(more);
-            all.into_iter().map(str::to_owned).collect::<Vec<_>>()
-        };
-        let ends = [link.to_string(), self.remote.folder(folder)];
-        let what = format!("link `{name}`");
-        self.run(&what, &[options(&[]), ends.to_vec()].concat(), &[], &mut |_| {})?;
-        let compare = [options(&["--dry-run"]), ends.to_vec()].concat();
-        let left = self.run(&what, &compare, &[], &mut |_| {})?;
-        if left.iter().any(|line| Change::read(line).is_some()) {
-            let target = self.remote.to_string();
-            return Err(Error::Link { link: name.to_owned(), target, expected: self.top.clone() });
+        let mut arguments = vec!["--links", "--omit-link-times", "--secluded-args", FORMAT];
+        arguments.extend(more);
+        let mut arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        arguments.extend([link.to_string(), self.remote.folder(folder)]);
+        let lines = self.run(&format!("link `{name}`"), &arguments, &[], &mut |_| {})?;
+        if !more.is_empty() && lines.iter().any(|line| Change::read(line).is_some()) {
+            let (link, expected) = (name.to_owned(), target.to_owned());
+            return Err(Error::Link { link, target: self.remote.to_string(), expected });
         }
         Ok(())
     }
@@ -298,7 +284,7 @@ impl Place<'_> {
         let child = Mutex::new(child);
         let over = AtomicBool::new(false);
         let (lines, said) = std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let watch = scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     if self.wish.cancel.load(Ordering::Relaxed) {
                         end(&child);
@@ -323,6 +309,7 @@ impl Place<'_> {
             }
             let said = said.join().unwrap_or_default();
             over.store(true, Ordering::Relaxed);
+            watch.thread().unpark();
             (lines, said)
         });
         let status = child.into_inner().unwrap_or_else(PoisonError::into_inner).wait();
@@ -357,8 +344,10 @@ fn heard(mut from: impl Read) -> Vec<String> {
     lines.take(SAID).map(|line| line.escape_debug().to_string()).collect()
 }
 
-fn paths(entries: &[Entry]) -> impl Iterator<Item = &str> {
-    entries.iter().map(|entry| entry.path.as_str())
+/// The paths of everything in a view.
+fn all(view: &View) -> Vec<&str> {
+    let entries = view.stages().into_iter().flat_map(|(_, entries)| entries);
+    entries.map(|entry| entry.path.as_str()).collect()
 }
 
 /// What rsync does, or would do, to a file or link.
