@@ -458,6 +458,9 @@ pub struct Build {
     /// Record which files of which build dependencies are read, for `audit inputs`
     #[arg(long)]
     pub trace: bool,
+    /// Build what a suite that the release publishes to has had a newer version of, too
+    #[arg(long)]
+    pub allow_downgrade: bool,
     /// Only print what would be built, and why
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -18,6 +18,7 @@ use super::hint;
 use super::kept::KeptOutline;
 use super::output::{CommandResult, Output};
 use super::progress::Progress;
+use super::publish::withheld::withheld;
 use super::report::{self, Told};
 use crate::audit::closure::{Depth, certify};
 use crate::audit::evidence::{Foreseen, Ground};
@@ -38,7 +39,13 @@ pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult
     let wrong = |failure| (Value::Null, failure);
     let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
     let options = options(arguments);
-    let prepare = |folder| Prepared::new(folder, &names, arguments, global).map_err(wrong);
+    let prepare = |folder| {
+        let prepared = Prepared::new(folder, &names, arguments, global).map_err(wrong)?;
+        if !arguments.dry_run && !arguments.allow_downgrade {
+            prepared.publishable().map_err(wrong)?;
+        }
+        Ok(prepared)
+    };
     let results = if arguments.dry_run {
         let forecast = |one: &Prepared| forecast::run(one, &options, output);
         releases.iter().map(|folder| forecast(&prepare(folder)?)).collect()
@@ -184,6 +191,16 @@ impl Prepared {
             built: jiff::Timestamp::now(),
         });
         kept.and(registered).map_err(|error| Failure::error(Kind::Machine, "store", &error))
+    }
+
+    /// Refuses packages that no suite of the release could get any more.
+    fn publishable(&self) -> Result<(), Failure> {
+        let store = self.machine.world().store;
+        let (_, withheld) = withheld(&self.release, &self.graph, &self.wanted, store)?;
+        match withheld.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::in_release(&self.release.folder, withheld)),
+        }
     }
 
     /// Refuses a release that is less closed than its release.toml demands, for certain: packages

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use super::arguments::{Check, Global};
 use super::audit::quorum::trusted;
 use super::build::default_options;
-use super::context::{Machine, Named, Release, Surveyed, named};
+use super::context::{Machine, Named, Release, Surveyed, named, open_store_to_look};
 use super::eval::select;
 use super::failure::{Failure, Kind, Problem};
 use super::output::{CommandResult, Output};
+use super::publish::withheld::withheld;
 use super::report::count;
 use crate::archive::deb::dependency::Alternatives;
 use crate::archive::deb::index::BinaryPackage;
@@ -95,7 +96,7 @@ impl Verdict {
 }
 
 /// The checks, in their order.
-const CHECKS: [&str; 9] = [
+const CHECKS: [&str; 10] = [
     "specs",
     "pins",
     "packages",
@@ -105,6 +106,7 @@ const CHECKS: [&str; 9] = [
     "patches",
     "from_seed",
     "versions",
+    "published",
 ];
 
 /// Those of them that need the pinned indexes.
@@ -267,6 +269,9 @@ fn check(
     }
     let unnamed = chosen.iter().filter_map(|package| without_suffix(package)).collect();
     report.add("versions", count(chosen.len(), "package"), problems(unnamed));
+    if whole {
+        published(&release, &graph, &wanted, global, report);
+    }
     report.rest_waits();
     Ok(())
 }
@@ -550,6 +555,29 @@ fn told_unmet(graph: &Graph, id: DerivationId, unmet: &Unmet) -> Option<Diagnost
             .at(place, label)
             .hint("ask for a version that is there, or build a newer one in this release"),
     )
+}
+
+/// Asks the ledgers of the suites that the release publishes to.
+fn published(
+    release: &Release,
+    graph: &Graph,
+    wanted: &[DerivationId],
+    global: &Global,
+    report: &mut Report,
+) {
+    if release.spec.release.suites.is_empty() {
+        return report.add("published", "the release publishes to nothing", Vec::new());
+    }
+    let asked =
+        open_store_to_look(global).and_then(|store| withheld(release, graph, wanted, &store));
+    match asked {
+        Ok((0, _)) => report.add("published", "nothing yet", Vec::new()),
+        Ok((suites, found)) => {
+            let problems = Failure::in_release(&release.folder, found).problems;
+            report.add("published", count(suites, "suite"), problems);
+        }
+        Err(failure) => report.unchecked(&["published"], failure),
+    }
 }
 
 /// Whether the release builds a package that is asked for.

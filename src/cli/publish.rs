@@ -2,7 +2,9 @@
 
 pub mod complete;
 pub mod destination;
+mod keys;
 pub mod objection;
+pub mod withheld;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use crate::realise::universe::Snapshots;
 use crate::realise::world::World;
 use complete::Finale;
 use destination::Destination;
+use keys::Keys;
 
 /// Publishes what was asked for.
 pub fn run(arguments: &Publish, global: &Global, output: &Output) -> CommandResult {
@@ -62,12 +65,14 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
 
     let repository = destination.repository(&folder, &arguments.place)?;
     let mut stage = Stage::begin(world.store, &repository, now).map_err(broken)?;
-    let items = items(&world, &graph, &built, &destination, &stage, &signers)?;
+    let mut items = items(&world, &graph, &built, &destination, &stage, &signers)?;
+    let mut indexes = stage.indexes(&destination.name).map_err(broken)?;
+    let keys = Keys::new(&release, &destination, &repository, &mut indexes, &signers)?;
+    items.push(keys.package.clone());
     let trace =
         objection::judge(&stage, &repository, &world, &destination, &items, &arguments.downgrade)?;
     let architectures: Vec<String> =
         release.spec.release.architectures.iter().map(ToString::to_string).collect();
-    let mut indexes = stage.indexes(&destination.name).map_err(broken)?;
     let mut changes =
         change(&mut indexes, world.store, &destination.name, &items, &[], &architectures)
             .map_err(broken)?;
@@ -97,6 +102,7 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
     let filled = stage.fill_pool(&items, &|| bar.inc(1));
     bar.finish_and_clear();
     filled.map_err(broken)?;
+    keys.write(&repository)?;
     let spec = &release.spec.release;
     let published = Published {
         name: spec.name.clone(),

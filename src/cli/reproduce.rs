@@ -114,6 +114,7 @@ fn as_build(arguments: &Reproduce) -> Build {
         output: None,
         require_limits: *require_limits,
         trace: false,
+        allow_downgrade: true,
         dry_run: *dry_run,
     }
 }

@@ -118,6 +118,22 @@ impl Item {
         Ok(items)
     }
 
+    /// The binary package that these bytes are, made for the repository.
+    ///
+    /// # Errors
+    /// [`Error::Package`] if they are none.
+    pub fn of_bytes(file: &str, bytes: Vec<u8>, component: &str) -> Result<Self> {
+        let (control, _) = package::open(bytes.as_slice()).map_err(|error| wrong(file, error))?;
+        let (size, sha256) = (bytes.len() as u64, Sha256::of(&bytes));
+        let parsed = BinaryPackage::from_control(control.paragraph(), file, size, sha256)
+            .map_err(|error| wrong(file, error))?;
+        let path = format!("{}/{file}", pool_folder(component, parsed.source.as_str()));
+        let paragraph = packages::paragraph(control.paragraph(), &path, size, &sha256)
+            .map_err(|why| wrong(file, why))?;
+        let from = From::Made(Arc::new(bytes));
+        Self::of_binary(Kind::Deb, component, &paragraph, from)
+    }
+
     /// The binary package whose paragraph this is.
     ///
     /// # Errors

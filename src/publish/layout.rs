@@ -231,6 +231,20 @@ impl Repository {
         self.sync(&self.root)
     }
 
+    /// Puts a file beside the public keys, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn put_key(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(KEYS).join(name);
+        if fs::read(&path).is_ok_and(|there| there == bytes) {
+            return Ok(());
+        }
+        let fresh = self.path(PRIVATE).join("key");
+        fs::write(&fresh, bytes).map_err(at("write", &fresh))?;
+        fs::rename(&fresh, &path).map_err(at("rename to", &path))
+    }
+
     /// Makes the names in a folder durable.
     ///
     /// # Errors

@@ -110,6 +110,18 @@ impl<'a> Ledger<'a> {
         Ok(ledger)
     }
 
+    /// The ledger of a repository as far as the store knows it; nothing is written.
+    ///
+    /// # Errors
+    /// Those of reading the repository.
+    pub fn look(store: &'a Store, repository: &Repository) -> Result<Self> {
+        let repository = match repository.live()? {
+            Some(_) => Some(read(repository, 1)?.0),
+            None => None,
+        };
+        Ok(Self { store, repository, last: None })
+    }
+
     /// Notes that clients have got a generation.
     ///
     /// # Errors

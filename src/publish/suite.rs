@@ -164,6 +164,22 @@ impl<'a> Indexes<'a> {
         Ok(())
     }
 
+    /// The binary package of this name, for whichever architecture it is listed first.
+    ///
+    /// # Errors
+    /// Those of [`Self::table`].
+    pub fn binary(&mut self, component: &str, name: &str) -> Result<Option<Item>> {
+        let is_its = |path: &&str| listing(path) == Some((component, Kind::Deb));
+        let paths: Vec<String> =
+            self.paths().into_iter().filter(is_its).map(str::to_owned).collect();
+        for path in paths {
+            if let Some(paragraph) = self.table(&path)?.get(name) {
+                return item(Kind::Deb, component, paragraph).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// The packages of a source: the source package, and what was built from it.
     ///
     /// # Errors

@@ -208,6 +208,9 @@ pub fn line(verdict: Option<&Verdict>) -> String {
     let Some(Verdict { installed, upgraded, elsewhere, .. }) = verdict else {
         return "not rehearsed\n".to_owned();
     };
+    if *installed == 0 && *upgraded == 0 {
+        return "rehearsed: a client accepts it\n".to_owned();
+    }
     let mut text = format!("rehearsed: {} installed and removed", count(*installed, "package"));
     if *upgraded > 0 {
         let _ = write!(text, ", {upgraded} upgraded");

@@ -1,6 +1,6 @@
 //! What the ledger says against a publication.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::destination::Destination;
 use crate::audit::difference::Difference;
@@ -32,6 +32,7 @@ pub fn judge(
     let answers = stage.ledger.judge(name, sees, &candidates).map_err(broken)?;
     let mut trace = BTreeMap::new();
     let mut failure: Option<Failure> = None;
+    let mut told = BTreeSet::new();
     for (item, objection) in items.iter().zip(answers) {
         let Some(objection) = objection else { continue };
         let is_allowed = || {
@@ -41,6 +42,11 @@ pub fn judge(
             && let Some(reason) = allowed.reason.as_ref().filter(|_| is_allowed())
         {
             trace.insert(item.source.clone(), reason.clone());
+            continue;
+        }
+        // One of the packages that a source leads to stands for all of them.
+        let word = matches!(objection, Objection::Downgrade { .. });
+        if word && !told.insert(item.source.as_str()) {
             continue;
         }
         let one = refused(item, &objection, || shown(repository, world, item));
@@ -55,8 +61,9 @@ fn refused(item: &Item, objection: &Objection, shown: impl FnOnce() -> Option<St
     match objection {
         Objection::Downgrade { suite, version, generation } => {
             let message = format!(
-                "{title} is older than {version}, which generation {generation} brought to \
-                 `{suite}`"
+                "{} {} is older than {version}, which generation {generation} brought to \
+                 `{suite}`",
+                item.source, item.version
             );
             Failure::new(Kind::Result, "downgrade", message).hint(format!(
                 "clients that have {version} would not take it; `--allow-downgrade {} --reason \
