@@ -212,6 +212,7 @@ fn each_package_is_installed_upgraded_and_removed_by_itself() {
         &[
             package("mover", "1.0", "", &[]),
             package("breaker", "1.0", "", &[]),
+            package("loner", "0.9", "", &[]),
             package("hello", "1.0", "Depends: nothing-such\n", &[]),
         ],
     );
@@ -238,9 +239,11 @@ fn each_package_is_installed_upgraded_and_removed_by_itself() {
             package("breaker", "2.0", "", &no_upgrade),
         ],
     );
-    let fresh = ["good", "loner", "bad-start", "bad-end", "killer"];
+    let fresh = ["good", "bad-start", "bad-end", "killer"];
     let fresh = fresh.iter().map(|name| candidate(name, "1.0", None));
-    let fresh = fresh.chain([candidate("hello", "2.10-3", Some("1.0"))]);
+    let mixed = [("hello", "2.10-3", "1.0"), ("loner", "1.0", "0.9")];
+    let mixed = mixed.map(|(name, version, old)| candidate(name, version, Some(old)));
+    let fresh = fresh.chain(mixed);
     let newer = ["mover", "breaker"].map(|name| candidate(name, "2.0", Some("1.0")));
     let foreign =
         Candidate { architecture: "arm64".parse().unwrap(), ..candidate("foreign", "1.0", None) };

@@ -140,8 +140,10 @@ impl Round<'_> {
                 Some((*candidate, said.first().map_or("", String::as_str)))
             })
         };
+        let mut hopeless: Vec<&Candidate> = Vec::new();
         for (candidate, said) in numbered("unsolvable") {
             verdict.failures.push(self.refused(candidate, Stage::Install, said));
+            hopeless.push(candidate);
         }
         for (candidate, said) in numbered("unproven") {
             verdict.unproven.push(self.refused(candidate, Stage::Upgrade, said));
@@ -152,7 +154,9 @@ impl Round<'_> {
             verdict.unproven.extend(unproven);
         }
         let fresh = numbered("solved").map(|(candidate, _)| Trial { candidate, old: None });
+        // What nobody can install is said once.
         let upgrades = numbered("before")
+            .filter(|(candidate, _)| !hopeless.contains(candidate))
             .map(|(candidate, _)| Trial { candidate, old: candidate.old.as_ref() });
         let trials: Vec<Trial<'_>> = fresh.chain(upgrades).collect();
         let layers: Vec<HostPath> =
