@@ -14,8 +14,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
 pub use key::{Key, KeyAlgorithm, KeyCheck, KeyNew};
-pub use publish::{Place, Publish};
-pub use repo::{Repo, RepoFolder, RepoPrune};
+pub use publish::{Downgrade, Place, Publish};
+pub use repo::{
+    Repo, RepoDiff, RepoFolder, RepoList, RepoPromote, RepoPrune, RepoPush, RepoRefresh,
+    RepoRollback, RepoShow, RepoWithdraw,
+};
 pub use serve::{Serve, ServeRepo, ServeStore};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
@@ -257,8 +260,12 @@ pub enum Command {
     /// Answer over HTTP, read-only, until interrupted
     #[command(subcommand)]
     Serve(Serve),
-    /// Look after a repository: what goes from it, and what stays
-    #[command(subcommand, after_help = "Examples:\n  perestroika repo prune -n")]
+    /// Bring a repository to its mirrors, and remove from it what nothing needs
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  perestroika repo push /srv/mirror --snapshots\n  \
+                            perestroika repo prune -n"
+    )]
     Repo(Repo),
     /// Publish packages of a release to a suite: sign, try with a real client, switch in one step
     #[command(after_help = "Examples:\n  perestroika publish specs/demo -n\n  \

@@ -2,7 +2,7 @@
 
 pub mod complete;
 pub mod destination;
-mod objection;
+pub mod objection;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +63,8 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
     let repository = destination.repository(&folder, &arguments.place)?;
     let mut stage = Stage::begin(world.store, &repository, now).map_err(broken)?;
     let items = items(&world, &graph, &built, &destination, &stage, &signers)?;
-    let trace = objection::judge(&stage, &repository, &world, &destination, &items, arguments)?;
+    let trace =
+        objection::judge(&stage, &repository, &world, &destination, &items, &arguments.downgrade)?;
     let architectures: Vec<String> =
         release.spec.release.architectures.iter().map(ToString::to_string).collect();
     let mut indexes = stage.indexes(&destination.name).map_err(broken)?;

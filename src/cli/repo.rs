@@ -1,6 +1,9 @@
 //! `repo`: a repository as it is served, its mirrors, and what goes from it.
 
+mod change;
+mod look;
 mod prune;
+mod push;
 
 use super::arguments::{self, Global, RepoFolder};
 use super::context::nearest;
@@ -12,7 +15,15 @@ use crate::publish::{Error, Repository};
 /// Does what is asked of a repository.
 pub fn run(command: &arguments::Repo, global: &Global, output: &Output) -> CommandResult {
     let result = match command {
+        arguments::Repo::List(arguments) => look::list(arguments, output),
+        arguments::Repo::Show(arguments) => look::show(arguments, output),
+        arguments::Repo::Diff(arguments) => look::diff(arguments, output),
+        arguments::Repo::Promote(arguments) => change::promote(arguments, global, output),
+        arguments::Repo::Withdraw(arguments) => change::withdraw(arguments, global, output),
+        arguments::Repo::Rollback(arguments) => change::rollback(arguments, global, output),
+        arguments::Repo::Refresh(arguments) => change::refresh(arguments, global, output),
         arguments::Repo::Prune(arguments) => prune::run(arguments, global, output),
+        arguments::Repo::Push(arguments) => push::run(arguments, global, output),
     };
     result.map_err(|failure| (serde_json::Value::Null, failure))
 }

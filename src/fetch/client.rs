@@ -106,6 +106,38 @@ impl Client {
         cancel: &AtomicBool,
         consume: impl Fn(&mut dyn Read) -> Result<T, store::Error>,
     ) -> Result<T> {
+        self.patiently(url, cancel, || self.attempt(url, limit, cancel, &consume))
+    }
+
+    /// What a server makes of a request: an answer, or its refusal with the status and the reason.
+    /// Where the machine or the server fails, it is made again.
+    pub(super) fn exchange<T>(
+        &self,
+        url: &Url,
+        cancel: &AtomicBool,
+        request: impl Fn(&ureq::Agent) -> Result<Result<T, (u16, String)>, ureq::Error>,
+    ) -> Result<T> {
+        self.patiently(url, cancel, || match request(&self.agent) {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err((status @ (408 | 425 | 429 | 500..), said))) => {
+                let said = if said.is_empty() { said } else { format!(": {said}") };
+                let answer = format!("the server answered {status}{said}");
+                Err(Fault::Machine(io::Error::other(answer)))
+            }
+            Ok(Err((status, said))) => {
+                Err(Fault::Final(Error::Refused { url: url.clone(), status, said }))
+            }
+            Err(error) => Err(machine(error)),
+        })
+    }
+
+    /// Tries until it succeeds, will not get better, or has been tried often enough.
+    fn patiently<T>(
+        &self,
+        url: &Url,
+        cancel: &AtomicBool,
+        attempt_once: impl Fn() -> Result<T, Fault>,
+    ) -> Result<T> {
         if self.network == Network::Offline {
             return Err(Error::Offline(url.to_string()));
         }
@@ -114,7 +146,7 @@ impl Client {
             if cancel.load(Ordering::Relaxed) {
                 return Err(Error::Cancelled);
             }
-            let fault = match self.attempt(url, limit, cancel, &consume) {
+            let fault = match attempt_once() {
                 Err(Fault::Machine(fault)) => fault,
                 Err(Fault::Final(error)) => return Err(error),
                 Ok(value) => return Ok(value),

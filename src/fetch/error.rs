@@ -65,6 +65,16 @@ pub enum Error {
         /// HTTP status code.
         status: u16,
     },
+    /// An object store refuses a request.
+    #[error("`{url}` answered {status}{}", if .said.is_empty() { String::new() } else { format!(": {said}") })]
+    Refused {
+        /// What was asked for.
+        url: Url,
+        /// HTTP status code.
+        status: u16,
+        /// What it says of it.
+        said: String,
+    },
     /// The server sends us elsewhere, and we do not go.
     #[error("`{url}` leads to `{to}`: {why}")]
     Redirect {

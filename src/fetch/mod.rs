@@ -8,6 +8,7 @@
 
 mod addresses;
 mod archive;
+mod bucket;
 mod client;
 mod error;
 mod file;
@@ -18,6 +19,7 @@ pub use archive::{
     BY_DIGEST, Index, PoolFile, Progress, Stage, in_release, index, index_digest, pool, pool_many,
     read_index,
 };
+pub use bucket::{Bucket, Credentials, Head};
 pub use client::{Client, Network, Patience};
 pub use error::{Error, Moved, Result};
 pub use file::{Expected, Fetched, file};

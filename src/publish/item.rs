@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 
 use super::error::{Error, Result, at};
 use super::index::{contents, packages, sources};
-use super::layout::pool_folder;
+use super::layout::{POOL, Repository, pool_folder};
 use crate::archive::deb::index::BinaryPackage;
 use crate::archive::deb::{package, signature};
 use crate::base::{ActionId, DerivationId, Digest, HostPath, Sha256};
@@ -142,6 +142,20 @@ impl Item {
             files: vec![file],
             built: None,
         })
+    }
+
+    /// Reads from the pool what a source package that was read from an index carries.
+    ///
+    /// # Errors
+    /// [`Error::System`] or [`Error::Package`] if its `.dsc` cannot be read.
+    pub fn carry(&mut self, repository: &Repository) -> Result<()> {
+        if self.kind == Kind::Source {
+            let path = repository.path(POOL).join(&self.files[0].path);
+            let bytes = std::fs::read(&path).map_err(at("read", &path))?;
+            let text = unsigned(&bytes).map_err(|why| wrong(&self.files[0].path, why))?;
+            self.payload = Sha256::of(text.as_bytes());
+        }
+        Ok(())
     }
 
     /// The paths that it installs, and what the list of contents calls it.

@@ -199,6 +199,20 @@ impl Repository {
         }
     }
 
+    /// The release manifest that lies beside a suite.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn manifest(&self, number: u64, suite: &str) -> Result<Option<Vec<u8>>> {
+        let folder = self.generation_path(number).join(DISTS).join(suite);
+        let path = folder.join("MANIFEST.json");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("read", &path)(error)),
+        }
+    }
+
     /// Makes a generation what clients read, in one step.
     ///
     /// # Errors

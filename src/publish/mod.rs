@@ -12,6 +12,7 @@ pub mod index;
 pub mod item;
 pub mod layout;
 pub mod ledger;
+pub mod mirror;
 pub mod prune;
 pub mod rehearse;
 pub mod sign;

@@ -289,13 +289,7 @@ impl<'a> Stage<'a> {
     /// The manifest that lies beside a suite.
     fn kept_manifest(&self, suite: &str) -> Result<Option<Vec<u8>>> {
         let Some(Generation { number, .. }) = self.previous else { return Ok(None) };
-        let folder = self.repository.generation_path(number).join(DISTS).join(suite);
-        let path = folder.join("MANIFEST.json");
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(at("read", &path)(error)),
-        }
+        self.repository.manifest(number, suite)
     }
 
     /// Gives a file the generation's date, which is later than that of the one before: a server that

@@ -221,7 +221,8 @@ pub fn item(kind: Kind, component: &str, paragraph: &str) -> Result<Item> {
     }
 }
 
-fn source_of(paragraph: &str) -> &str {
+/// The source package that a paragraph of an index is of.
+pub fn source_of(paragraph: &str) -> &str {
     let of = |field: &str| {
         let begin = match paragraph.strip_prefix(field) {
             Some(rest) => rest,
@@ -305,6 +306,42 @@ pub fn change(
         .into_values()
         .filter(|change| change.old != change.new || change.payload.is_some())
         .collect())
+}
+
+/// What is different in a suite that lists `new` after it listed `old`.
+///
+/// # Errors
+/// Those of reading the indexes.
+pub fn difference(
+    suite: &str,
+    old: &mut Indexes<'_>,
+    new: &mut Indexes<'_>,
+) -> Result<Vec<Change>> {
+    let all = |indexes: &mut Indexes<'_>| {
+        let mut rows: BTreeMap<(Kind, String, String), Item> = BTreeMap::new();
+        indexes.each(|kind, component, paragraph| {
+            let item = item(kind, component, paragraph)?;
+            rows.insert((kind, item.name.clone(), item.architecture.clone()), item);
+            Ok(())
+        })?;
+        Ok::<_, Error>(rows)
+    };
+    let (old, mut new) = (all(old)?, all(new)?);
+    let mut changes = BTreeMap::new();
+    for (key, old) in &old {
+        match new.remove(key) {
+            Some(new) if new.paragraph == old.paragraph => {}
+            Some(new) => {
+                note(&mut changes, suite, old, None);
+                note(&mut changes, suite, &new, Some(&new));
+            }
+            None => note(&mut changes, suite, old, None),
+        }
+    }
+    for item in new.values() {
+        note(&mut changes, suite, item, Some(item));
+    }
+    Ok(changes.into_values().collect())
 }
 
 /// Notes that a package was there, or is there now.

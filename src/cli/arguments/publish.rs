@@ -18,6 +18,13 @@ pub struct Publish {
     pub to: Option<String>,
     #[command(flatten)]
     pub place: Place,
+    #[command(flatten)]
+    pub downgrade: Downgrade,
+}
+
+/// Which packages may take the place of newer versions.
+#[derive(Debug, Args)]
+pub struct Downgrade {
     /// Let PKG take the place of a newer version; needs --reason
     #[arg(long, value_name = "PKG", requires = "reason")]
     pub allow_downgrade: Vec<String>,

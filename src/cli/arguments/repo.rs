@@ -4,9 +4,40 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::publish::{Downgrade, Place};
+
+use crate::publish::mirror::{Target, target};
+
 /// What is done with a repository.
 #[derive(Debug, Subcommand)]
 pub enum Repo {
+    /// List the suites of a repository, and its generations
+    #[command(after_help = "Example:\n  perestroika repo list --repo /srv/debian")]
+    List(RepoList),
+    /// Say what a generation is, and what it changed
+    #[command(after_help = "Examples:\n  perestroika repo show\n  perestroika repo show 7")]
+    Show(RepoShow),
+    /// Say which packages are different in two generations
+    #[command(after_help = "Example:\n  perestroika repo diff 3 7")]
+    Diff(RepoDiff),
+    /// Put packages that one suite has into another, as they are
+    #[command(after_help = "Example:\n  perestroika repo promote libgreet greet --from proposed \
+                            --to stable")]
+    Promote(RepoPromote),
+    /// Take packages out of a suite; clients that have them keep them
+    #[command(after_help = "Example:\n  perestroika repo withdraw greet --from stable --reason \
+                            \"it loses data\"")]
+    Withdraw(RepoWithdraw),
+    /// Make a suite what it was in an earlier generation; a new generation says so
+    #[command(after_help = "Examples:\n  perestroika repo rollback stable\n  \
+                            perestroika repo rollback stable 7\n\n\
+                            Clients take it for what is newest. What they have installed stays \
+                            until somebody\ninstalls the older version.")]
+    Rollback(RepoRollback),
+    /// Sign suites again as they are, with a new date, before they expire
+    #[command(after_help = "Examples:\n  perestroika repo refresh\n  \
+                            perestroika repo refresh specs/demo stable")]
+    Refresh(RepoRefresh),
     /// Remove generations, indexes and packages that nothing needs
     #[command(after_help = "Examples:\n  perestroika repo prune -n\n  \
                             perestroika repo prune --keep 20 --keep-days 90\n\n\
@@ -14,6 +45,20 @@ pub enum Repo {
                             symbolic link of\nthe repository leads to, the last one of each pinned \
                             release, and every file that any\nof them names.")]
     Prune(RepoPrune),
+    /// Bring what clients read to another place: a folder, rsync, an object store
+    #[command(after_help = "Examples:\n  perestroika repo push /srv/mirror\n  \
+                            perestroika repo push mirror@HOST:/srv/mirror --snapshots\n  \
+                            perestroika repo push rsync://HOST/module/debian\n  \
+                            perestroika repo push s3://BUCKET/debian --endpoint https://HOST\n\n\
+                            Packages and indexes go first, and the link that clients follow moves \
+                            last, once all of\nthem were compared at the far end; in an object \
+                            store InRelease is what comes last.\nRun it again after a failure: it \
+                            goes on where it was.\n\n\
+                            rsync is asked for by name; it takes RSYNC_PASSWORD and RSYNC_RSH. The \
+                            keys of an object\nstore come from AWS_ACCESS_KEY_ID, \
+                            AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or from\nthe profile \
+                            AWS_PROFILE of ~/.aws/credentials; its region from AWS_REGION.")]
+    Push(RepoPush),
 }
 
 /// Which repository is meant.
@@ -37,4 +82,111 @@ pub struct RepoPrune {
     /// Only print what would be removed, and why the rest stays
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoPush {
+    /// A folder, HOST:PATH, HOST::MODULE/PATH, rsync://HOST/MODULE/PATH or s3://BUCKET/PREFIX
+    #[arg(value_name = "TARGET", value_parser = place)]
+    pub target: Target,
+    #[command(flatten)]
+    pub repo: RepoFolder,
+    /// Bring each generation to `snapshots/NAME-TIME` of its own, hard-linked to the one before;
+    /// the link `latest` leads to the newest
+    #[arg(long)]
+    pub snapshots: bool,
+    /// With --snapshots: remove snapshots that are older and that no link leads to
+    #[arg(long, value_name = "DAYS", default_value_t = 61, requires = "snapshots")]
+    pub keep_days: u32,
+    /// Where an object store answers
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    pub endpoint: Option<String>,
+    /// Only print what would be brought there
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+fn place(text: &str) -> Result<Target, target::TargetError> {
+    text.parse()
+}
+
+#[derive(Debug, Args)]
+pub struct RepoList {
+    #[command(flatten)]
+    pub repo: RepoFolder,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoShow {
+    /// The generation's number [default: the one that clients read]
+    #[arg(value_name = "GEN")]
+    pub generation: Option<u64>,
+    #[command(flatten)]
+    pub repo: RepoFolder,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoDiff {
+    /// The generation to begin with
+    #[arg(value_name = "A")]
+    pub old: u64,
+    /// The generation to end with [default: the one that clients read]
+    #[arg(value_name = "B")]
+    pub new: Option<u64>,
+    #[command(flatten)]
+    pub repo: RepoFolder,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoPromote {
+    /// The release folder (`.` or with a `/`) whose keys sign [default: the nearest], and the
+    /// source packages
+    #[arg(value_name = "RELEASE|PKG", required = true)]
+    pub words: Vec<String>,
+    /// The suite that has them, and keeps them
+    #[arg(long, value_name = "SUITE")]
+    pub from: String,
+    /// The suite that gets them
+    #[arg(long, value_name = "SUITE")]
+    pub to: String,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub downgrade: Downgrade,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoWithdraw {
+    /// The release folder (`.` or with a `/`) whose keys sign [default: the nearest], and the
+    /// source packages
+    #[arg(value_name = "RELEASE|PKG", required = true)]
+    pub words: Vec<String>,
+    /// The suite that has them
+    #[arg(long, value_name = "SUITE")]
+    pub from: String,
+    /// Why they go: the ledger keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoRollback {
+    /// The release folder (`.` or with a `/`) whose keys sign [default: the nearest], the suite,
+    /// and the generation it is to be as in [default: the one before its last change]
+    #[arg(value_name = "RELEASE|SUITE|GEN", required = true)]
+    pub words: Vec<String>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoRefresh {
+    /// The release folder (`.` or with a `/`) whose keys sign [default: the nearest], and the suites
+    /// [default: all that the release publishes to]
+    #[arg(value_name = "RELEASE|SUITE")]
+    pub words: Vec<String>,
+    #[command(flatten)]
+    pub place: Place,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::destination::Destination;
 use crate::audit::difference::Difference;
-use crate::cli::arguments::Publish;
+use crate::cli::arguments::Downgrade;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::repo::broken;
 use crate::publish::Repository;
@@ -25,7 +25,7 @@ pub fn judge(
     world: &World<'_>,
     destination: &Destination<'_>,
     items: &[Item],
-    arguments: &Publish,
+    allowed: &Downgrade,
 ) -> Result<BTreeMap<String, String>, Failure> {
     let candidates: Vec<Candidate<'_>> = items.iter().map(Candidate::of).collect();
     let (name, sees) = (&destination.name, &destination.suite.sees);
@@ -34,14 +34,11 @@ pub fn judge(
     let mut failure: Option<Failure> = None;
     for (item, objection) in items.iter().zip(answers) {
         let Some(objection) = objection else { continue };
-        let allowed = || {
-            arguments
-                .allow_downgrade
-                .iter()
-                .any(|allowed| *allowed == item.source || *allowed == item.name)
+        let is_allowed = || {
+            allowed.allow_downgrade.iter().any(|name| [&item.source, &item.name].contains(&name))
         };
         if matches!(objection, Objection::Downgrade { .. })
-            && let Some(reason) = arguments.reason.as_ref().filter(|_| allowed())
+            && let Some(reason) = allowed.reason.as_ref().filter(|_| is_allowed())
         {
             trace.insert(item.source.clone(), reason.clone());
             continue;
