@@ -18,4 +18,4 @@ pub use answer::{Answer, Body, Conditions, Lasting, Method, Reply, Request, Stat
 pub use bank::{Archive, Bank, Pinned, RootList, Suite, Tally};
 pub use error::{Error, Result};
 pub use repo::{Depot, Unquotable, nginx};
-pub use server::{Hearer, Limits, Server, Service};
+pub use server::{Hearer, Limits, Server, Service, Shortcut};

@@ -35,16 +35,14 @@ use jiff::Timestamp;
 
 use super::answer::{Answer, Body, Lasting, Request, Status};
 use super::media::{OCTETS, TEXT, media};
-use crate::publish::layout::{DISTS, GENERATIONS};
+use crate::base::Sha256;
+use crate::publish::layout::{BY_HASH, DISTS, GENERATIONS};
 use crate::publish::{self, Repository};
 use crate::store::Store;
 use files::{Opened, Place};
 use view::View;
 
 pub use nginx::{Unquotable, nginx};
-
-/// Files of this size and below are sent as they are read, in bytes.
-const SMALL: u64 = 64 << 10;
 
 /// A repository, and what is known of what its packages were built from.
 pub struct Depot {
@@ -118,42 +116,41 @@ impl Depot {
         })
     }
 
-    fn file(&self, place: &Place) -> Answer {
+    /// What it says to a request if that takes no waiting: a file that somebody read lately.
+    pub fn at_once(&self, request: &Request) -> Option<Answer> {
+        let place = Place::of(&request.path)?;
+        let open = |path: &str| Opened::at_once(&self.repository, path);
         match place {
-            Place::Digest(sha256) => {
-                let path = format!("by-hash/SHA256/{sha256}");
-                match Opened::at(&self.repository, &path) {
-                    Ok(Some(opened)) => {
-                        let tag = sha256.to_string();
-                        Answer { lasting: Lasting::Ever, ..sent(Opened { tag, ..opened }, OCTETS) }
-                    }
-                    Ok(None) => missing(&path),
-                    Err(_) => failed(),
-                }
+            Place::Digest(sha256) => Some(indexed(sha256, open(&by_hash(sha256))?)),
+            Place::Kept(path) => Some(sent(open(&path)?, media(&path))),
+            Place::Live(path) => {
+                let number = self.repository.live().ok()??;
+                let known = self.dates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let dates = known.filter(|dates| dates.number == number)?;
+                Some(dates.sent(&path, open(&in_generation(number, &path))?))
             }
-            Place::Kept(path) => match Opened::at(&self.repository, path) {
-                Ok(Some(opened)) => sent(opened, media(path)),
-                Ok(None) => missing(path),
-                Err(_) => failed(),
-            },
-            Place::Live(path) => self.live(path),
         }
     }
 
-    /// A file of the generation that clients read now.
-    fn live(&self, path: &str) -> Answer {
-        let Ok(number) = self.repository.live() else { return failed() };
-        let Some(number) = number else { return nothing_yet() };
-        match Opened::at(&self.repository, &format!("{GENERATIONS}/{number}/{DISTS}/{path}")) {
-            Ok(Some(opened)) => {
-                let dates = self.dates(number);
-                let suite = path.split_once('/').and_then(|(suite, _)| dates.suites.get(suite));
-                let modified = suite.copied().or(dates.generation);
-                let answer = sent(Opened { modified, ..opened }, media(path));
-                Answer { lasting: Lasting::Moving, ..answer }
-            }
-            Ok(None) => missing(&format!("{DISTS}/{path}")),
+    fn file(&self, place: &Place) -> Answer {
+        let open = |path: &str, answer: &dyn Fn(Opened) -> Answer| match Opened::at(
+            &self.repository,
+            path,
+        ) {
+            Ok(Some(opened)) => answer(opened),
+            Ok(None) => missing(path),
             Err(_) => failed(),
+        };
+        match place {
+            Place::Digest(sha256) => open(&by_hash(*sha256), &|opened| indexed(*sha256, opened)),
+            Place::Kept(path) => open(path, &|opened| sent(opened, media(path))),
+            Place::Live(path) => match self.repository.live() {
+                Ok(Some(number)) => open(&in_generation(number, path), &|opened| {
+                    self.dates(number).sent(path, opened)
+                }),
+                Ok(None) => nothing_yet(),
+                Err(_) => failed(),
+            },
         }
     }
 
@@ -202,17 +199,34 @@ impl Depot {
     }
 }
 
+impl Dates {
+    /// A file of this generation.
+    fn sent(&self, path: &str, opened: Opened) -> Answer {
+        let suite = path.split_once('/').and_then(|(suite, _)| self.suites.get(suite));
+        let modified = suite.copied().or(self.generation);
+        let answer = sent(Opened { modified, ..opened }, media(path));
+        Answer { lasting: Lasting::Moving, ..answer }
+    }
+}
+
+fn by_hash(sha256: Sha256) -> String {
+    format!("{BY_HASH}/SHA256/{sha256}")
+}
+
+fn in_generation(number: u64, path: &str) -> String {
+    format!("{GENERATIONS}/{number}/{DISTS}/{path}")
+}
+
+/// An index, under its digest.
+fn indexed(sha256: Sha256, opened: Opened) -> Answer {
+    let answer = sent(Opened { tag: sha256.to_string(), ..opened }, OCTETS);
+    Answer { lasting: Lasting::Ever, ..answer }
+}
+
 /// A file, from its beginning.
 fn sent(opened: Opened, kind: &'static str) -> Answer {
-    let (tag, modified, size) = (opened.tag.clone(), opened.modified, opened.size);
-    let body = match size {
-        0..=SMALL => match opened.read(SMALL) {
-            Ok(bytes) => Body::Bytes(bytes),
-            Err(_) => return failed(),
-        },
-        _ => Body::File { file: opened.file, size },
-    };
-    Answer { modified, ..Answer::found(kind, tag, body) }
+    let Opened { file, size, tag, modified } = opened;
+    Answer { modified, ..Answer::found(kind, tag, Body::File { file, size }) }
 }
 
 fn missing(path: &str) -> Answer {

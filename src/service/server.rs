@@ -1,5 +1,5 @@
-//! The one loop that answers everybody, on one thread; what reads files or computes runs on a few
-//! others.
+//! The one loop that answers everybody, on one thread; what waits for a disk or computes runs on a
+//! few others.
 
 mod body;
 mod patient;
@@ -59,14 +59,16 @@ const READERS: usize = 8;
 const FIELDS: usize = 64;
 
 /// A socket that is listened on.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    shortcut: Arc<Shortcut>,
 }
 
 /// What answers: a function of the request.
 pub type Service = dyn Fn(&Request) -> Answer + Send + Sync;
+/// What answers without waiting for anything, where it can.
+pub type Shortcut = dyn Fn(&Request) -> Option<Answer> + Send + Sync;
 /// Who hears of what was answered: the target of each request as it was sent, and the status.
 pub type Hearer = dyn Fn(&str, u16) + Send + Sync;
 
@@ -77,7 +79,14 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, shortcut: Arc::new(|_| None) })
+    }
+
+    /// The same, where `shortcut` is asked before the service: on the thread that serves everybody,
+    /// so it must not wait for a disk.
+    #[must_use]
+    pub fn with_shortcut(self, shortcut: Arc<Shortcut>) -> Self {
+        Self { shortcut, ..self }
     }
 
     /// The address with the port that it is.
@@ -106,7 +115,8 @@ impl Server {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(self.listener)
                 .map_err(failed("serve this socket"))?;
-            accept(&listener, &Desk { service, hear, limits }, cancel).await;
+            let shortcut = self.shortcut;
+            accept(&listener, &Desk { service, shortcut, hear, limits }, cancel).await;
             Ok(())
         });
         runtime.shutdown_timeout(FAREWELL);
@@ -118,6 +128,7 @@ impl Server {
 #[derive(Clone)]
 struct Desk {
     service: Arc<Service>,
+    shortcut: Arc<Shortcut>,
     hear: Arc<Hearer>,
     limits: Limits,
 }
@@ -201,11 +212,14 @@ async fn respond(request: hyper::Request<Incoming>, desk: Desk) -> Response<Sent
     let field = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let answer = match Request::new(&target, field(header::HOST)) {
         None => Answer::text(Status::Wrong, "this is no path that a file could have\n"),
-        Some(request) => {
-            let service = Arc::clone(&desk.service);
-            let answer = tokio::task::spawn_blocking(move || service(&request)).await;
-            answer.unwrap_or_else(|_| Answer::text(Status::Failed, "the server failed\n"))
-        }
+        Some(request) => match (desk.shortcut)(&request) {
+            Some(answer) => answer,
+            None => {
+                let service = Arc::clone(&desk.service);
+                let answer = tokio::task::spawn_blocking(move || service(&request)).await;
+                answer.unwrap_or_else(|_| Answer::text(Status::Failed, "the server failed\n"))
+            }
+        },
     };
     let conditions = Conditions {
         if_none_match: field(header::IF_NONE_MATCH),

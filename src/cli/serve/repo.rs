@@ -43,9 +43,12 @@ pub fn serve(arguments: &ServeRepo, global: &Global, output: &Output) -> Result<
     output.begin(&document);
     output.text(&screen(&repository, live.as_ref(), address));
     output.flush();
-    let depot = Depot::new(repository, store, address.to_string());
+    let depot = Arc::new(Depot::new(repository, store, address.to_string()));
+    let shared = Arc::clone(&depot);
+    let shortcut = Arc::new(move |request: &Request| shared.at_once(request));
     let answer = Arc::new(move |request: &Request| depot.answer(request));
     let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
+    let server = server.with_shortcut(shortcut);
     server.run(answer, hearer(global), limits, &cancel).map_err(|error| broken(&error))?;
     Ok(document)
 }

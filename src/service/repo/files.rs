@@ -71,9 +71,25 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens the file at a path below the repository's root; none if there is no such file.
     pub(super) fn at(repository: &Repository, path: &str) -> io::Result<Option<Self>> {
+        loop {
+            match Self::open(repository, path, ResolveFlags::empty()) {
+                // A rename somewhere on the machine made the kernel unsure (openat2(2)).
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    /// The same without waiting for a disk: none if that has to be done, and if there is no such
+    /// file.
+    pub(super) fn at_once(repository: &Repository, path: &str) -> Option<Self> {
+        Self::open(repository, path, ResolveFlags::CACHED).ok()?
+    }
+
+    fn open(repository: &Repository, path: &str, how: ResolveFlags) -> io::Result<Option<Self>> {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, repository.root().as_path(), folder, Mode::empty())?;
-        let file = match beneath(&root, path) {
+        let file = match beneath(&root, path, how) {
             Ok(file) => file,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG) => {
                 return Ok(None);
@@ -100,17 +116,11 @@ impl Opened {
     }
 }
 
-fn beneath(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+fn beneath(root: &OwnedFd, path: &str, how: ResolveFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     // A pipe is opened without waiting for who writes it.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    loop {
-        match openat2(root, path, flags, Mode::empty(), resolve) {
-            // A rename somewhere on the machine made the kernel unsure (openat2(2)).
-            Err(Errno::AGAIN) => {}
-            found => return found,
-        }
-    }
+    openat2(root, path, flags, Mode::empty(), resolve | how)
 }
 
 /// Where the file lies, when it was made there, when it was written, and its size. A file system

@@ -221,7 +221,7 @@ impl Suite {
         entries.sort_by(|one, other| {
             let names = one.name.cmp(&other.name);
             names
-                .then_with(|| match &*one.version == &*other.version {
+                .then_with(|| match one.version == other.version {
                     true => std::cmp::Ordering::Equal,
                     false => version(other).cmp(&version(one)),
                 })

@@ -1,7 +1,7 @@
 //! A body on its way: files are read in pieces, and only as fast as the client takes them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::JoinHandle;
 
 use super::Limits;
@@ -55,6 +56,16 @@ impl Sent {
     }
 }
 
+/// So many bytes of a file that are in memory already; none where a disk would have to be waited
+/// for, or the file system does not say.
+fn read_at_once(file: &File, at: u64, size: usize) -> Option<Vec<u8>> {
+    let mut piece = vec![0; size];
+    let into = &mut [IoSliceMut::new(&mut piece)];
+    let read = preadv2(file, into, at, ReadWriteFlags::NOWAIT).ok()?;
+    piece.truncate(read);
+    (read > 0).then_some(piece)
+}
+
 impl Body for Sent {
     type Data = Bytes;
     type Error = io::Error;
@@ -77,17 +88,23 @@ impl Body for Sent {
             }
             From::File { file, reading } => {
                 let size = (this.left.end - this.left.start).min(PIECE);
+                let size = usize::try_from(size).unwrap_or_default();
                 let at = this.left.start;
-                let task = reading.get_or_insert_with(|| {
-                    let file = Arc::clone(file);
-                    tokio::task::spawn_blocking(move || {
-                        let mut piece = vec![0; usize::try_from(size).unwrap_or_default()];
-                        file.read_exact_at(&mut piece, at).map(|()| piece)
-                    })
-                });
-                let read = ready!(Pin::new(task).poll(context));
-                *reading = None;
-                Bytes::from(read.map_err(io::Error::other)??)
+                match reading.is_none().then(|| read_at_once(file, at, size)).flatten() {
+                    Some(piece) => Bytes::from(piece),
+                    None => {
+                        let task = reading.get_or_insert_with(|| {
+                            let file = Arc::clone(file);
+                            tokio::task::spawn_blocking(move || {
+                                let mut piece = vec![0; size];
+                                file.read_exact_at(&mut piece, at).map(|()| piece)
+                            })
+                        });
+                        let read = ready!(Pin::new(task).poll(context));
+                        *reading = None;
+                        Bytes::from(read.map_err(io::Error::other)??)
+                    }
+                }
             }
         };
         this.left.start += piece.len() as u64;

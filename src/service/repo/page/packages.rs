@@ -10,16 +10,8 @@ use crate::service::repo::view::{Entry, Kind, Suite, View, summary};
 const LONGEST_QUERY: usize = 100;
 
 /// Fields that are shown as they are.
-const PLAIN: [&str; 8] = [
-    "Section",
-    "Priority",
-    "Essential",
-    "Multi-Arch",
-    "Installed-Size",
-    "Maintainer",
-    "Built-Using",
-    "Format",
-];
+const PLAIN: [&str; 7] =
+    ["Section", "Priority", "Essential", "Multi-Arch", "Maintainer", "Built-Using", "Format"];
 
 /// Fields that name packages.
 const RELATIONS: [&str; 15] = [
@@ -135,6 +127,11 @@ fn one(
         if let Some(value) = paragraph.get(field) {
             page.term(field, folded(value));
         }
+    }
+    // In units of 1024 bytes (Debian Policy 5.6.20).
+    let size = paragraph.get("Installed-Size").and_then(|size| size.parse::<u64>().ok());
+    if let Some(size) = size {
+        page.term("Installed", Bytes(size.saturating_mul(1024)));
     }
     if let Some(address) = paragraph.get("Homepage") {
         page.raw("<dt>Homepage<dd>");

@@ -13,6 +13,7 @@ use crate::service::answer::{Answer, Status};
 use crate::service::repo::Depot;
 use crate::service::repo::files::Opened;
 use crate::service::repo::view::{Suite, View};
+use crate::spec::release::DEBUG;
 
 /// The most files of keys that are looked at.
 const KEY_FILES: usize = 64;
@@ -42,18 +43,10 @@ pub fn suites(depot: &Depot, view: &View, host: &str) -> Answer {
     if view.suites.is_empty() {
         page.raw("<p>It has no suites.\n");
     }
-    page.raw(
-        "<h2>Keys</h2>\n<p>A client believes what these keys signed. Compare a fingerprint \
-              with one that you got elsewhere.\n<dl>\n",
-    );
-    for key in &keys {
-        page.raw("<dt>").link(&format!("/{KEYS}/{}", key.file), &key.file).raw("<dd>");
-        match &key.fingerprint {
-            Some(fingerprint) => page.raw("<code>").text(grouped(fingerprint)).raw("</code>\n"),
-            None => page.raw("<span class=\"soft\">not a key that may sign</span>\n"),
-        };
+    if !keys.is_empty() {
+        listed(&mut page, &keys);
     }
-    page.raw("</dl>\n<h2>Generations</h2>\n<ul class=\"list\">\n");
+    page.raw("<h2>Generations</h2>\n<ul class=\"list\">\n");
     for (number, generation) in view.kept.iter().rev().take(RECENT) {
         page.raw("<li>")
             .link(&format!("/browse/generation/{number}"), format_args!("Generation {number}"));
@@ -67,6 +60,19 @@ pub fn suites(depot: &Depot, view: &View, host: &str) -> Answer {
         page.raw("<p>").link("/browse/generations", format_args!("All {kept} that are kept"));
     }
     page.answer()
+}
+
+fn listed(page: &mut Page, keys: &[Key]) {
+    page.raw("<h2>Keys</h2>\n<p>A client believes what these keys signed. Compare a fingerprint ");
+    page.raw("with one that you got elsewhere.\n<dl>\n");
+    for key in keys {
+        page.raw("<dt>").link(&format!("/{KEYS}/{}", key.file), &key.file).raw("<dd>");
+        match &key.fingerprint {
+            Some(fingerprint) => page.raw("<code>").text(grouped(fingerprint)).raw("</code>\n"),
+            None => page.raw("<span class=\"soft\">not a key that may sign</span>\n"),
+        };
+    }
+    page.raw("</dl>\n");
 }
 
 fn section(page: &mut Page, suite: &Suite, keys: &[Key], host: &str, now: Timestamp) {
@@ -130,12 +136,15 @@ fn sources(suite: &Suite, keys: &[Key], host: &str) -> String {
     };
     let binary = suite.state.architectures.iter().filter(|one| *one != "source" && *one != "all");
     let binary: Vec<&str> = binary.map(String::as_str).collect();
+    // Who needs debug symbols adds them.
+    let components = suite.state.components.iter().filter(|component| *component != DEBUG);
+    let components: Vec<&str> = components.map(String::as_str).collect();
     let _ = write!(
         text,
         "Types: {}\nURIs: http://{host}/\nSuites: {}\nComponents: {}\nArchitectures: {}\n{signed_by}",
         if suite.has_sources() { "deb deb-src" } else { "deb" },
         suite.name,
-        suite.state.components.join(" "),
+        components.join(" "),
         binary.join(" "),
     );
     text
