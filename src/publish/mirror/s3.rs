@@ -67,7 +67,7 @@ impl Environment {
     }
 
     /// The keys of the profile.
-    fn from_file(&self) -> Result<Credentials, String> {
+    fn keys_of_profile(&self) -> Result<Credentials, String> {
         let unset = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set";
         let Some(file) = &self.file else { return Err(unset.to_owned()) };
         let text = fs::read_to_string(file).map_err(|error| match error.kind() {
