@@ -5,13 +5,14 @@
 mod common;
 mod gnupg;
 mod program;
+mod serving;
 mod upstream;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,96 +24,13 @@ use perestroika::service::{Answer, Body, Limits, Request, Server, Status};
 use perestroika::store::Store;
 use program::{Release, Run, shared_store};
 use serde_json::Value;
+use serving::{Heard, Serving};
 use upstream::{Archive, RELEASE};
 
-/// A bank that runs.
-struct Bank {
-    child: Child,
-    document: Value,
-}
-
-impl Bank {
-    /// Starts `serve store`, which says where it listens.
-    fn of(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let document: Value = serde_json::from_str(&line).expect("a document when it has begun");
-        assert_eq!(document["errors"], serde_json::json!([]));
-        Self { child, document }
-    }
-
-    fn over(desk: &Desk, words: &[&str]) -> Self {
-        let always = ["serve", "store", "--listen", "127.0.0.1:0", "--json"];
-        Self::of(desk.command(&[], &[&always, words].concat()))
-    }
-
-    /// `http://127.0.0.1:PORT`
-    fn url(&self) -> &str {
-        self.document["url"].as_str().unwrap().trim_end_matches('/')
-    }
-
-    fn address(&self) -> &str {
-        self.url().trim_start_matches("http://")
-    }
-
-    fn get(&self, path: &str) -> Heard {
-        self.ask("GET", path, "")
-    }
-
-    fn ask(&self, method: &str, path: &str, fields: &str) -> Heard {
-        let host = self.address();
-        let fields = format!("Host: {host}\r\nConnection: close\r\n{fields}");
-        Heard::from(host, &format!("{method} {path} HTTP/1.1\r\n{fields}\r\n"))
-    }
-
-    /// What an interrupt makes of it.
-    fn end(mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
-    }
-}
-
-impl Drop for Bank {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// An answer as it came.
-struct Heard {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Heard {
-    fn from(address: &str, request: &str) -> Self {
-        let mut stream = TcpStream::connect(address).unwrap();
-        // Whoever is refused half-way may not be read to the end.
-        let _ = stream.write_all(request.as_bytes());
-        Self::read(&mut stream)
-    }
-
-    fn read(stream: &mut TcpStream) -> Self {
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes);
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer");
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head, body: bytes[end + 4..].to_vec() }
-    }
-
-    fn text(&self) -> &str {
-        str::from_utf8(&self.body).unwrap()
-    }
-
-    fn field(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(known, _)| *known == name).map(|(_, value)| value)
-    }
+/// `serve store` on a desk.
+fn bank_over(desk: &Desk, words: &[&str]) -> Serving {
+    let always = ["serve", "store", "--listen", "127.0.0.1:0", "--json"];
+    Serving::of(desk.command(&[], &[&always, words].concat()))
 }
 
 /// A release that is pinned to a small archive, whose store holds all of it but `g++-beta`.
@@ -231,7 +149,7 @@ fn stock_apt_takes_what_the_archive_signed_long_after_it_was_valid() {
     let desk = pinned(&archive, "1.0");
     // Upstream has moved on, and nothing of it is left there.
     archive.publish("2.0-1");
-    let bank = Bank::over(&desk, &[]);
+    let bank = bank_over(&desk, &[]);
     let listed = &bank.document["releases"][0]["archives"][0];
     assert_eq!(listed["packages"], serde_json::json!({ "listed": 3, "held": 2 }));
     assert_eq!(listed["sources"], serde_json::json!({ "listed": 2, "held": 2 }));
@@ -304,7 +222,7 @@ fn a_release_is_built_elsewhere_with_nothing_but_a_bank() {
     let mut command = Command::new(program::PROGRAM);
     command.args(["serve", "store", "--listen", "127.0.0.1:0", "--json"]);
     command.arg(here.path("")).arg("--store").arg(shared_store());
-    let bank = Bank::of(command);
+    let bank = Serving::of(command);
 
     let there = Release::copy_of("specs/single");
     let store = there.folder.path().join("store");
@@ -363,7 +281,7 @@ fn what_is_damaged_is_never_sent_and_everything_else_is_by_its_digest() {
     let path = desk.store().join("objects").join(damaged.to_string());
     run(Command::new("chmod").arg("u+w").arg(&path));
     fs::write(&path, "as it is.").unwrap();
-    let bank = Bank::over(&desk, &[]);
+    let bank = bank_over(&desk, &[]);
 
     let object = bank.get(&format!("/objects/{whole}"));
     assert_eq!((object.status, Digest::of(&object.body)), (200, whole));
@@ -392,7 +310,7 @@ fn what_is_damaged_is_never_sent_and_everything_else_is_by_its_digest() {
     assert_eq!(part.field("content-range"), Some("bytes 999990-999999/1000000"));
     assert_eq!(bank.ask("GET", &path, "Range: bytes=1000000-\r\n").status, 416);
     let post = bank.ask("POST", &path, "Content-Length: 0\r\n");
-    assert_eq!((post.status, post.field("allow")), (405, Some("get, head")));
+    assert_eq!((post.status, post.field("allow")), (405, Some("GET, HEAD")));
 
     for method in ["GET", "HEAD"] {
         let refused = bank.ask(method, &format!("/objects/{damaged}"), "");
@@ -409,7 +327,7 @@ fn nothing_is_reached_but_what_is_listed() {
     let desk = pinned(&archive, "1.0");
     desk.write("secret", "secret");
     fs::write(desk.store().join("secret"), "secret").unwrap();
-    let bank = Bank::over(&desk, &[]);
+    let bank = bank_over(&desk, &[]);
     assert_eq!(bank.get("/archive/test/dists/stable/InRelease").status, 200);
     for path in [
         "/../secret",
@@ -476,7 +394,7 @@ fn one_archive_at_two_states_is_served_for_each_release() {
     archive.publish("2.0-1");
     let new = pinned(&archive, "2.0");
     let other = |desk: &Desk| desk.path("").display().to_string();
-    let bank = Bank::over(&old, &[&other(&old), &other(&new)]);
+    let bank = bank_over(&old, &[&other(&old), &other(&new)]);
     let ambiguous = bank.get("/archive/test/dists/stable/InRelease");
     assert_eq!(ambiguous.status, 404);
     assert!(ambiguous.text().contains("/release/demo-2.0/archive/test/"), "{}", ambiguous.text());

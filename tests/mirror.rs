@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bucket;
+mod made;
 mod program;
-mod published;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -15,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bucket::Store;
+use made::{Made, read};
 use program::{PROGRAM, Run};
-use published::{Made, read};
 
 /// 2026-01-01, 2026-03-01 and 2026-11-01.
 const DATES: [i64; 3] = [1_767_225_600, 1_772_323_200, 1_793_491_200];

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod made;
 mod program;
-mod published;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,10 +11,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use made::{Made, read};
 use perestroika::base::DerivationId;
 use perestroika::publish::prune::{Pruning, Retention, foresee, prune};
 use program::{PROGRAM, Run};
-use published::{Made, read};
 
 const DAY: i64 = 86_400;
 /// When nobody has read the first generations for long.

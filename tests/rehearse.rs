@@ -80,34 +80,40 @@ impl Repository {
         format!("{control}Filename: {file}\nSize: {size}\nSHA256: {sha256}\n\n")
     }
 
-    /// A generation of one suite, made so many minutes ago; gives the folder that has `dists`.
-    fn generation(&self, number: u64, minutes: i64, packages: &[String]) -> HostPath {
-        let folder = self.path(&format!("generations/{number}"));
-        let binary = folder.join("dists/stable/main/binary-amd64");
+    /// The folder of a generation, which has `dists`.
+    fn generation(&self, number: u64) -> HostPath {
+        HostPath::new(self.path(&format!("generations/{number}")))
+    }
+
+    /// Adds a suite to a generation, made so many minutes ago and signed by this key.
+    fn suite(&self, number: u64, name: &str, minutes: i64, key: &str, packages: &[String]) {
+        let suite = self.generation(number).join("dists").join(name);
+        let binary = suite.join("main/binary-amd64");
         fs::create_dir_all(&binary).unwrap();
         symlink("../../../../../../by-hash", binary.join("by-hash")).unwrap();
         let text = packages.concat();
         let gz = gzip(text.as_bytes());
         let mut list = String::new();
-        for (name, bytes) in [("Packages", text.as_bytes()), ("Packages.gz", &gz)] {
+        for (file, bytes) in [("Packages", text.as_bytes()), ("Packages.gz", &gz)] {
             let sha256 = Sha256::of(bytes);
             let by_hash = self.path(&format!("by-hash/SHA256/{sha256}"));
+            let _ = fs::remove_file(&by_hash);
             fs::write(&by_hash, bytes).unwrap();
-            fs::hard_link(&by_hash, binary.join(name)).unwrap();
-            list.push_str(&format!(" {sha256} {} main/binary-amd64/{name}\n", bytes.len()));
+            fs::hard_link(&by_hash, binary.join(file)).unwrap();
+            list.push_str(&format!(" {sha256} {} main/binary-amd64/{file}\n", bytes.len()));
         }
         let now = Timestamp::now() - SignedDuration::from_mins(minutes);
         let date = now.strftime("%a, %d %b %Y %H:%M:%S UTC");
         let release = format!(
-            "Origin: Test\nSuite: stable\nCodename: stable\nDate: {date}\nAcquire-By-Hash: yes\n\
+            "Origin: Test\nSuite: {name}\nCodename: {name}\nDate: {date}\nAcquire-By-Hash: yes\n\
              Architectures: amd64\nComponents: main\nSHA256:\n{list}"
         );
-        let signed = self.gnupg.clearsign(&release, &now.to_string(), &["--local-user", "one"]);
-        fs::write(folder.join("dists/stable/InRelease"), signed).unwrap();
-        HostPath::new(folder)
+        let signed = self.gnupg.clearsign(&release, &now.to_string(), &["--local-user", key]);
+        fs::write(suite.join("InRelease"), signed).unwrap();
     }
 
-    fn rehearse(&self, wanted: &Wanted<'_>, key: &[u8]) -> Verdict {
+    /// The second generation, tried by clients of the first.
+    fn rehearse(&self, suites: &[Suite], extent: Extent) -> Verdict {
         let store = Store::open(&HostPath::new(shared_store())).unwrap();
         let folder = HostPath::new(here("specs/single"));
         let lock = lock::parse(&fs::read_to_string(folder.join("release.lock")).unwrap()).unwrap();
@@ -133,20 +139,14 @@ impl Repository {
             cancel: &cancel,
         };
         let architecture: Architecture = "amd64".parse().unwrap();
-        let suite = Suite {
-            name: "stable".to_owned(),
-            components: vec!["main".to_owned()],
-            beside: Vec::new(),
-            candidates: wanted.candidates.clone(),
-        };
         let rehearsal = Rehearsal {
             repository: &HostPath::new(self.folder.path()),
-            staged: wanted.staged,
-            previous: wanted.previous,
-            key,
-            suites: &[suite],
+            staged: &self.generation(2),
+            previous: Some(&self.generation(1)),
+            key: &self.gnupg.export(&["one"]),
+            suites,
             client: Client { archive: "bookworm", keys: &keys, architecture: &architecture },
-            extent: wanted.extent,
+            extent,
         };
         let trials = Mutex::new(0);
         let verdict = rehearse(&world, &rehearsal, &|progress| {
@@ -162,12 +162,9 @@ impl Repository {
     }
 }
 
-/// What differs from one rehearsal to the next.
-struct Wanted<'a> {
-    staged: &'a HostPath,
-    previous: Option<&'a HostPath>,
-    candidates: Vec<Candidate>,
-    extent: Extent,
+fn suite(name: &str, candidates: Vec<Candidate>) -> Suite {
+    let components = vec!["main".to_owned()];
+    Suite { name: name.to_owned(), components, beside: Vec::new(), candidates }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -207,49 +204,48 @@ fn each_package_is_installed_upgraded_and_removed_by_itself() {
         repository.package(name, version, fields, scripts)
     };
     let no_upgrade = [("preinst", "[ \"$1\" != upgrade ] || { echo stays; exit 1; }")];
-    let previous = repository.generation(
+    repository.suite(
         1,
+        "stable",
         2,
+        "one",
         &[
             package("mover", "1.0", "", &[]),
             package("breaker", "1.0", "", &[]),
-            package("lame", "1.0", "Depends: nothing-such\n", &[]),
+            package("hello", "1.0", "Depends: nothing-such\n", &[]),
         ],
     );
-    let staged = repository.generation(
+    repository.suite(
         2,
+        "stable",
         1,
+        "one",
         &[
-            // Needs a package of the pinned archive, and uses it.
+            // Needs a package of the pinned archive, and uses it; no other may be there.
             package(
                 "good",
                 "1.0",
-                "Depends: hello\n",
-                &[("postinst", &format!("hello{NO_NETWORK}"))],
+                "Depends: lzip\nConflicts: hello\n",
+                &[("postinst", &format!("lzip --version{NO_NETWORK}"))],
             ),
             package("loner", "1.0", "Depends: libnone (>= 2), good\n", &[]),
-            package("left", "1.0", "Conflicts: right\n", &[]),
-            package("right", "1.0", "Conflicts: left\n", &[]),
+            // The archive has another of this version.
+            package("hello", "2.10-3", "", &[]),
             package("bad-start", "1.0", "", &[("postinst", "echo no such thing; exit 3")]),
             package("bad-end", "1.0", "", &[("prerm", "echo never; exit 4")]),
             package("killer", "1.0", "", &[("postinst", "kill -9 -1")]),
             package("mover", "2.0", "", &[]),
             package("breaker", "2.0", "", &no_upgrade),
-            package("lame", "2.0", "", &[]),
         ],
     );
-    let fresh = ["good", "loner", "left", "right", "bad-start", "bad-end", "killer"];
+    let fresh = ["good", "loner", "bad-start", "bad-end", "killer"];
     let fresh = fresh.iter().map(|name| candidate(name, "1.0", None));
-    let newer = ["mover", "breaker", "lame"].map(|name| candidate(name, "2.0", Some("1.0")));
+    let fresh = fresh.chain([candidate("hello", "2.10-3", Some("1.0"))]);
+    let newer = ["mover", "breaker"].map(|name| candidate(name, "2.0", Some("1.0")));
     let foreign =
         Candidate { architecture: "arm64".parse().unwrap(), ..candidate("foreign", "1.0", None) };
-    let wanted = Wanted {
-        staged: &staged,
-        previous: Some(&previous),
-        candidates: fresh.chain(newer).chain([foreign]).collect(),
-        extent: Extent::Full,
-    };
-    let verdict = repository.rehearse(&wanted, &repository.gnupg.export(&["one"]));
+    let candidates = fresh.chain(newer).chain([foreign]).collect();
+    let verdict = repository.rehearse(&[suite("stable", candidates)], Extent::Full);
     let failures = told(&verdict.failures);
     assert_eq!(
         failures,
@@ -273,54 +269,50 @@ fn each_package_is_installed_upgraded_and_removed_by_itself() {
     assert!(verdict.failures[1].log.contains("Setting up bad-start"), "{:?}", verdict.failures[1]);
     assert_eq!(
         told(&verdict.unproven),
-        ["lame 2.0 cannot be upgraded to: lame : Depends: nothing-such but it is not installable"]
+        [
+            "hello 2.10-3 cannot be upgraded to: hello : Depends: nothing-such but it is not installable"
+        ]
     );
-    // good, left, right, and what clients have in another version.
-    assert_eq!((verdict.installed, verdict.upgraded, verdict.elsewhere), (6, 1, 1));
+    // good, hello, and the two that clients have in an older version.
+    assert_eq!((verdict.installed, verdict.upgraded, verdict.elsewhere), (4, 1, 1));
 }
 
 #[test]
 fn what_a_client_would_not_read_is_not_switched_to() {
     let repository = Repository::new();
-    let package = |version: &str| [repository.package("one", version, "", &[])];
-    let previous = repository.generation(1, 5, &package("1.0"));
-    let update = |staged: HostPath, key: &[u8]| {
-        let wanted = Wanted {
-            staged: &staged,
-            previous: Some(&previous),
-            candidates: Vec::new(),
-            extent: Extent::Update,
-        };
-        repository.rehearse(&wanted, key)
-    };
-    let key = repository.gnupg.export(&["one"]);
-    let staged = repository.generation(2, 4, &package("2.0"));
-    assert_eq!(update(staged.clone(), &key), Verdict::default());
-
-    let refused = |verdict: Verdict, words: &[&str]| {
-        let told = told(&verdict.failures).join("\n");
-        assert!(told.starts_with("the indexes of suite `stable` cannot be read: "), "{told}");
-        assert_eq!(verdict.failures[0].stage, Stage::Update);
-        for word in words {
-            assert!(told.contains(word), "no `{word}` in {told}");
-        }
-    };
-    // Signed by a key that is not the repository's.
     repository.gnupg.key("two", "ed25519", "sign", "0");
-    let other = repository.gnupg.export(&["two"]);
-    refused(update(staged, &other), &["NO_PUBKEY"]);
-
-    // Stock apt says nothing of an older generation, and keeps what it has.
-    let older = repository.generation(3, 60, &package("3.0"));
-    refused(update(older, &key), &["keeps what it has of `stable`"]);
-
-    // Changed after it was signed, in all its forms, by name and by digest.
-    let tampered = repository.generation(4, 3, &package("4.0"));
-    let binary = tampered.join("dists/stable/main/binary-amd64");
+    let package = |version: &str| [repository.package("one", version, "", &[])];
+    for (name, minutes, key) in [
+        ("good", 1, "one"),
+        ("foreign", 1, "two"),
+        // Older than what clients have: stock apt says nothing of it, and keeps that.
+        ("older", 60, "one"),
+        ("changed", 1, "one"),
+    ] {
+        repository.suite(1, name, 5, "one", &package("1.0"));
+        repository.suite(2, name, minutes, key, &package(&format!("2.0+{name}")));
+    }
+    // A suite that is new.
+    repository.suite(2, "fresh", 1, "one", &package("1.0"));
+    // After it was signed, in all its forms, by name and by digest.
+    let binary = repository.generation(2).join("dists/changed/main/binary-amd64");
     for name in ["Packages", "Packages.gz"] {
         tamper(binary.join(name).as_path());
     }
-    refused(update(tampered, &key), &["Hash Sum mismatch"]);
+    let suites = ["good", "foreign", "older", "changed", "fresh"].map(|it| suite(it, Vec::new()));
+    let verdict = repository.rehearse(&suites, Extent::Update);
+    let told: Vec<String> = told(&verdict.failures);
+    let [changed, foreign, older] = &told[..] else { panic!("{told:#?}") };
+    for (told, suite, why) in [
+        (changed, "changed", "Hash Sum mismatch"),
+        (foreign, "foreign", "NO_PUBKEY"),
+        (older, "older", "apt silently keeps what it has of `older`"),
+    ] {
+        let begin = format!("the indexes of suite `{suite}` cannot be read: ");
+        assert!(told.starts_with(&begin) && told.contains(why), "{told}");
+    }
+    assert_eq!(verdict.failures[0].stage, Stage::Update);
+    assert_eq!(Verdict { failures: Vec::new(), ..verdict }, Verdict::default());
 }
 
 /// Changes the last byte of a file, and of all its other names.

@@ -19,7 +19,7 @@ pub use repo::{
     Repo, RepoDiff, RepoFolder, RepoList, RepoPromote, RepoPrune, RepoPush, RepoRefresh,
     RepoRollback, RepoShow, RepoWithdraw,
 };
-pub use serve::{Serve, ServeStore};
+pub use serve::{Serve, ServeRepo, ServeStore};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
 #[derive(Debug, Parser)]

@@ -1,5 +1,7 @@
 //! `serve`: answers over HTTP, read-only, until it is told to stop.
 
+mod repo;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -22,15 +24,15 @@ use crate::store::Store;
 
 /// Serves what was asked for.
 pub fn run(command: &Serve, global: &Global, output: &Output) -> CommandResult {
-    let Serve::Store(arguments) = command;
-    store(arguments, global, output).map_err(|failure| (Value::Null, failure))
+    let served = match command {
+        Serve::Store(arguments) => store(arguments, global, output),
+        Serve::Repo(arguments) => repo::serve(arguments, global, output),
+    };
+    served.map_err(|failure| (Value::Null, failure))
 }
 
 fn store(arguments: &ServeStore, global: &Global, output: &Output) -> Result<Value, Failure> {
-    // What is busy is said before anything is read.
-    let server = Server::bind(arguments.listen).map_err(|error| {
-        broken(&error).hint("`--listen ADDRESS:PORT` names another; port 0 is one that is free")
-    })?;
+    let server = bind(arguments.listen)?;
     let cancel = cancel_on_interrupt()?;
     let store = open_store_to_look(global)?;
     let folders = folders(&arguments.words)?;
@@ -48,17 +50,29 @@ fn store(arguments: &ServeStore, global: &Global, output: &Output) -> Result<Val
         output.note("note: whoever reaches this address can read the objects of this store");
     }
     let bank = Arc::new(bank);
-    let hear: Arc<Hearer> = match global.verbose {
+    let answer = Arc::new(move |request: &Request| bank.answer(request));
+    let limits = Limits::default();
+    server.run(answer, hearer(global), limits, &cancel).map_err(|error| broken(&error))?;
+    Ok(document)
+}
+
+/// Listens. What is busy is said before anything is read.
+fn bind(address: SocketAddr) -> Result<Server, Failure> {
+    Server::bind(address).map_err(|error| {
+        broken(&error).hint("`--listen ADDRESS:PORT` names another; port 0 is one that is free")
+    })
+}
+
+/// Who tells of each request, if that was asked for.
+fn hearer(global: &Global) -> Arc<Hearer> {
+    match global.verbose {
         true => Arc::new(|target, status| {
             // Whoever reads this is a terminal, and the target is a stranger's.
             let line = format!("{status} {}\n", target.escape_debug());
             let _ = std::io::stderr().write_all(line.as_bytes());
         }),
         false => Arc::new(|_, _| {}),
-    };
-    let answer = Arc::new(move |request: &Request| bank.answer(request));
-    server.run(answer, hear, Limits::default(), &cancel).map_err(|error| broken(&error))?;
-    Ok(document)
+    }
 }
 
 fn broken(error: &dyn std::error::Error) -> Failure {

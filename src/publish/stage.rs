@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use rayon::prelude::*;
@@ -256,6 +257,9 @@ impl<'a> Stage<'a> {
         write(&folder.join("InRelease"), signers.clear_sign(&text, self.date)?.as_bytes())?;
         let detached = signers.detach(text.as_bytes(), self.date)?;
         write(&folder.join("Release.gpg"), detached.as_bytes())?;
+        for name in ["Release", "InRelease", "Release.gpg"] {
+            self.stamp(&folder.join(name))?;
+        }
         if let Some(manifest) = manifest {
             let signature = signers.detach(&manifest, self.date)?;
             write(&folder.join("MANIFEST.json"), &manifest)?;
@@ -286,6 +290,14 @@ impl<'a> Stage<'a> {
     fn kept_manifest(&self, suite: &str) -> Result<Option<Vec<u8>>> {
         let Some(Generation { number, .. }) = self.previous else { return Ok(None) };
         self.repository.manifest(number, suite)
+    }
+
+    /// Gives a file the generation's date, which is later than that of the one before: a server that
+    /// tells by dates whether a client has a file must never take one generation's for another's.
+    fn stamp(&self, path: &HostPath) -> Result<()> {
+        let since = Duration::from_secs(self.date.as_second().unsigned_abs());
+        let file = File::options().write(true).open(path).map_err(at("open", path))?;
+        file.set_modified(SystemTime::UNIX_EPOCH + since).map_err(at("date", path))
     }
 
     /// Writes what has changed and links what has not; gives all files, sorted.

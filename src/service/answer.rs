@@ -11,30 +11,42 @@ pub struct Request {
     /// The path without its first `/`, decoded once. No part of it is empty (but the last may be),
     /// `.` or `..`, and no character is a control character.
     pub path: String,
+    /// What follows the first `?`, as it was sent: see [`Self::field`].
+    pub query: Option<String>,
     /// What the client calls the server: `127.0.0.1:8117`; none if it is no plain host and port.
     pub host: Option<String>,
 }
 
 impl Request {
-    /// Reads the path of a request's target, without `?` and what follows; none if it is not one
-    /// that a file could have.
+    /// Reads a request's target; none if its path is not one that a file could have.
     pub fn new(target: &str, host: Option<&str>) -> Option<Self> {
-        let path = target.split('?').next().unwrap_or_default().strip_prefix('/')?;
-        let path = decoded(path)?;
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        let path = decoded(path.strip_prefix('/')?)?;
         let mut parts = path.split('/').rev();
         let last = parts.next().unwrap_or_default();
         let is_plain = |part: &str| part != "." && part != "..";
         let plain = is_plain(last) && parts.all(|part| is_plain(part) && !part.is_empty());
         let clean = !path.chars().any(char::is_control);
         let host = host.filter(|host| is_host(host)).map(str::to_owned);
-        (plain && clean).then_some(Self { path, host })
+        (plain && clean).then_some(Self { path, query, host })
+    }
+
+    /// What a form's field of this name was sent with; the first of several. None if it is not
+    /// there or no text.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let pairs = self.query.as_deref()?.split('&').filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.into_iter().find(|(known, _)| *known == name)?;
+        decoded(&value.replace('+', " "))
     }
 }
 
-/// Percent-decodes a path (RFC 3986 section 2.1).
-fn decoded(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
+/// Percent-decodes a text (RFC 3986 section 2.1).
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
     while let [byte, after @ ..] = rest {
         if *byte == b'%' {
             let digits = after.get(..2).filter(|two| two.iter().all(u8::is_ascii_hexdigit))?;
@@ -88,6 +100,9 @@ pub enum Status {
 pub enum Lasting {
     /// Nobody knows: it has to be asked for again.
     Now,
+    /// Until something else takes its place, at any moment: it is never used without asking. A
+    /// later date says nothing then; the client has it if it names the very same.
+    Moving,
     /// For ever: its name is its digest.
     Ever,
 }
@@ -116,7 +131,15 @@ impl Body {
     }
 }
 
+/// The media type of pages.
+const HTML: &str = "text/html; charset=utf-8";
+
 impl Answer {
+    /// A page for people.
+    pub fn page(html: String) -> Self {
+        Self { kind: HTML, body: Body::Bytes(html.into_bytes()), ..Self::text(Status::Found, "") }
+    }
+
     /// A text for people or programs.
     pub fn text(status: Status, text: impl Into<String>) -> Self {
         Self {
@@ -189,8 +212,19 @@ pub fn reply(answer: Answer, method: Method, conditions: &Conditions<'_>) -> Rep
     let tag = answer.tag.as_ref().map(|tag| format!("\"{tag}\""));
     fields.extend(tag.clone().map(|tag| ("etag", tag)));
     fields.extend(answer.modified.map(|time| ("last-modified", http_date(time))));
-    if answer.lasting == Lasting::Ever {
-        fields.push(("cache-control", "public, max-age=31536000, immutable".to_owned()));
+    match answer.lasting {
+        Lasting::Now => {}
+        Lasting::Moving => fields.push(("cache-control", "no-cache".to_owned())),
+        Lasting::Ever => {
+            fields.push(("cache-control", "public, max-age=31536000, immutable".to_owned()));
+        }
+    }
+    if answer.kind == HTML {
+        // A page runs nothing and fetches nothing, whatever gets into it.
+        let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+        fields.push(("content-security-policy", policy.to_owned()));
+        fields.push(("referrer-policy", "no-referrer".to_owned()));
     }
     if is_known(&answer, tag.as_deref(), conditions) {
         return Reply { status: 304, fields, body: None };
@@ -229,7 +263,10 @@ fn is_known(answer: &Answer, tag: Option<&str>, conditions: &Conditions<'_>) -> 
         return known.trim() == "*" || tags.any(|one| Some(one) == tag);
     }
     let since = conditions.if_modified_since.and_then(read_date);
-    since.zip(answer.modified).is_some_and(|(since, modified)| modified <= since)
+    since.zip(answer.modified).is_some_and(|(since, modified)| match answer.lasting {
+        Lasting::Moving => modified == since,
+        Lasting::Now | Lasting::Ever => modified <= since,
+    })
 }
 
 /// Whether what a range rests on is what there is (RFC 9110 section 13.1.5).
@@ -329,6 +366,16 @@ mod tests {
     }
 
     #[test]
+    fn a_field_of_a_form_is_decoded() {
+        let field = |target: &str| Request::new(target, None).unwrap().field("q");
+        assert_eq!(field("/a?q=g%2b%2b+x&page=2").as_deref(), Some("g++ x"));
+        assert_eq!(field("/a?page=2&q=").as_deref(), Some(""));
+        for none in ["/a", "/a?", "/a?q", "/a?x=q", "/a?q=%", "/a?q=%ff"] {
+            assert_eq!(field(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn a_host_is_taken_only_if_it_is_plain() {
         let host = |text: &str| Request::new("/", Some(text)).unwrap().host;
         for plain in ["127.0.0.1:80", "bank.example.org", "[::1]:80"] {
@@ -377,6 +424,13 @@ mod tests {
         assert_eq!(since("Tue, 02 Jan 2024 00:00:00 GMT"), 304);
         assert_eq!(since("Sun, 31 Dec 2023 23:59:59 GMT"), 200);
         assert_eq!(since("yesterday"), 200);
+        let moving = |date| {
+            let conditions = Conditions { if_modified_since: Some(date), ..Conditions::default() };
+            let answer = Answer { lasting: Lasting::Moving, ..answer() };
+            reply(answer, Method::Get, &conditions).status
+        };
+        assert_eq!(moving("Mon, 01 Jan 2024 00:00:00 GMT"), 304);
+        assert_eq!(moving("Tue, 02 Jan 2024 00:00:00 GMT"), 200, "what came later may be older");
         // A tag says more than a date.
         let both = Conditions {
             if_none_match: Some("\"x\""),

@@ -24,6 +24,7 @@ use crate::store::{self, Store};
 
 use super::answer::{Answer, Body, Lasting, Request, Status};
 use super::error::{Error, Result};
+use super::media::{JSON, OCTETS, TEXT, media};
 use pinned::Entry;
 
 pub use pinned::{Archive, Pinned, RootList, Suite, Tally};
@@ -185,13 +186,13 @@ impl Bank {
             Some(Entry::Evidence { bytes, sha256 }) => {
                 dated(Answer::found(TEXT, sha256, Body::Bytes(bytes.clone())))
             }
-            Some(Entry::Listed { sha256 }) => dated(self.known(sha256, kind(path), &|| {
+            Some(Entry::Listed { sha256 }) => dated(self.known(sha256, media(path), &|| {
                 format!(
                     "archive `{name}` lists `{path}`, and the bank does not hold it\n  \
                      SHA-256 {sha256}"
                 )
             })),
-            Some(Entry::Pool { sha256, of }) => dated(self.known(sha256, kind(path), &|| {
+            Some(Entry::Pool { sha256, of }) => dated(self.known(sha256, media(path), &|| {
                 format!("the bank lacks {of}: no build needed it\n  `{path}`\n  SHA-256 {sha256}")
             })),
             None if path.starts_with(BY_DIGEST) => self.by_sha256(path),
@@ -231,21 +232,6 @@ impl Bank {
         // A store that takes no writes keeps it where it is.
         let _ = self.store.quarantine(digest);
         missing(format!("{digest} was damaged on this bank's disk, and is not served any more"))
-    }
-}
-
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
-const OCTETS: &str = "application/octet-stream";
-
-/// The media type of a file of an archive.
-fn kind(path: &str) -> &'static str {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    match name.rsplit_once('.') {
-        Some((_, "deb" | "udeb")) => "application/vnd.debian.binary-package",
-        Some((_, "dsc" | "asc")) => TEXT,
-        None if matches!(name, "InRelease" | "Release" | "Packages" | "Sources") => TEXT,
-        _ => OCTETS,
     }
 }
 

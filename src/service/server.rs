@@ -67,7 +67,7 @@ pub struct Server {
 
 /// What answers: a function of the request.
 pub type Service = dyn Fn(&Request) -> Answer + Send + Sync;
-/// Who hears of what was answered: the path of each request as it was sent, and the status.
+/// Who hears of what was answered: the target of each request as it was sent, and the status.
 pub type Hearer = dyn Fn(&str, u16) + Send + Sync;
 
 impl Server {
@@ -182,7 +182,10 @@ async fn converse(stream: TcpStream, desk: Desk, mut stopped: watch::Receiver<bo
 }
 
 async fn respond(request: hyper::Request<Incoming>, desk: Desk) -> Response<Sent> {
-    let target = request.uri().path().to_owned();
+    let target = match request.uri().path_and_query() {
+        Some(target) => target.as_str().to_owned(),
+        None => request.uri().path().to_owned(),
+    };
     let method = match *request.method() {
         hyper::Method::GET => Some(Method::Get),
         hyper::Method::HEAD => Some(Method::Head),

@@ -109,6 +109,28 @@ impl Store {
         }
     }
 
+    /// Writes the text of a finished log elsewhere, and gives its size in bytes. It is verified as
+    /// it passes: what was written is not to be used if this fails.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not what its name says, [`Error::Missing`] if it is not kept.
+    pub fn copy_log(&self, digest: &Digest, to: &mut dyn Write) -> Result<u64> {
+        let path = self.log_path(digest);
+        let mut hasher = blake3::Hasher::new();
+        let size = zstd::stream::read::Decoder::new(open(&path)?)
+            .and_then(|decoder| {
+                let mut text = decoder.take(LONGEST + 1024);
+                io::copy(&mut text, &mut Tee { hasher: &mut hasher, to })
+            })
+            .map_err(system("decompress", &path))?;
+        let actual = Digest::from_bytes(*hasher.finalize().as_bytes());
+        if actual == *digest {
+            Ok(size)
+        } else {
+            Err(Error::Corrupt { path, expected: *digest, actual })
+        }
+    }
+
     /// Whether a finished log of this name is kept; if so it stays while this store is open.
     pub fn has_log(&self, digest: &Digest) -> bool {
         self.has(&self.log_path(digest), digest)
@@ -171,6 +193,24 @@ impl LogWriter {
         self.hasher.update(text);
         self.size += text.len() as u64;
         Ok(())
+    }
+}
+
+/// Writes to both.
+struct Tee<'a> {
+    hasher: &'a mut blake3::Hasher,
+    to: &'a mut dyn Write,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 

@@ -17,6 +17,9 @@ impl Gnupg {
     pub fn new() -> Self {
         // Not below a deep folder: the agent's socket has to fit into 108 bytes.
         let home = tempfile::Builder::new().prefix("pgp").tempdir().expect("a temporary folder");
+        // The agent would find out first how long a passphrase has to take.
+        let calm = home.path().join("gpg-agent.conf");
+        std::fs::write(calm, "s2k-count 65536\n").expect("the folder is ours");
         Self { home }
     }
 
@@ -74,6 +77,12 @@ impl Gnupg {
 
     pub fn export(&self, names: &[&str]) -> Vec<u8> {
         self.run(MADE, &[&["--export"], names].concat(), b"")
+    }
+
+    /// Removes the secret half of a key.
+    pub fn forget(&self, name: &str) {
+        let fingerprint = self.fingerprints(name).remove(0);
+        self.run(MADE, &["--delete-secret-keys", &fingerprint], b"");
     }
 
     pub fn edit(&self, time: &str, name: &str, commands: &str) {

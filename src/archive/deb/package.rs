@@ -1,4 +1,4 @@
-//! The `.deb` reader (deb(5)): an `ar` file of `debian-binary`, `control.tar*` and `data.tar*`.
+//! The `.deb` reader and [writer](write) (deb(5)): an `ar` file of `debian-binary`, `control.tar*` and `data.tar*`.
 //!
 //! What it hands out can be written below a folder of its own without further checks of the
 //! names: every path is plain and relative, nothing lies behind a link, nothing is there twice.
@@ -8,6 +8,7 @@
 mod ar;
 mod data;
 mod name;
+mod write;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -15,6 +16,7 @@ use std::io::{self, Read};
 use ar::Archive;
 pub use ar::Member as Part;
 pub use data::{Data, Entry, Kind};
+pub use write::{File, write};
 
 /// The largest `data.tar` that is read, unpacked, in bytes.
 pub const MAX_DATA: u64 = 16 << 30;

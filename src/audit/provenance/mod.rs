@@ -112,15 +112,25 @@ impl Build<'_> {
 
     /// When it began, and when it had ended.
     fn times(&self) -> (jiff::Timestamp, jiff::Timestamp) {
-        let Record { started, elapsed, .. } = &*self.record;
-        let milliseconds = started.saturating_mul(1000);
-        let time = |milliseconds| jiff::Timestamp::from_millisecond(milliseconds);
-        let began = time(milliseconds).unwrap_or_default();
-        (began, time(milliseconds.saturating_add(*elapsed)).unwrap_or(began))
+        times(&self.record)
     }
 
     /// The version of the program that built it.
     fn tool(&self) -> Option<&str> {
-        self.record.circumstances.get("tool").map(String::as_str)
+        tool(&self.record)
     }
+}
+
+/// When a build began, and when it had ended.
+fn times(record: &Record) -> (jiff::Timestamp, jiff::Timestamp) {
+    let Record { started, elapsed, .. } = record;
+    let milliseconds = started.saturating_mul(1000);
+    let time = |milliseconds| jiff::Timestamp::from_millisecond(milliseconds);
+    let began = time(milliseconds).unwrap_or_default();
+    (began, time(milliseconds.saturating_add(*elapsed)).unwrap_or(began))
+}
+
+/// The version of the program that a build was done with.
+fn tool(record: &Record) -> Option<&str> {
+    record.circumstances.get("tool").map(String::as_str)
 }

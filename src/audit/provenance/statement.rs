@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Build;
 use super::purl::purl;
+use super::{Build, times, tool};
 use crate::base::{ActionId, DerivationId, Digest, Json, Sha256};
 use crate::realise::action::{self, Listed};
 use crate::realise::record::Record;
@@ -31,104 +31,149 @@ const PREDICATE: &str = "https://slsa.dev/provenance/v1";
 
 /// The statement of a build, made by the builder whose key has this name.
 pub fn statement(build: &Build<'_>, builder: &Sha256) -> Json {
-    let record = &*build.record;
-    let subject = record.outputs.iter().map(|output| {
+    let Build { package, record, digest, action, root, own, vendor } = build;
+    let uri = |one: &Listed| {
+        let Listed { name, version, architecture, sha256 } = one;
+        (!own.contains(sha256)).then(|| purl(vendor, name, version, architecture))
+    };
+    let (name, architecture) = (package.name.as_str(), package.architecture.as_str());
+    let version = package.version.as_str();
+    let told = Told { name, version, architecture, record, digest, action, root, uri: &uri };
+    told.statement(builder)
+}
+
+/// The same of a record and its action alone, without the release that they are of: who distributes
+/// the packages of the build root is not told. None if the action is none of a package.
+pub fn of_record(
+    record: &Record,
+    digest: &Digest,
+    action: &Json,
+    builder: &Sha256,
+) -> Option<Json> {
+    let told = Told {
+        name: text(action, "name")?,
+        version: text(action, "version")?,
+        architecture: text(action, "architecture")?,
+        record,
+        digest,
+        action,
+        root: &action::root(action.clone())?,
+        uri: &|_| None,
+    };
+    Some(told.statement(builder))
+}
+
+/// What a statement is made of.
+struct Told<'a> {
+    name: &'a str,
+    version: &'a str,
+    architecture: &'a str,
+    record: &'a Record,
+    digest: &'a Digest,
+    action: &'a Json,
+    root: &'a [Vec<Listed>],
+    /// What others call a package of the build root, where that is known.
+    uri: &'a dyn Fn(&Listed) -> Option<String>,
+}
+
+impl Told<'_> {
+    fn statement(&self, builder: &Sha256) -> Json {
+        let subject = self.record.outputs.iter().map(|output| {
+            Json::object([
+                ("name", (&output.file).into()),
+                ("digest", digests(Some(&output.sha256), Some(&output.blake3))),
+            ])
+        });
         Json::object([
-            ("name", (&output.file).into()),
-            ("digest", digests(Some(&output.sha256), Some(&output.blake3))),
+            ("_type", STATEMENT.into()),
+            ("subject", Json::Array(subject.collect())),
+            ("predicateType", PREDICATE.into()),
+            (
+                "predicate",
+                Json::object([
+                    ("buildDefinition", self.definition()),
+                    ("runDetails", self.details(builder)),
+                ]),
+            ),
         ])
-    });
-    Json::object([
-        ("_type", STATEMENT.into()),
-        ("subject", Json::Array(subject.collect())),
-        ("predicateType", PREDICATE.into()),
-        (
-            "predicate",
-            Json::object([
-                ("buildDefinition", definition(build)),
-                ("runDetails", details(build, builder)),
-            ]),
-        ),
-    ])
-}
-
-fn definition(build: &Build<'_>) -> Json {
-    let Build { package, record, action, root, .. } = build;
-    let of_action = |key: &str| member(action, key).cloned().unwrap_or_else(|| "".into());
-    let external = Json::object([
-        ("action", Json::text(record.action)),
-        ("derivation", Json::text(record.derivation)),
-        ("name", Json::text(&package.name)),
-        ("version", (&package.version).into()),
-        ("architecture", Json::text(&package.architecture)),
-        ("profiles", of_action("profiles")),
-        ("environment", of_action("environment")),
-    ]);
-    let size = |layer: &Vec<Listed>| Json::Integer(i64::try_from(layer.len()).unwrap_or(0));
-    let internal = Json::object([
-        ("assembly", of_action("assembly")),
-        ("contract", of_action("contract")),
-        ("root", Json::Array(root.iter().map(size).collect())),
-        ("isolation", texts(&record.receipt)),
-        ("circumstances", texts(&record.circumstances)),
-    ]);
-    let mut dependencies =
-        vec![dependency("action", "action", None, Some(&record.action.digest()))];
-    dependencies.extend(sources(action));
-    dependencies.extend(build.inputs().map(|one| listed(build, one)));
-    Json::object([
-        ("buildType", BUILD_TYPE.into()),
-        ("externalParameters", external),
-        ("internalParameters", internal),
-        ("resolvedDependencies", Json::Array(dependencies)),
-    ])
-}
-
-fn details(build: &Build<'_>, builder: &Sha256) -> Json {
-    let Record { layers, log, trace, .. } = &*build.record;
-    let mut names = vec![("record", build.digest), ("log", *log)];
-    names.extend(layers.iter().map(|layer| ("layer", *layer)));
-    names.extend(trace.iter().map(|trace| ("trace", trace.document)));
-    let byproducts = names.iter().map(|(name, digest)| {
-        Json::object([("name", (*name).into()), ("digest", digests(None, Some(digest)))])
-    });
-    let mut who = vec![("id", Json::String(format!("{BUILDER}{builder}")))];
-    who.extend(build.tool().map(|tool| ("version", Json::object([("perestroika", tool.into())]))));
-    let (began, ended) = build.times();
-    Json::object([
-        ("builder", Json::object(who)),
-        (
-            "metadata",
-            Json::object([
-                ("invocationId", Json::text(build.digest)),
-                ("startedOn", Json::text(began)),
-                ("finishedOn", Json::text(ended)),
-            ]),
-        ),
-        ("byproducts", Json::Array(byproducts.collect())),
-    ])
-}
-
-/// A package of the build root. Who distributes it is known of the archive's.
-fn listed(build: &Build<'_>, one: &Listed) -> Json {
-    let Listed { name, version, architecture, sha256 } = one;
-    let mut members = vec![
-        ("name", name.into()),
-        ("digest", digests(Some(sha256), None)),
-        (
-            "annotations",
-            Json::object([
-                ("role", "build-root".into()),
-                ("version", version.into()),
-                ("architecture", architecture.into()),
-            ]),
-        ),
-    ];
-    if !build.own.contains(sha256) {
-        let uri = purl(&build.vendor, name, version, architecture);
-        members.push(("uri", uri.into()));
     }
-    Json::object(members)
+
+    fn definition(&self) -> Json {
+        let Self { name, version, architecture, record, action, root, .. } = *self;
+        let of_action = |key: &str| member(action, key).cloned().unwrap_or_else(|| "".into());
+        let external = Json::object([
+            ("action", Json::text(record.action)),
+            ("derivation", Json::text(record.derivation)),
+            ("name", name.into()),
+            ("version", version.into()),
+            ("architecture", architecture.into()),
+            ("profiles", of_action("profiles")),
+            ("environment", of_action("environment")),
+        ]);
+        let size = |layer: &Vec<Listed>| Json::Integer(i64::try_from(layer.len()).unwrap_or(0));
+        let internal = Json::object([
+            ("assembly", of_action("assembly")),
+            ("contract", of_action("contract")),
+            ("root", Json::Array(root.iter().map(size).collect())),
+            ("isolation", texts(&record.receipt)),
+            ("circumstances", texts(&record.circumstances)),
+        ]);
+        let mut dependencies =
+            vec![dependency("action", "action", None, Some(&record.action.digest()))];
+        dependencies.extend(sources(action));
+        dependencies.extend(root.iter().flatten().map(|one| self.listed(one)));
+        Json::object([
+            ("buildType", BUILD_TYPE.into()),
+            ("externalParameters", external),
+            ("internalParameters", internal),
+            ("resolvedDependencies", Json::Array(dependencies)),
+        ])
+    }
+
+    fn details(&self, builder: &Sha256) -> Json {
+        let Record { layers, log, trace, .. } = self.record;
+        let mut names = vec![("record", *self.digest), ("log", *log)];
+        names.extend(layers.iter().map(|layer| ("layer", *layer)));
+        names.extend(trace.iter().map(|trace| ("trace", trace.document)));
+        let byproducts = names.iter().map(|(name, digest)| {
+            Json::object([("name", (*name).into()), ("digest", digests(None, Some(digest)))])
+        });
+        let mut who = vec![("id", Json::String(format!("{BUILDER}{builder}")))];
+        let version = |tool: &str| ("version", Json::object([("perestroika", tool.into())]));
+        who.extend(tool(self.record).map(version));
+        let (began, ended) = times(self.record);
+        Json::object([
+            ("builder", Json::object(who)),
+            (
+                "metadata",
+                Json::object([
+                    ("invocationId", Json::text(self.digest)),
+                    ("startedOn", Json::text(began)),
+                    ("finishedOn", Json::text(ended)),
+                ]),
+            ),
+            ("byproducts", Json::Array(byproducts.collect())),
+        ])
+    }
+
+    /// A package of the build root. Who distributes it is known of the archive's.
+    fn listed(&self, one: &Listed) -> Json {
+        let Listed { name, version, architecture, sha256 } = one;
+        let mut members = vec![
+            ("name", name.into()),
+            ("digest", digests(Some(sha256), None)),
+            (
+                "annotations",
+                Json::object([
+                    ("role", "build-root".into()),
+                    ("version", version.into()),
+                    ("architecture", architecture.into()),
+                ]),
+            ),
+        ];
+        members.extend((self.uri)(one).map(|uri| ("uri", uri.into())));
+        Json::object(members)
+    }
 }
 
 /// The sources that an action names.

@@ -1,6 +1,7 @@
 //! What `serve` can be asked for.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -16,6 +17,31 @@ pub enum Serve {
                             how apt takes from it. What is pinned is\nread once, when it begins.\n\n\
                             Ctrl-C ends it, with exit code 0.")]
     Store(ServeStore),
+    /// A repository that was published, for apt, with pages to browse it
+    #[command(after_help = "Examples:\n  perestroika serve repo\n  \
+                            perestroika serve repo specs/demo --listen 0.0.0.0:8118\n  \
+                            perestroika serve repo --nginx > /etc/nginx/conf.d/packages.conf\n\n\
+                            The first page says how apt uses it. Pages tell of each package which \
+                            generation brought\nit, and what it was built from as far as the \
+                            store of this machine knows.\n\n\
+                            A larger site is served by nginx from the same folder: `--nginx` \
+                            prints what it needs.\n\n\
+                            Ctrl-C ends it, with exit code 0.")]
+    Repo(ServeRepo),
+}
+
+#[derive(Debug, Args)]
+pub struct ServeRepo {
+    /// A repository's folder, or a release's, whose repository is its folder `repo` [default: the
+    /// nearest release's]
+    #[arg(env = "PERESTROIKA_REPO", value_name = "DIR|RELEASE")]
+    pub folder: Option<PathBuf>,
+    /// Where to listen; port 0 is one that is free [default: 127.0.0.1:8118; of nginx port 80]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]
+    pub listen: Option<SocketAddr>,
+    /// Print the configuration of nginx for this repository, and serve nothing
+    #[arg(long)]
+    pub nginx: bool,
 }
 
 #[derive(Debug, Args)]

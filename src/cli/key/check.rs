@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{places, public_file, unsigned};
 use crate::base::HostPath;
 use crate::cli::arguments::KeyCheck;
-use crate::cli::context::{Release, named_one};
-use crate::cli::failure::Failure;
+use crate::cli::context::{Release, Surveyed, named_one};
+use crate::cli::failure::{Failure, Kind};
 use crate::cli::output::{CommandResult, Output};
 use crate::publish::sign::{Places, Signers, WARN_DAYS};
 
@@ -85,6 +85,10 @@ fn load(words: &[String]) -> Result<Release, Failure> {
             let message = format!("`key check` takes a release folder, not `{name}`");
             Err(Failure::input("unexpected", message))
         }
-        None => Release::load(&folder),
+        // Whatever is wrong with its specs, it is release.toml that names the keys.
+        None => {
+            let Surveyed { release, wrong, .. } = Release::survey(&folder)?;
+            release.ok_or(Failure { kind: Kind::Input, problems: wrong })
+        }
     }
 }

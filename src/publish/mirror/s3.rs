@@ -59,7 +59,7 @@ impl Environment {
         let keys = match &self.keys {
             Some(keys) => keys.clone(),
             None => self
-                .from_file()
+                .keys_of_profile()
                 .map_err(|reason| Error::Credentials { target: target.to_owned(), reason })?,
         };
         let region = self.region.as_deref().unwrap_or("us-east-1");

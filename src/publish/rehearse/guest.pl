@@ -147,15 +147,25 @@ sub installed {
     return $found && $said =~ /^installed (\S+)$/m ? $1 : '';
 }
 
-# What of the archive apt would fetch: whether it can, and what it says if not.
+# Tells what of the archive apt would fetch for all of these, and for which of them there is no way:
+# if not all of them go together, for each half.
 sub foresee {
-    my ($options, $wanted) = @_;
-    my ($done, $said) = apt(@$options, '--print-uris', '--allow-downgrades', 'install', $wanted);
-    return (0, $said) if !$done;
-    for my $uri ($said =~ m{^'http://127\.0\.0\.1:$port/archive/([^']+)' }mg) {
-        tell_host('need', decoded($uri));
+    my ($options, $way, $none, @packages) = @_;
+    return if !@packages;
+    my @wanted = map { $_->[1] } @packages;
+    my ($done, $said) = apt(@$options, '--print-uris', '--allow-downgrades', 'install', @wanted);
+    if ($done) {
+        for my $uri ($said =~ m{^'http://127\.0\.0\.1:$port/archive/([^']+)' }mg) {
+            tell_host('need', decoded($uri));
+        }
+        tell_host($way, $_->[0]) for @packages;
+    } elsif (@packages == 1) {
+        tell_host($none, $packages[0][0], $said);
+    } else {
+        my @half = splice(@packages, 0, int(@packages / 2));
+        foresee($options, $way, $none, @half);
+        foresee($options, $way, $none, @packages);
     }
-    return (1, '');
 }
 
 # Reads the indexes of the sources in a folder.
@@ -216,14 +226,14 @@ sub foresee_all {
     # Once for all that follows.
     run('apt-cache', 'gencaches');
     run('apt-cache', @before, 'gencaches') if $has_previous;
+    my (@new, @old);
     for my $line (split(/\n/, read_file("$here/packages", 1 << 26))) {
         my ($number, $name, $version, $old) = split(' ', $line);
-        my ($done, $said) = foresee([], "$name=$version");
-        tell_host($done ? 'solved' : 'unsolvable', $number, $said);
-        next if $old eq '-' || !$has_previous || !$done;
-        ($done, $said) = foresee(\@before, "$name=$old");
-        tell_host($done ? 'before' : 'unproven', $number, $said);
+        push(@new, [$number, "$name=$version"]);
+        push(@old, [$number, "$name=$old"]) if $old ne '-' && $has_previous;
     }
+    foresee([], 'solved', 'unsolvable', @new);
+    foresee(\@before, 'before', 'unproven', @old);
 }
 
 # --- One package ----------------------------------------------------------------------------
@@ -233,6 +243,8 @@ sub put {
     my @again = installed($name) eq $version ? ('--reinstall') : ();
     my ($done, $said) = apt(@options, '--allow-downgrades', @again, 'install', "$name=$version");
     return tell_host($stage, $said) if !$done;
+    my $ours = qr{^Get:\d+ http://127\.0\.0\.1:$port/repository \S+ .*\b\Q$name\E .*\Q$version\E }m;
+    return tell_host($stage, "$said\nE: apt takes it from elsewhere") if $said !~ $ours;
     my $found = installed($name);
     return tell_host($stage, "$said\nE: dpkg has version `$found` of it now") if $found ne $version;
     return is_clean($stage, $said);
@@ -242,6 +254,7 @@ sub is_clean {
     my ($stage, $said) = @_;
     my ($done, $audit) = run('dpkg', '--audit');
     return 1 if $done && $audit eq '';
+    $audit =~ s/\s+/ /g;
     tell_host($stage, "$said\nE: dpkg --audit: $audit");
     return 0;
 }

@@ -17,13 +17,17 @@ pub(super) const SCRIPT: &str = include_str!("guest.pl");
 /// Where it finds its script, the keys and the sources.
 pub(super) const INPUTS: &str = "/run/rehearsal";
 
+/// Where in its folder on disk what it writes over its root goes, and what overlayfs needs beside.
+pub(super) const UPPER: &str = "over/upper";
+pub(super) const WORK: &str = "over/work";
+
 /// A client is no build: these bounds only end what runs away.
 const LIMITS: Limits = Limits {
     wall: Duration::from_secs(3600),
     silence: Duration::from_secs(900),
     memory: 4 << 30,
     processes: 4096,
-    scratch: 2 << 30,
+    scratch: 8 << 30,
     inodes: 1 << 20,
     output: 64 << 20,
     cores: Vec::new(),
@@ -38,8 +42,8 @@ pub(super) struct Run<'a> {
     pub layers: Vec<HostPath>,
     /// Folders of the host and where the guest finds them.
     pub places: Vec<(HostPath, String)>,
-    /// What is written goes there: `upper`, and `work` for the overlay.
-    pub over: &'a HostPath,
+    /// All that is written goes there; [`UPPER`] and [`WORK`] in it are folders.
+    pub disk: &'a HostPath,
     /// The mode and its words.
     pub words: Vec<String>,
 }
@@ -86,12 +90,9 @@ impl Run<'_> {
             argv: first.into_iter().chain(self.words).collect(),
             env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             cwd: guest("/"),
-            stage: Stage::Configure {
-                upper: self.over.join("upper"),
-                work: self.over.join("work"),
-            },
+            stage: Stage::Configure { upper: self.disk.join(UPPER), work: self.disk.join(WORK) },
             limits: LIMITS,
-            scratch: Scratch::Memory,
+            scratch: Scratch::Disk(self.disk.clone()),
             collect: None,
             keep: None,
             guise: Guise::default(),

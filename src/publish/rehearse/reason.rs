@@ -15,6 +15,16 @@ const EMPTY: [&str; 4] = [
     "E: The following packages have unmet dependencies",
 ];
 
+/// What dpkg says that it is about to do.
+const DOING: [&str; 6] = [
+    "(Reading database",
+    "Preparing to unpack",
+    "Unpacking ",
+    "Setting up ",
+    "Removing ",
+    "Purging configuration",
+];
+
 /// The lines that say why, at least one.
 pub(super) fn reasons(said: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
@@ -36,8 +46,11 @@ pub(super) fn reasons(said: &str) -> Vec<String> {
             let is_dpkg = line.starts_with("dpkg: error") || line.starts_with("dpkg: warning: old");
             if is_dpkg {
                 // What the script printed last, and what dpkg says of it below.
-                let before = lines[..number].iter().rev().take(1);
-                before.filter(|line| !line.starts_with("Setting up ")).for_each(|line| add(line));
+                if let Some(before) = number.checked_sub(1).map(|before| lines[before])
+                    && !DOING.iter().any(|doing| before.starts_with(doing))
+                {
+                    add(before);
+                }
                 let below = lines[number + 1..].iter().take_while(|line| line.starts_with(' '));
                 add(&below.fold((*line).to_owned(), |all, line| all + " " + line.trim()));
             } else if says_why(line) {

@@ -7,15 +7,19 @@ use std::thread;
 
 use super::client::{self, Prepared, Served};
 use super::error::{Error, Result};
-use super::guest::{self, INPUTS, Run, Story};
+use super::guest::{self, INPUTS, Run, Story, UPPER, WORK};
 use super::reason::{ending, reasons};
 use super::{Candidate, Extent, Progress, Refused, Rehearsal, Stage, Suite, Verdict};
 use crate::archive::deb::version::Version;
 use crate::base::{Architecture, HostPath};
 use crate::realise::world::World;
+use crate::store::Scratch;
 
 /// How often a trial is made again because apt asked the archive for what was not foreseen.
 const AGAIN: usize = 4;
+
+/// So many files of the archive may a trial ask for: a script in it can ask for any.
+const LACKS: usize = 256;
 
 /// At most so many trials at once.
 const WORKERS: usize = 4;
@@ -84,7 +88,7 @@ pub(super) fn rehearse(
     told(Progress::Update(&suite.name));
     // Upon the root lies what the client knows after it has read the indexes.
     let scratch = world.store.scratch()?;
-    let known = halves(&scratch.path().join("known"))?;
+    let known = disk(&scratch)?;
     let story = round.run(&known, prepared.layers.clone(), vec!["update".to_owned()])?;
     if let Some(why) = story.of("archive").find_map(<[String]>::first) {
         let why = reasons(why).join("; ");
@@ -131,9 +135,9 @@ impl Round<'_> {
         self.serve(&needs)?;
         let numbered = |word: &'static str| {
             story.of(word).filter_map(|texts| {
-                let [number, said] = texts else { return None };
+                let (number, said) = texts.split_first()?;
                 let candidate = candidates.get(number.parse::<usize>().ok()?)?;
-                Some((*candidate, said.as_str()))
+                Some((*candidate, said.first().map_or("", String::as_str)))
             })
         };
         for (candidate, said) in numbered("unsolvable") {
@@ -152,7 +156,7 @@ impl Round<'_> {
             .map(|(candidate, _)| Trial { candidate, old: candidate.old.as_ref() });
         let trials: Vec<Trial<'_>> = fresh.chain(upgrades).collect();
         let layers: Vec<HostPath> =
-            self.prepared.layers.iter().cloned().chain([known.join("upper")]).collect();
+            self.prepared.layers.iter().cloned().chain([known.join(UPPER)]).collect();
         for (trial, came) in self.in_parallel(&trials, &layers)? {
             let Trial { candidate, old } = trial;
             match (came, old) {
@@ -211,8 +215,8 @@ impl Round<'_> {
         words.push(candidate.version.to_string());
         for attempt in 1.. {
             let scratch = self.world.store.scratch()?;
-            let over = halves(&scratch.path().join("over"))?;
-            let story = self.run(&over, layers.to_vec(), words.clone())?;
+            let disk = disk(&scratch)?;
+            let story = self.run(&disk, layers.to_vec(), words.clone())?;
             drop(scratch);
             let first = |word| story.of(word).find_map(<[String]>::first).cloned();
             let refused = [
@@ -235,7 +239,7 @@ impl Round<'_> {
                 }
             };
             // What apt chose otherwise than it had foreseen is fetched, and it chooses again.
-            let lacks: Vec<String> = story.of("need").flatten().cloned().collect();
+            let lacks: Vec<String> = story.of("need").flatten().take(LACKS).cloned().collect();
             if attempt == AGAIN || self.serve(&lacks)? == 0 {
                 return Ok(came);
             }
@@ -257,7 +261,7 @@ impl Round<'_> {
         self.prepared.serve(self.world, self.rehearsal.client.archive, paths, self.told)
     }
 
-    fn run(&self, over: &HostPath, layers: Vec<HostPath>, words: Vec<String>) -> Result<Story> {
+    fn run(&self, disk: &HostPath, layers: Vec<HostPath>, words: Vec<String>) -> Result<Story> {
         let Rehearsal { repository, staged, previous, .. } = *self.rehearsal;
         let mut places = vec![
             (self.inputs.clone(), INPUTS.to_owned()),
@@ -273,7 +277,7 @@ impl Round<'_> {
         for part in ["pool", "by-hash"] {
             places.push((repository.join(part), format!("/run/repository/{part}")));
         }
-        let run = Run { layers, places, over, words };
+        let run = Run { layers, places, disk, words };
         let story = run.run(self.world.executor, self.world.cancel)?;
         if story.cancelled { Err(Error::Cancelled) } else { Ok(story) }
     }
@@ -294,7 +298,15 @@ impl Round<'_> {
         let ours: String = ours
             .iter()
             .map(|(suite, components)| {
-                stanza("repository", suite, components, architecture, &key, "")
+                let source = Source {
+                    types: "deb deb-src",
+                    place: "repository",
+                    suite,
+                    components,
+                    key: &key,
+                    more: "",
+                };
+                source.stanza(architecture)
             })
             .collect();
         self.write_sources("repository", &ours)?;
@@ -307,7 +319,9 @@ impl Round<'_> {
         let archive = self.prepared.sources.iter();
         let archive: String = archive
             .map(|Served { suite, components }| {
-                stanza("archive", suite, components, architecture, &key, more)
+                let source =
+                    Source { types: "deb", place: "archive", suite, components, key: &key, more };
+                source.stanza(architecture)
             })
             .collect();
         self.write_sources("archive", &archive)?;
@@ -331,27 +345,35 @@ impl Round<'_> {
     }
 }
 
-/// A new folder for what a guest writes, as an overlay wants it.
-fn halves(over: &HostPath) -> Result<HostPath> {
-    client::folder(&over.join("upper"))?;
-    client::folder(&over.join("work"))?;
-    Ok(over.clone())
+/// A new folder for all that a guest writes: its scratch, and in it what lies over the root, so that
+/// one limit holds for both.
+fn disk(scratch: &Scratch) -> Result<HostPath> {
+    let disk = scratch.path().join("disk");
+    client::folder(&disk.join(UPPER))?;
+    client::folder(&disk.join(WORK))?;
+    Ok(disk)
 }
 
-/// A source in apt's words (sources.list(5), deb822).
-fn stanza(
-    place: &str,
-    suite: &str,
-    components: &[String],
-    architecture: &Architecture,
-    key: &str,
-    more: &str,
-) -> String {
-    format!(
-        "Types: deb\nURIs: {SERVER}/{place}\nSuites: {suite}\nComponents: {}\nArchitectures: \
-         {architecture}\nSigned-By: {key}\n{more}\n",
-        components.join(" ")
-    )
+/// A source that the guest's server has.
+struct Source<'a> {
+    types: &'a str,
+    place: &'a str,
+    suite: &'a str,
+    components: &'a [String],
+    key: &'a str,
+    more: &'a str,
+}
+
+impl Source<'_> {
+    /// The source in apt's words (sources.list(5), deb822).
+    fn stanza(&self, architecture: &Architecture) -> String {
+        let Self { types, place, suite, components, key, more } = self;
+        format!(
+            "Types: {types}\nURIs: {SERVER}/{place}\nSuites: {suite}\nComponents: {}\n\
+             Architectures: {architecture}\nSigned-By: {key}\n{more}\n",
+            components.join(" ")
+        )
+    }
 }
 
 /// Writes a key where apt finds it, which tells by the name whether it is armoured; its path in

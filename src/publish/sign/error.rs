@@ -97,6 +97,15 @@ pub enum Error {
     /// A text that cannot be signed.
     #[error("the text cannot be signed in clear")]
     Text(#[source] Unsignable),
+    /// A `.dsc` that cannot be read.
+    #[error("the source package's `.dsc` cannot be read")]
+    Dsc(#[source] Refusal),
+    /// Something that would be read as something else.
+    #[error("`{0}` cannot be written into a control file")]
+    NotAWord(String),
+    /// A package that cannot be written.
+    #[error("cannot write the package of the public keys")]
+    Package(#[source] io::Error),
     /// Clients would refuse what was signed.
     #[error("what {place} signed is not accepted with `{path}`")]
     Refused {

@@ -7,6 +7,9 @@
 //! verified with the public halves before it is handed out. Without a key nothing is signed, and
 //! nothing unsigned is ever handed out.
 
+pub mod public;
+
+mod changes;
 mod error;
 mod file;
 mod gpg;
@@ -15,6 +18,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use changes::{Binary, ChangedFile, Changes};
 pub use error::{Error, Result};
 use file::KeyFile;
 
@@ -173,6 +177,27 @@ impl Signers {
             |public: &[u8]| signature::verify_detached(bytes, block.as_bytes(), public, at);
         self.confirm(verify)?;
         Ok(block)
+    }
+
+    /// A source package's `.dsc`, signed by every key in place of those who signed it before.
+    ///
+    /// # Errors
+    /// [`Error::Dsc`] if what is there cannot be read, and those of [`Self::clear_sign`].
+    pub fn sign_dsc(&self, dsc: &[u8], at: Timestamp) -> Result<String> {
+        let text = match signature::signed_text(dsc) {
+            Err(Refusal::Unsigned) => {
+                let text = std::str::from_utf8(dsc);
+                text.map_err(|_| Error::Dsc(Refusal::Malformed("it is not UTF-8 text")))?.to_owned()
+            }
+            text => text.map_err(Error::Dsc)?,
+        };
+        self.clear_sign(&text, at)
+    }
+
+    /// When the newest of the public keys, or of what they say of themselves, was made.
+    fn newest(&self) -> Timestamp {
+        let newest = self.each.iter().map(|one| one.public.newest());
+        newest.max().unwrap_or_default()
     }
 
     /// That whoever trusts one of the keys, and no other, finds the signature of just that key.

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::Bank;
 use super::pinned::{Archive, Pinned};
-use crate::service::answer::{Answer, Body, Status};
+use crate::service::answer::Answer;
+use crate::service::html::{escaped, href};
 
 /// The page that says what there is.
 pub(super) fn index(bank: &Bank, host: &str) -> Answer {
@@ -36,8 +37,7 @@ pub(super) fn index(bank: &Bank, host: &str) -> Answer {
          actions, records, manifests\n<li><code>/records/ACTION</code>: which records an action \
          has\n</ul>\n",
     );
-    let kind = "text/html; charset=utf-8";
-    Answer { kind, body: Body::Bytes(text.into_bytes()), ..Answer::text(Status::Found, "") }
+    Answer::page(text)
 }
 
 fn section(text: &mut String, bank: &Bank, release: &Pinned, archive: &Archive, host: &str) {
@@ -106,36 +106,4 @@ pub(super) fn sources(archive: &Archive, host: &str, base: &str) -> String {
         text.push_str("Check-Valid-Until: no\n");
     }
     text
-}
-
-/// Text as HTML has it.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            letter => out.push(letter),
-        }
-    }
-    out
-}
-
-/// A path as an attribute has it.
-fn href(path: &str) -> String {
-    let mut out = String::new();
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                out.push(byte.into());
-            }
-            _ => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
 }

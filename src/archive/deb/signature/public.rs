@@ -1,15 +1,17 @@
 //! Public keys to be handed out.
 
-use pgp::packet::{PacketHeader, PacketParser};
-use pgp::types::Tag;
+use jiff::Timestamp;
+use pgp::packet::{Packet, PacketHeader, PacketParser};
+use pgp::types::{KeyDetails as _, Tag};
 
-use super::keyring::packets_of;
+use super::keyring::{packets_of, timestamp};
 use super::made::armour;
 
 /// A public key as its owner hands it out, with nothing else in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     packets: Vec<u8>,
+    newest: Timestamp,
 }
 
 /// Why a file is no public key.
@@ -38,7 +40,7 @@ impl Certificate {
             return Err(NotPublic::Secret);
         }
         let all = packets_of(bytes).map_err(NotPublic::Unreadable)?;
-        let mut packets = Vec::new();
+        let (mut packets, mut newest) = (Vec::new(), Timestamp::UNIX_EPOCH);
         let mut rest = &all[..];
         loop {
             let before = rest;
@@ -53,19 +55,39 @@ impl Certificate {
                     | Tag::UserId
                     | Tag::UserAttribute
                     | Tag::Signature,
-                ) if packet.is_ok() => packets.extend_from_slice(this),
+                ) => {
+                    // What is not known is not handed out: clients might know it.
+                    let Ok(packet) = packet else { continue };
+                    packets.extend_from_slice(this);
+                    newest = newest.max(made(&packet).unwrap_or_default());
+                }
                 _ => {}
             }
         }
         if packets.is_empty() {
             return Err(NotPublic::Unreadable("it holds no key that can be read"));
         }
-        Ok(Self { packets })
+        Ok(Self { packets, newest })
     }
 
     /// Its packets: what apt, gpgv and sqv read as a keyring.
     pub fn packets(&self) -> &[u8] {
         &self.packets
+    }
+
+    /// When the newest of its keys and signatures was made, as it says itself: a key that is made
+    /// to last longer is newer.
+    pub fn newest(&self) -> Timestamp {
+        self.newest
+    }
+}
+
+fn made(packet: &Packet) -> Option<Timestamp> {
+    match packet {
+        Packet::PublicKey(key) => Some(timestamp(key.created_at())),
+        Packet::PublicSubkey(key) => Some(timestamp(key.created_at())),
+        Packet::Signature(signature) => signature.created().map(timestamp),
+        _ => None,
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Error {
     /// No secret key can be read.
     #[error("it is no OpenPGP secret key")]
     Read(#[source] pgp::errors::Error),
-    /// No key at all.
+    /// Not one key.
     #[error("it holds no secret key")]
     Empty,
     /// The secret half of the key that signs is protected by a passphrase.
