@@ -10,8 +10,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::made::{Made, read_with};
 use crate::program::PROGRAM;
-use crate::published::{Made, read_with};
 
 /// The server with an empty bucket `packages`.
 pub struct Store {
