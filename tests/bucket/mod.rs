@@ -34,16 +34,24 @@ struct State {
 }
 
 impl Store {
-    pub fn start() -> Self {
-        let program =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/validators/bin/moto_server");
+    /// Nothing if tests/run has not installed it; an error if it has to be there.
+    pub fn start() -> Option<Self> {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../validators/bin/moto_server");
+        if !program.is_file() {
+            let required = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
+            let is_required = required.split([',', ' ']).any(|word| word == "validators");
+            assert!(!is_required, "tests/run installs it");
+            let said = b"SKIPPED: tests/run did not install the server that speaks S3\n";
+            std::io::stderr().write_all(said).unwrap();
+            return None;
+        }
         let direct = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut server = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", &direct.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; tests/run makes it", program.display()));
+            .unwrap();
         while TcpStream::connect(("127.0.0.1", direct)).is_err() {
             assert_eq!(server.try_wait().unwrap(), None, "the server ended");
             std::thread::sleep(Duration::from_millis(5));
@@ -61,7 +69,7 @@ impl Store {
         let store = Self { server, direct, proxy, state };
         let (head, _) = store.ask("PUT", "", b"");
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        store
+        Some(store)
     }
 
     /// The program that pushes to `mirror` of the bucket.

@@ -59,7 +59,7 @@ impl Environment {
         let keys = match &self.keys {
             Some(keys) => keys.clone(),
             None => self
-                .from_file()
+                .keys_of_profile()
                 .map_err(|reason| Error::Credentials { target: target.to_owned(), reason })?,
         };
         let region = self.region.as_deref().unwrap_or("us-east-1");
@@ -67,7 +67,7 @@ impl Environment {
     }
 
     /// The keys of the profile.
-    fn from_file(&self) -> Result<Credentials, String> {
+    fn keys_of_profile(&self) -> Result<Credentials, String> {
         let unset = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set";
         let Some(file) = &self.file else { return Err(unset.to_owned()) };
         let text = fs::read_to_string(file).map_err(|error| match error.kind() {
