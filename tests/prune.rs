@@ -113,7 +113,8 @@ fn a_pinned_release_keeps_its_last_generation() {
 
 #[test]
 fn what_cannot_be_read_stops_it_before_anything_is_removed() {
-    let damages: [(&str, &dyn Fn(&Path)); 5] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+    let damages: [Damage<'_>; 5] = [
         ("an index", &|root| {
             let path = root.join("generations/3/dists/stable/main/binary-amd64/Packages");
             let text = fs::read_to_string(&path).unwrap();
