@@ -150,6 +150,7 @@ impl Apt {
             "APT::Architectures=amd64".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
+            "Acquire::Check-Valid-Until=true".to_owned(),
         ] {
             command.args(["-o", &option]);
         }

@@ -21,12 +21,15 @@ pub const FORMS: [&str; 3] = ["", ".gz", ".xz"];
 /// The part of a component that has the packages of the installer.
 pub const INSTALLER: &str = "debian-installer";
 
+/// Size and digest of files, by their path below a suite.
+pub type Listed = BTreeMap<String, (u64, Sha256)>;
+
 /// The indexes of a suite, by their path below it without ending: `main/binary-amd64/Packages`.
 /// Each is read when it is asked for.
 pub struct Indexes<'a> {
     repository: &'a Repository,
     /// Size and digest of what the generation before has.
-    listed: BTreeMap<String, (u64, Sha256)>,
+    listed: Listed,
     tables: BTreeMap<String, Table>,
     changed: BTreeSet<String>,
 }
@@ -137,7 +140,7 @@ impl<'a> Indexes<'a> {
     }
 
     /// What is to be written, and what stays as it is: path, and the table or what is listed.
-    pub fn into_parts(self) -> (Vec<(String, Table)>, BTreeMap<String, (u64, Sha256)>) {
+    pub fn into_parts(self) -> (Vec<(String, Table)>, Listed) {
         let Self { mut listed, tables, changed, .. } = self;
         let fresh: Vec<_> = tables.into_iter().filter(|(path, _)| changed.contains(path)).collect();
         listed.retain(|path, _| !changed.contains(stem(path)));

@@ -73,7 +73,7 @@ impl Published {
     }
 
     pub fn fingerprint(&self) -> &str {
-        &self.signers.fits()[0].primary
+        &self.signers.fits()[0].fingerprint
     }
 
     /// Puts a package of these further control fields into the pool. Gives its paragraph.

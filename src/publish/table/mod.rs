@@ -288,7 +288,7 @@ fn joined(pieces: Vec<Arc<Piece>>) -> Vec<Arc<Piece>> {
 fn ends_piece(shape: Shape, key: &str) -> bool {
     let digest = Digest::of(key.as_bytes());
     let first: [u8; 8] = digest.as_bytes()[..8].try_into().expect("eight of 32");
-    u64::from_le_bytes(first) % shape.piece() == 0
+    u64::from_le_bytes(first).is_multiple_of(shape.piece())
 }
 
 /// The members of a gzip file as [`gzip`] makes them; none if it is not one.

@@ -67,7 +67,7 @@ pub fn write(control: &str, files: &[File], at: u64) -> io::Result<Vec<u8>> {
     ] {
         let size = bytes.len();
         // Name, time, owner, group, mode, size (deb(5)).
-        write!(package, "{name:<16}{at:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 100_644)?;
+        writeln!(package, "{name:<16}{at:<12}{:<6}{:<6}{:<8}{size:<10}`", 0, 0, 100_644)?;
         package.extend(bytes);
         if size % 2 == 1 {
             package.push(b'\n');
