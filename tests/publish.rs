@@ -151,6 +151,7 @@ impl Apt {
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
             "Acquire::Check-Valid-Until=true".to_owned(),
+            "Acquire::Check-Date=true".to_owned(),
         ] {
             command.args(["-o", &option]);
         }
@@ -270,7 +271,9 @@ fn what_clients_had_is_never_less_and_never_something_else() {
     let apt = Apt::of(&scene, "stable");
     apt.updates();
     assert_eq!(apt.candidate("thing").as_deref(), Some("1.6"));
-    let history = scene.release.run("audit", &["history", "--json"]).ends_with(0).json();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perestroika"));
+    command.args(["audit", "history", "--json", "--store"]).arg(program::shared_store());
+    let history = Run::of(command.current_dir("/")).ends_with(0).json();
     let told = history["entries"].as_array().unwrap().iter();
     assert!(told.filter(|entry| entry["entry"]["kind"] == "generation").count() >= 3);
 }
