@@ -1,5 +1,6 @@
 //! `publish`: packages of a release into a suite, signed, tried, and switched to in one step.
 
+mod changes;
 pub mod complete;
 pub mod destination;
 mod keys;
@@ -26,7 +27,7 @@ use super::repo::broken;
 use super::report::count;
 use crate::audit::closure::{Depth, certify};
 use crate::audit::evidence::{Foreseen, Ground};
-use crate::base::DerivationId;
+use crate::base::{DerivationId, HostPath};
 use crate::graph::Graph;
 use crate::publish::item::Item;
 use crate::publish::ledger::Candidate;
@@ -128,6 +129,12 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
         rehearse: arguments.place.rehearse.unwrap_or(destination.suite.rehearse),
     };
     let done = finale.complete(staged, global, output)?;
+    if let Some(folder) = &arguments.changes {
+        let folder = HostPath::new(folder);
+        let name = &destination.name;
+        let written = changes::write(&folder, &items, &repository, name, &signers, now)?;
+        output.note(&format!("{} in {folder}", count(written, ".changes file")));
+    }
     output.summary(&format!(
         "{head}\n{}{}generation {} of {} in {}: {}\n",
         destination::listed(&changes),
