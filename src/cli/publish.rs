@@ -2,7 +2,7 @@
 
 pub mod complete;
 pub mod destination;
-mod keys;
+pub mod keys;
 pub mod objection;
 pub mod withheld;
 
