@@ -3,7 +3,7 @@
 mod changes;
 pub mod complete;
 pub mod destination;
-mod keys;
+pub mod keys;
 pub mod objection;
 pub mod withheld;
 
