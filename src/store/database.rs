@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SCHEMA_VERSION: i64 = 1 + ADDED.len() as i64;
 
 /// What later versions of the schema added, each to the one before.
-const ADDED: [&str; 6] = [
+const ADDED: [&str; 5] = [
     // What kind of failure an attempt ended with, and the name that all failures like it have.
     "ALTER TABLE attempt ADD COLUMN kind TEXT; ALTER TABLE attempt ADD COLUMN fingerprint BLOB;",
     // What came of building actions again.
@@ -40,7 +40,6 @@ const ADDED: [&str; 6] = [
     imported::SCHEMA,
     // What was published, so that nothing is published twice as something else.
     ledger::SCHEMA,
-    ledger::VERSIONS,
 ];
 
 const SCHEMA: &str = "

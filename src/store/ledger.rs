@@ -20,23 +20,8 @@ pub(super) const SCHEMA: &str = "
         repository BLOB NOT NULL, name TEXT NOT NULL, architecture TEXT NOT NULL,
         suite TEXT NOT NULL, generation INTEGER NOT NULL, version TEXT NOT NULL,
         payload BLOB NOT NULL, lower INTEGER NOT NULL, derivation BLOB,
-        PRIMARY KEY (repository, name, architecture, suite, generation)
-    ) WITHOUT ROWID;
-";
-
-/// What makes room for several versions in one generation: of a repository that was taken over it
-/// tells all at once.
-pub(super) const VERSIONS: &str = "
-    ALTER TABLE published RENAME TO published_once;
-    CREATE TABLE published (
-        repository BLOB NOT NULL, name TEXT NOT NULL, architecture TEXT NOT NULL,
-        suite TEXT NOT NULL, generation INTEGER NOT NULL, version TEXT NOT NULL,
-        payload BLOB NOT NULL, lower INTEGER NOT NULL, derivation BLOB,
         PRIMARY KEY (repository, name, architecture, suite, generation, version)
     ) WITHOUT ROWID;
-    INSERT INTO published SELECT repository, name, architecture, suite, generation, version,
-        payload, lower, derivation FROM published_once;
-    DROP TABLE published_once;
 ";
 
 /// A package that a generation put into a suite.
