@@ -72,8 +72,7 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
     items.push(keys.package.clone());
     let trace =
         objection::judge(&stage, &repository, &world, &destination, &items, &arguments.downgrade)?;
-    let architectures: Vec<String> =
-        release.spec.release.architectures.iter().map(ToString::to_string).collect();
+    let architectures = stage.architectures(&destination.name, &release.spec.release.architectures);
     let mut changes =
         change(&mut indexes, world.store, &destination.name, &items, &[], &architectures)
             .map_err(broken)?;

@@ -21,7 +21,7 @@ use super::layout::{BY_HASH, DISTS, Guard, POOL, Repository};
 use super::ledger::Ledger;
 use super::sign::Signers;
 use super::suite::{FORMS, Indexes};
-use crate::base::{Digest, HostPath, Sha256, Sha256Hasher};
+use crate::base::{Architecture, Digest, HostPath, Sha256, Sha256Hasher};
 use crate::spec::release::{DEBUG, Suite};
 use crate::store::Store;
 
@@ -113,6 +113,13 @@ impl<'a> Stage<'a> {
             }
             _ => Ok(Indexes::none(self.repository)),
         }
+    }
+
+    /// The architectures that a suite has indexes of, and those of a release.
+    pub fn architectures(&self, suite: &str, more: &[Architecture]) -> Vec<String> {
+        let known = self.suites.get(suite).map(|state| state.architectures.clone());
+        let all = known.into_iter().flatten().chain(more.iter().map(ToString::to_string));
+        all.collect::<BTreeSet<String>>().into_iter().collect()
     }
 
     /// The bytes of a file of the pool.
