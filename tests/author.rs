@@ -36,7 +36,7 @@ fn a_new_release_is_pinned_and_passes_its_own_check() {
     run_in(&folder, &["lock", "--check"]).ends_with(0);
     let document = run_in(&folder, &["check", "--json"]).ends_with(0).json();
     let verdicts = verdicts(&document);
-    assert_eq!(verdicts.len(), 9, "{document}");
+    assert_eq!(verdicts.len(), 10, "{document}");
     assert!(verdicts.iter().all(|(_, verdict)| verdict == "ok"), "{document}");
     run_in(desk.path(), &["build", "fresh/"]).ends_with(0);
     assert!(folder.join("out/hello_1.0_amd64.deb").exists());

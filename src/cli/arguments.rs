@@ -260,10 +260,13 @@ pub enum Command {
     /// Answer over HTTP, read-only, until interrupted
     #[command(subcommand)]
     Serve(Serve),
-    /// Bring a repository to its mirrors, and remove from it what nothing needs
+    /// See what a repository has, move packages between its suites and back, bring it to mirrors,
+    /// take over another one, and remove what nothing needs
     #[command(
         subcommand,
-        after_help = "Examples:\n  perestroika repo push /srv/mirror --snapshots\n  \
+        after_help = "Examples:\n  perestroika repo list\n  \
+                            perestroika repo rollback stable\n  \
+                            perestroika repo push /srv/mirror --snapshots\n  \
                             perestroika repo prune -n"
     )]
     Repo(Repo),
@@ -294,10 +297,13 @@ pub enum Command {
                             `tar --zstd -xf` opens a bundle, too."
     )]
     Bundle(Bundle),
-    /// Show the key that the store signs with
+    /// Make keys that sign repositories, say what they are good for, and show the store's own
     #[command(
         subcommand,
-        after_help = "Examples:\n  perestroika key list\n  perestroika key show > builder.pub"
+        after_help = "Examples:\n  \
+                            perestroika key new \"Demo archive <release@example.org>\" -o mine\n  \
+                            perestroika key check specs/demo\n  \
+                            perestroika key show > builder.pub"
     )]
     Key(Key),
     /// Show the chroot snapshots that packages are built on: what is in them, what uses them

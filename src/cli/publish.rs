@@ -64,12 +64,22 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
     let built = Built::survey(&world, &graph, &wanted)?;
     closed(&release, &world, &graph, &wanted)?;
 
-    let repository = destination.repository(&folder, &arguments.place)?;
+    let scratch = tempfile::tempdir().map_err(|error| {
+        Failure::new(Kind::Machine, "scratch", format!("cannot make a folder for now: {error}"))
+    })?;
+    let repository = match arguments.place.dry_run {
+        false => destination.repository(&folder, &arguments.place)?,
+        true => {
+            let scratch = HostPath::new(scratch.path());
+            destination.foreseen(&folder, &arguments.place, &scratch)?
+        }
+    };
     let mut stage = Stage::begin(world.store, &repository, now).map_err(broken)?;
     let mut items = items(&world, &graph, &built, &destination, &stage, &signers)?;
     let mut indexes = stage.indexes(&destination.name).map_err(broken)?;
     let keys = Keys::new(&release, &destination, &repository, &mut indexes, &signers)?;
     items.push(keys.package.clone());
+    objection::known(&items, &arguments.downgrade)?;
     let trace =
         objection::judge(&stage, &repository, &world, &destination, &items, &arguments.downgrade)?;
     let architectures = stage.architectures(&destination.name, &release.spec.release.architectures);
@@ -87,6 +97,10 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
         destination.name
     );
     if changes.is_empty() {
+        // What is damaged in the pool is put there again.
+        if !arguments.place.dry_run {
+            stage.fill_pool(&items, &|| {}).map_err(broken)?;
+        }
         stage.give_up().map_err(broken)?;
         output.summary(&format!("{head}: it has all of this already\n"));
         return Ok(destination.document(&repository, None, &[]));

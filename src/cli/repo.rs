@@ -8,6 +8,7 @@ mod push;
 
 use super::arguments::{self, Global, RepoFolder};
 use super::context::nearest;
+use super::key;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
@@ -43,13 +44,22 @@ pub fn open(named: &RepoFolder) -> Result<Repository, Failure> {
 
 /// Why something with a repository failed.
 pub fn broken(error: Error) -> Failure {
+    if let Error::Sign(error) = &error {
+        return key::unsigned(error);
+    }
     let kind = match &error {
+        Error::Pool { .. } => Kind::Result,
         Error::Absent(_) | Error::NoRepository(_) | Error::NoGeneration { .. } => Kind::Input,
         _ => Kind::Machine,
     };
     let failure = Failure::error(kind, "repository", &error);
     match error {
         Error::Absent(_) => failure.hint("`perestroika publish` makes it"),
+        Error::Pool { .. } => failure.hint("a new version is needed: clients have the other one"),
+        Error::Ledger { .. } => failure.hint(
+            "bring back the newest copy, of a backup or mirror; one that is only for trying takes \
+             a store of its own: `--store DIR`",
+        ),
         _ => failure,
     }
 }

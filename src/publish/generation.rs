@@ -17,9 +17,11 @@ pub struct Generation {
     format: String,
     /// Counted from 1, without gaps in the order of the switches.
     pub number: u64,
-    /// When it was made, in seconds since 1970; later than the one before it.
+    /// When it was made, in seconds since 1970; later than the one before it, unless that was
+    /// dated in the future.
     pub date: i64,
-    /// BLAKE3 of the GENERATION.json before it; none for the first.
+    /// BLAKE3 of the GENERATION.json before it; for the first a random number, so that no two
+    /// repositories begin alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
     /// Why it was made.

@@ -33,7 +33,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::error::{Error, Result, at};
 use super::generation::Generation;
-use crate::base::HostPath;
+use crate::base::{Digest, HostPath};
 
 /// What a repository is told by.
 pub const FORMAT: &str = "perestroika/repository/1";
@@ -97,19 +97,60 @@ impl Repository {
         fs::create_dir_all(&root).map_err(at("create", &root))?;
         let private = root.join(PRIVATE);
         let mut entries = fs::read_dir(&root).map_err(at("read", &root))?;
-        // A run that was killed here leaves an empty private folder.
-        let others = entries.any(|entry| entry.map_or(true, |entry| entry.file_name() != PRIVATE));
-        if others {
+        // A run that was killed here leaves some of the folders, and a beginning of the file.
+        let ours = [PRIVATE, GENERATIONS, POOL, KEYS, BY_HASH];
+        let is_ours = |entry: &fs::DirEntry| ours.iter().any(|name| entry.file_name() == *name);
+        if entries.any(|entry| !entry.is_ok_and(|entry| is_ours(&entry))) {
             return Err(Error::NoRepository(root));
         }
+        let repository = Self { root };
+        repository.make_folders()?;
+        // Last: a folder with this file is whole.
+        let (fresh, format) = (private.join("format.new"), private.join("format"));
+        fs::write(&fresh, format!("{FORMAT}\n")).map_err(at("write", &fresh))?;
+        fs::rename(&fresh, &format).map_err(at("rename to", &format))?;
+        Ok(repository)
+    }
+
+    /// Makes the folders that are not there.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn make_folders(&self) -> Result<()> {
         for folder in [".perestroika/ledger", GENERATIONS, POOL, KEYS, "by-hash/SHA256"] {
-            let path = root.join(folder);
+            let path = self.path(folder);
             fs::create_dir_all(&path).map_err(at("create", &path))?;
         }
-        // Last: a folder with this file is whole.
-        let format = private.join("format");
-        fs::write(&format, format!("{FORMAT}\n")).map_err(at("write", &format))?;
-        Ok(Self { root })
+        Ok(())
+    }
+
+    /// That clients read nothing because nothing was ever published, and not because the link is
+    /// lost. `is_known` tells whether somebody has noted a first generation of this digest.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the link is lost.
+    pub fn expect_new(&self, is_known: impl FnOnce(&Digest) -> Result<bool>) -> Result<()> {
+        let mut last = self.generations()?.pop().unwrap_or_default();
+        while self.ledger_path(last + 1).as_path().exists() {
+            last += 1;
+        }
+        let first = fs::read(self.ledger_path(1)).ok().map(|bytes| Digest::of(&bytes));
+        // A first publication that was killed just before its switch is no loss.
+        let is_lost = last > 1
+            || match &first {
+                Some(first) => is_known(first)?,
+                None => false,
+            };
+        if !is_lost {
+            return Ok(());
+        }
+        Err(Error::Damaged {
+            path: self.path(DISTS),
+            reason: format!(
+                "it is gone, and generation {last} was published: `ln -s \
+                 {GENERATIONS}/{last}/{DISTS} {DISTS}` there brings it back"
+            ),
+        })
     }
 
     /// Its folder.
@@ -160,6 +201,10 @@ impl Repository {
         let target = match fs::read_link(&link) {
             Ok(target) => target,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                let reason = "it is no link to a generation".to_owned();
+                return Err(Error::Damaged { path: link, reason });
+            }
             Err(error) => return Err(at("read the link", &link)(error)),
         };
         number_of(&target).map(Some).ok_or_else(|| Error::Damaged {

@@ -99,7 +99,8 @@ impl<'a> Ledger<'a> {
         for number in begin..=live {
             let (digest, generation) = read(repository, number)?;
             let before = ledger.last.map(|(_, digest)| digest);
-            if generation.previous != before || generation.number != number {
+            let follows = number == 1 || generation.previous == before;
+            if !follows || generation.number != number {
                 return Err(Error::Damaged {
                     path: repository.ledger_path(number),
                     reason: "it does not name the generation before it".to_owned(),

@@ -22,7 +22,7 @@ use super::ledger::Ledger;
 use super::sign::Signers;
 use super::suite::{FORMS, Indexes};
 use crate::base::{Architecture, Digest, HostPath, Sha256, Sha256Hasher};
-use crate::spec::release::{DEBUG, Suite};
+use crate::spec::release::Suite;
 use crate::store::Store;
 
 /// A generation that is being written.
@@ -61,8 +61,12 @@ pub struct Contents<'a, 'r> {
     pub published: Option<(Published, Option<Vec<u8>>)>,
 }
 
+/// A generation that is dated so many seconds ahead was made with a wrong clock.
+const WRONG_CLOCK: i64 = 3600;
+
 impl<'a> Stage<'a> {
-    /// Begins a generation at the moment `at`, or just after the one before if that is later. It
+    /// Begins a generation at the moment `at`, or just after the one before if that is later, but
+    /// not if that is dated in the future. It
     /// waits until nobody else changes the repository, and takes away what a killed run left.
     ///
     /// # Errors
@@ -75,13 +79,20 @@ impl<'a> Stage<'a> {
             None => None,
         };
         let live = previous.as_ref().map_or(0, |previous| previous.number);
+        if live == 0 {
+            repository.expect_new(|first| Ok(store.last_generation(first)?.is_some()))?;
+        }
+        repository.make_folders()?;
         remove_tree(&repository.staging())?;
         for number in repository.generations()?.into_iter().filter(|number| *number > live) {
             remove_tree(&repository.generation_path(number))?;
         }
         let folder = repository.staging().join(DISTS);
         fs::create_dir_all(&folder).map_err(self::at("create", &folder))?;
-        let after = previous.as_ref().map_or(i64::MIN, |previous| previous.date + 1);
+        // One that is dated in the future was made with a wrong clock; clients refuse it.
+        let is_past = |previous: &&Generation| previous.date < at.as_second() + WRONG_CLOCK;
+        let after =
+            previous.as_ref().filter(is_past).map_or(i64::MIN, |previous| previous.date + 1);
         let date = Timestamp::from_second(at.as_second().max(after))
             .unwrap_or_else(|_| Timestamp::from_second(at.as_second()).unwrap_or(at));
         Ok(Self {
@@ -155,7 +166,7 @@ impl<'a> Stage<'a> {
         let pool = self.repository.path(POOL);
         let path = pool.join(&piece.path);
         match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_file() && found.len() == piece.size => {
+            Ok(found) if found.is_file() => {
                 let mut file = File::open(&path).map_err(at("open", &path))?;
                 let (_, sha256) = copy(&mut file, &mut io::sink()).map_err(at("read", &path))?;
                 if sha256 == piece.sha256 {
@@ -163,7 +174,9 @@ impl<'a> Stage<'a> {
                 }
                 self.refuse_used(piece, sha256)?;
             }
-            Ok(_) => self.refuse_used(piece, Sha256::of(b""))?,
+            Ok(_) => {
+                return Err(super::item::wrong(&piece.path, "it is no plain file in the pool"));
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(at("look at", &path)(error)),
         }
@@ -196,6 +209,7 @@ impl<'a> Stage<'a> {
     fn refuse_used(&self, piece: &Piece, found: Sha256) -> Result<()> {
         let name = piece.path.rsplit('/').next().unwrap_or_default();
         let ends = [format!("/{name}\n"), format!(" {name}\n")];
+        let wanted = piece.sha256.to_string();
         for number in self.repository.generations()? {
             let Ok(generation) = self.repository.generation(number) else { continue };
             for (suite, state) in &generation.suites {
@@ -203,7 +217,9 @@ impl<'a> Stage<'a> {
                 let paths: Vec<String> = indexes.paths().into_iter().map(str::to_owned).collect();
                 for path in paths.iter().filter(|path| !path.contains("Contents-")) {
                     let table = indexes.table(path)?;
-                    if ends.iter().any(|end| table.containing(end).next().is_some()) {
+                    let mut rows = ends.iter().flat_map(|end| table.containing(end));
+                    // One that should be what is put there is damaged, and is mended by that.
+                    if rows.any(|(_, row)| !row.contains(&wanted)) {
                         return Err(Error::Pool {
                             path: format!("{POOL}/{}", piece.path),
                             found,
@@ -236,11 +252,12 @@ impl<'a> Stage<'a> {
             Some((published, manifest)) => (Some(published), manifest),
             None => (before.and_then(|state| state.published.clone()), self.kept_manifest(name)?),
         };
-        let has_debug = indexes.paths().iter().any(|path| path.starts_with("debug/"));
         let mut components: BTreeSet<String> =
             before.map(|state| state.components.iter().cloned().collect()).unwrap_or_default();
         components.insert(suite.component.clone());
-        components.extend(has_debug.then(|| DEBUG.to_owned()));
+        let listed = indexes.paths();
+        components
+            .extend(listed.iter().filter_map(|path| Some(path.split_once('/')?.0.to_owned())));
         let mut all: BTreeSet<String> =
             before.map(|state| state.architectures.iter().cloned().collect()).unwrap_or_default();
         all.extend(architectures.iter().cloned());
@@ -390,11 +407,23 @@ impl<'a> Stage<'a> {
                 }
             }
         }
-        let before = self.ledger.last().map(|(_, digest)| digest);
+        // No two repositories begin with the same generation.
+        let before = match self.ledger.last() {
+            Some((_, digest)) => digest,
+            None => {
+                let mut chance = [0; 32];
+                getrandom::fill(&mut chance).map_err(|error| Error::System {
+                    operation: "draw a number for",
+                    path: folder.clone(),
+                    source: io::Error::other(error),
+                })?;
+                Digest::from_bytes(chance)
+            }
+        };
         let generation = Generation::new(
             self.number,
             self.date.as_second(),
-            before,
+            Some(before),
             reason,
             self.suites,
             self.changes,

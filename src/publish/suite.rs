@@ -345,19 +345,22 @@ pub fn difference(
         })?;
         Ok::<_, Error>(rows)
     };
+    let repository = new.repository;
     let (old, mut new) = (all(old)?, all(new)?);
     let mut changes = BTreeMap::new();
     for (key, old) in &old {
         match new.remove(key) {
             Some(new) if new.paragraph == old.paragraph => {}
-            Some(new) => {
+            Some(mut new) => {
+                new.carry(repository)?;
                 note(&mut changes, suite, old, None);
                 note(&mut changes, suite, &new, Some(&new));
             }
             None => note(&mut changes, suite, old, None),
         }
     }
-    for item in new.values() {
+    for item in new.values_mut() {
+        item.carry(repository)?;
         note(&mut changes, suite, item, Some(item));
     }
     Ok(changes.into_values().collect())
@@ -505,26 +508,40 @@ impl Edit {
             indexes.set(&path, table);
         }
         let lists: BTreeSet<String> = self.come.keys().chain(self.go.keys()).cloned().collect();
-        let read = Contents::read(
-            store,
-            indexes.repository,
-            self.come.values().flatten().chain(self.go.values().flatten()),
-        )?;
+        let (come, go) = (self.come.values().flatten(), self.go.values().flatten());
+        let read = Contents::read(store, indexes.repository, come, go)?;
         for path in lists {
             let mut rows: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+            let table = indexes.table(&path)?;
             for item in self.go.get(&path).into_iter().flatten() {
-                let (title, paths) = read.of(item);
-                for at in paths {
-                    rows.entry(at).or_default().1.insert(title);
+                match read.of(item) {
+                    Some((title, paths)) => {
+                        for at in paths {
+                            rows.entry(at).or_default().1.insert(title);
+                        }
+                    }
+                    // What cannot be read any more is found by its name.
+                    None => {
+                        let end = format!("/{}", item.name);
+                        let with_it = table.rows().filter(|(_, row)| row.contains(&end));
+                        for (at, row) in with_it {
+                            let titles = contents::read(row).map(|(_, titles)| titles);
+                            let its = titles.into_iter().flatten();
+                            rows.entry(at)
+                                .or_default()
+                                .1
+                                .extend(its.filter(|title| title.ends_with(&end)));
+                        }
+                    }
                 }
             }
             for item in self.come.get(&path).into_iter().flatten() {
-                let (title, paths) = read.of(item);
-                for at in paths {
-                    rows.entry(at).or_default().0.insert(title);
+                if let Some((title, paths)) = read.of(item) {
+                    for at in paths {
+                        rows.entry(at).or_default().0.insert(title);
+                    }
                 }
             }
-            let table = indexes.table(&path)?;
             let (mut put, mut gone) = (Vec::new(), Vec::new());
             for (at, (come, go)) in rows {
                 let there = if table.is_empty() { None } else { table.get(at) };
@@ -552,27 +569,36 @@ impl Edit {
 }
 
 /// What packages install, by the digest of their file.
-struct Contents(HashMap<Sha256, (String, Vec<String>)>);
+struct Contents(HashMap<Sha256, Option<(String, Vec<String>)>>);
 
 impl Contents {
+    /// Reads packages that come and packages that go; none for one that goes and is damaged.
     fn read<'a>(
         store: &Store,
         repository: &Repository,
-        items: impl Iterator<Item = &'a Item>,
+        come: impl Iterator<Item = &'a Item>,
+        go: impl Iterator<Item = &'a Item>,
     ) -> Result<Self> {
-        let unique: HashMap<Sha256, &Item> = items.map(|item| (item.payload, item)).collect();
+        let mut unique: HashMap<Sha256, (&Item, bool)> =
+            go.map(|item| (item.payload, (item, false))).collect();
+        unique.extend(come.map(|item| (item.payload, (item, true))));
         let pool = repository.path(super::layout::POOL);
-        let read = unique.into_par_iter().map(|(payload, item)| {
-            let file = item.files[0].open(store, &pool)?;
-            let (title, mut paths) = item.contents(file)?;
-            paths.retain(|path| contents::is_writable(path));
-            Ok((payload, (title, paths)))
+        let read = unique.into_par_iter().map(|(payload, (item, comes))| {
+            let read = item.files[0].open(store, &pool).and_then(|file| item.contents(file));
+            match read {
+                Ok((title, mut paths)) => {
+                    paths.retain(|path| contents::is_writable(path));
+                    Ok((payload, Some((title, paths))))
+                }
+                Err(error) if comes => Err(error),
+                Err(_) => Ok((payload, None)),
+            }
         });
         read.collect::<Result<HashMap<_, _>>>().map(Self)
     }
 
-    fn of(&self, item: &Item) -> (&str, &[String]) {
-        let (title, paths) = &self.0[&item.payload];
-        (title, paths)
+    fn of(&self, item: &Item) -> Option<(&str, &[String])> {
+        let (title, paths) = self.0[&item.payload].as_ref()?;
+        Some((title, paths))
     }
 }

@@ -247,6 +247,9 @@ fn read<'i>(
     let mut suites = base.map(|base| base.suites.clone()).unwrap_or_default();
     let own = named(reader, root, "publish", |reader, table| publish::suite(reader, table, folder));
     suites.extend(own.into_iter().filter_map(|(name, suite)| Some((name, suite?))));
+    for (name, suite) in &suites {
+        publish::check_seen(reader, name, suite, &suites);
+    }
     let trust = trust(reader, root, folder).or_else(|| base.and_then(|base| base.trust.clone()));
     let mut all_parameters = base.map(|base| base.parameters.clone()).unwrap_or_default();
     let own_parameters = parameters(reader, root);
@@ -292,8 +295,13 @@ fn named<'i, T>(
     let mut found = Vec::new();
     for (Located { value: name, span }, value) in reader.entries(tables) {
         if !is_label(&name) {
+            let what = match kind {
+                "archive" => "an archive",
+                "root" => "a root",
+                _ => "a suite",
+            };
             let message = format!(
-                "`{name}` cannot name an {kind}: lower-case letters, digits, `.` and `-` can"
+                "`{name}` cannot name {what}: lower-case letters, digits, `.` and `-` can"
             );
             reader.errors.push(Diagnostic::new("bad-value", message).at(span, ""));
             continue;

@@ -33,7 +33,7 @@ pub struct Downgrade {
     #[arg(long, value_name = "PKG", requires = "reason")]
     pub allow_downgrade: Vec<String>,
     /// Why it may: the ledger keeps it
-    #[arg(long, value_name = "TEXT", requires = "allow_downgrade")]
+    #[arg(long, value_name = "TEXT", requires = "allow_downgrade", value_parser = line)]
     pub reason: Option<String>,
 }
 
@@ -58,4 +58,12 @@ pub struct Place {
 fn rehearsal(text: &str) -> Result<Rehearse, String> {
     let known = Rehearse::ALL.into_iter().find(|known| known.as_str() == text);
     known.ok_or_else(|| "expected `none`, `update` or `full`".to_owned())
+}
+
+/// A reason, in a line.
+pub(super) fn line(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() || text.chars().any(char::is_control) {
+        true => Err("expected a line of text".to_owned()),
+        false => Ok(text.trim().to_owned()),
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::publish::{Downgrade, Place};
+use super::publish::{Downgrade, Place, line};
 
 use crate::publish::mirror::{Target, target};
 
@@ -212,7 +212,7 @@ pub struct RepoWithdraw {
     #[arg(long, value_name = "SUITE")]
     pub from: String,
     /// Why they go: the ledger keeps it
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = line)]
     pub reason: String,
     #[command(flatten)]
     pub place: Place,

@@ -121,7 +121,7 @@ impl Finale<'_> {
         let archive = &spec.archives[&root.archive.value];
         let keys = key::public_file(release.folder.join(archive.keyring.value.as_str()))?.bytes;
         let state = &generation.suites[&destination.name];
-        let beside = destination.suite.sees.iter().filter_map(|name| {
+        let beside = destination.suite.seen().into_iter().filter_map(|name| {
             let state = generation.suites.get(name)?;
             Some((name.clone(), state.components.clone()))
         });
@@ -153,7 +153,13 @@ impl Finale<'_> {
         let bar = Arc::new(reading(global));
         let verdict = rehearse::rehearse(world, &rehearsal, &|progress| show(&bar, progress));
         bar.finish_and_clear();
-        verdict.map_err(|error| Failure::error(Kind::Machine, "rehearsal", &error))
+        verdict.map_err(|error| {
+            let kind = match &error {
+                rehearse::Error::Cancelled => Kind::Interrupted,
+                _ => Kind::Machine,
+            };
+            Failure::error(kind, "rehearsal", &error)
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The suite that is published to, who signs it, and the repository that has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::cli::key;
 use crate::cli::output::Output;
 use crate::cli::repo::broken;
 use crate::publish::sign::{Signers, WARN_DAYS};
-use crate::publish::{Change, Repository};
+use crate::publish::{Change, Error, Repository};
 use crate::spec::release::Suite;
 
 /// A suite of a release.
@@ -82,6 +82,22 @@ impl<'a> Destination<'a> {
         Repository::open_or_create(repository_folder(folder, place)).map_err(broken)
     }
 
+    /// The repository to see what would come of it; an empty one in `scratch` stands for one that
+    /// is not there yet.
+    pub fn foreseen(
+        &self,
+        folder: &HostPath,
+        place: &Place,
+        scratch: &HostPath,
+    ) -> Result<Repository, Failure> {
+        match Repository::open(repository_folder(folder, place)) {
+            Err(Error::Absent(_)) => {
+                Repository::open_or_create(scratch.join("repo")).map_err(broken)
+            }
+            opened => opened.map_err(broken),
+        }
+    }
+
     /// What was published, for programs.
     pub fn document(
         &self,
@@ -123,15 +139,24 @@ pub fn listed(changes: &[Change]) -> String {
             .find(|change| change.name == source && change.architecture == "source")
             .or_else(|| changes.first());
         let versions = main.map_or(String::new(), |change| versions(change));
-        let names: std::collections::BTreeSet<&str> = changes
-            .iter()
-            .filter(|change| change.architecture != "source")
+        let binaries = || changes.iter().filter(|change| change.architecture != "source");
+        let there: BTreeSet<&str> = binaries()
+            .filter(|change| change.new.is_some())
             .map(|change| change.name.as_str())
             .collect();
-        let all = match names.len() {
-            0..=4 => names.into_iter().collect::<Vec<_>>().join(", "),
-            more => format!("{more} packages"),
+        let gone: BTreeSet<&str> = binaries()
+            .map(|change| change.name.as_str())
+            .filter(|name| !there.contains(name))
+            .collect();
+        // Where all of it goes, the version has said so.
+        let lost = if there.is_empty() { "" } else { "-" };
+        let gone = gone.into_iter().map(|name| format!("{lost}{name}"));
+        let mut all: Vec<String> = match there.len() {
+            0..=4 => there.iter().map(|name| (*name).to_owned()).collect(),
+            more => vec![format!("{more} packages")],
         };
+        all.extend(gone);
+        let all = all.join(", ");
         text.push_str(&format!("  {source:width$}  {versions}  {all}\n"));
     }
     text

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::destination::Destination;
 use crate::audit::difference::Difference;
+use crate::base::nearest;
 use crate::cli::arguments::Downgrade;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::repo::broken;
 use crate::publish::Repository;
-use crate::publish::item::Item;
+use crate::publish::item::{Item, Kind as ItemKind};
 use crate::publish::layout::POOL;
 use crate::publish::ledger::{Candidate, Objection};
 use crate::publish::stage::Stage;
@@ -28,7 +29,7 @@ pub fn judge(
     allowed: &Downgrade,
 ) -> Result<BTreeMap<String, String>, Failure> {
     let candidates: Vec<Candidate<'_>> = items.iter().map(Candidate::of).collect();
-    let (name, sees) = (&destination.name, &destination.suite.sees);
+    let (name, sees) = (&destination.name, &destination.suite.seen());
     let answers = stage.ledger.judge(name, sees, &candidates).map_err(broken)?;
     let mut trace = BTreeMap::new();
     let mut failure: Option<Failure> = None;
@@ -53,6 +54,21 @@ pub fn judge(
         failure = [failure, Some(one)].into_iter().flatten().reduce(Failure::and);
     }
     failure.map_or(Ok(trace), Err)
+}
+
+/// That every package that may be downgraded is one of these.
+pub fn known(items: &[Item], allowed: &Downgrade) -> Result<(), Failure> {
+    let names = || items.iter().flat_map(|item| [item.source.as_str(), item.name.as_str()]);
+    let mut all = allowed.allow_downgrade.iter();
+    let Some(unknown) = all.find(|name| !names().any(|known| known == **name)) else {
+        return Ok(());
+    };
+    let message = format!("`--allow-downgrade {unknown}`: no package of this name is published");
+    let failure = Failure::input("unknown-package", message);
+    Err(match nearest(unknown, names()) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure,
+    })
 }
 
 /// Why a package is not published.
@@ -90,6 +106,10 @@ fn refused(item: &Item, objection: &Objection, shown: impl FnOnce() -> Option<St
 /// What is different in the file that clients have.
 fn shown(repository: &Repository, world: &World<'_>, item: &Item) -> Option<String> {
     let pool = repository.path(POOL);
+    // The signature of a source package differs in any case.
+    if item.kind == ItemKind::Source {
+        return None;
+    }
     let file = item.files.first()?;
     let mut new = tempfile::NamedTempFile::new().ok()?;
     let mut reader = file.open(world.store, &pool).ok()?;

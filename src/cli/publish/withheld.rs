@@ -55,7 +55,7 @@ pub fn withheld(
         .collect();
     let mut found = Vec::new();
     for (name, suite) in suites {
-        let answers = ledger.judge(name, &suite.sees, &candidates).map_err(broken)?;
+        let answers = ledger.judge(name, &suite.seen(), &candidates).map_err(broken)?;
         for ((package, node), answer) in packages.iter().zip(answers) {
             let Some(Objection::Downgrade { suite, version, generation }) = answer else {
                 continue;

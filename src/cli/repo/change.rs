@@ -44,6 +44,11 @@ pub fn promote(
     }
     for item in &mut items {
         item.carry(&scene.repository).map_err(broken)?;
+        // What is in a suite's own component goes into the other's own.
+        let own = scene.release.spec.release.suites.get(&arguments.from);
+        if own.is_some_and(|own| own.component == item.component) {
+            item.component.clone_from(&making.destination.suite.component);
+        }
     }
     let world = scene.machine.world();
     let (stage, destination) = (&making.stage, &making.destination);

@@ -1,9 +1,11 @@
 //! `[publish.SUITE]`: what a release is published to.
 
+use std::collections::BTreeMap;
+
 use super::super::document::{Reader, Table, list};
 use super::super::model::Located;
 use super::{Format, is_label, path};
-use crate::base::{Diagnostic, ReleaseFolder, ReleasePath};
+use crate::base::{Diagnostic, ReleaseFolder, ReleasePath, nearest};
 
 /// A suite of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub struct Suite {
     pub keys: Vec<Located<ReleasePath>>,
     /// Suites that its clients may use beside it: no version in them may be newer, or be the same
     /// with other content.
-    pub sees: Vec<String>,
+    pub sees: Vec<Located<String>>,
     /// Who stands behind it: `Origin` of its Release file.
     pub origin: Option<String>,
     /// `Label` of its Release file.
@@ -32,6 +34,13 @@ pub struct Suite {
     pub url: Option<String>,
     /// What a client tries before others see it.
     pub rehearse: Rehearse,
+}
+
+impl Suite {
+    /// The names of the suites that its clients may use beside it.
+    pub fn seen(&self) -> Vec<String> {
+        self.sees.iter().map(|at| at.value.clone()).collect()
+    }
 }
 
 /// How much of a publication is tried before clients see it.
@@ -83,12 +92,12 @@ pub(super) fn suite<'i>(
                 at.value
             );
             reader.errors.push(Diagnostic::new("bad-value", message).at(at.span, ""));
-            return None;
+            "main".to_owned()
         }
         None => "main".to_owned(),
     };
     let keys = keys(reader, table, folder);
-    let sees = reader.strings(table, "sees").into_iter().map(|at| at.value).collect();
+    let sees = reader.strings(table, "sees");
     let valid_days = if table.has("valid_days") {
         let Located { value, span } = reader.located_size(table, "valid_days")?;
         if !(1..=MOST_DAYS).contains(&value) {
@@ -128,6 +137,30 @@ pub(super) fn suite<'i>(
         url,
         rehearse,
     })
+}
+
+/// That the suites which a suite sees are others of the release.
+pub(super) fn check_seen(
+    reader: &mut Reader<'_>,
+    name: &str,
+    suite: &Suite,
+    all: &BTreeMap<String, Suite>,
+) {
+    for Located { value, span } in &suite.sees {
+        let error = if value == name {
+            Diagnostic::new("bad-value", format!("`{name}` sees itself in any case"))
+        } else if all.contains_key(value) {
+            continue;
+        } else {
+            let message = format!("`{name}` sees `{value}`, and there is no `[publish.{value}]`");
+            let error = Diagnostic::new("unknown-suite", message);
+            match nearest(value, all.keys().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            }
+        };
+        reader.errors.push(error.at(span.clone(), ""));
+    }
 }
 
 /// The component of debug symbols.

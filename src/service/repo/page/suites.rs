@@ -16,6 +16,8 @@ use crate::service::repo::files::Opened;
 use crate::service::repo::view::{Suite, View};
 use crate::spec::release::DEBUG;
 
+/// What files of keys end with.
+const KEY_ENDS: [&str; 3] = [".asc", ".pgp", ".gpg"];
 /// The most files of keys that are looked at.
 const KEY_FILES: usize = 64;
 /// The largest key that is looked at, in bytes.
@@ -167,14 +169,13 @@ fn keys(depot: &Depot) -> Vec<Key> {
     let entries = fs::read_dir(depot.repository.path(KEYS)).into_iter().flatten();
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
+        .filter(|name| KEY_ENDS.iter().any(|end| name.ends_with(end)) && !name.starts_with('.'))
         .take(KEY_FILES)
         .collect();
     names.sort();
     let fingerprint = |name: &str| {
-        let is_key = [".asc", ".pgp", ".gpg"].iter().any(|end| name.ends_with(end));
         let opened = Opened::at(&depot.repository, &format!("{KEYS}/{name}")).ok()??;
-        let bytes = opened.read(LARGEST_KEY).ok().filter(|_| is_key)?;
+        let bytes = opened.read(LARGEST_KEY).ok()?;
         Some(fit_to_sign(&bytes, Timestamp::now()).ok()?.primary)
     };
     let key = |file: String| Key { fingerprint: fingerprint(&file), file };
