@@ -47,6 +47,8 @@ pub struct Staged<'a> {
     ledger: Ledger<'a>,
     /// What it says of itself.
     pub generation: Generation,
+    /// The same as it is written.
+    bytes: Vec<u8>,
 }
 
 /// What a suite is made of.
@@ -150,7 +152,8 @@ impl<'a> Stage<'a> {
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() && found.len() == piece.size => {
                 let mut file = File::open(&path).map_err(at("open", &path))?;
-                let (_, sha256) = copy(&mut file, &mut io::sink()).map_err(at("read", &path))?;
+                let (_, sha256) =
+                    copy(&mut file, piece.size, &mut io::sink()).map_err(at("read", &path))?;
                 if sha256 == piece.sha256 {
                     return Ok(());
                 }
@@ -163,7 +166,7 @@ impl<'a> Stage<'a> {
         let fresh = self.repository.staging().join(format!("pool-{index}"));
         let mut from = piece.open(self.store, &pool)?;
         let mut to = File::create(&fresh).map_err(at("create", &fresh))?;
-        let (size, sha256) = copy(&mut *from, &mut to).map_err(at("write", &fresh))?;
+        let (size, sha256) = copy(&mut *from, piece.size, &mut to).map_err(at("write", &fresh))?;
         if (size, sha256) != (piece.size, piece.sha256) {
             return Err(super::item::wrong(
                 &piece.path,
@@ -393,6 +396,7 @@ impl<'a> Stage<'a> {
             guard: self.guard,
             ledger: self.ledger,
             generation,
+            bytes,
         })
     }
 
@@ -419,15 +423,14 @@ impl Staged<'_> {
         let number = self.generation.number;
         let (staging, final_path) =
             (self.repository.staging(), self.repository.generation_path(number));
-        let bytes = self.generation.encode();
         // Left by a run that was killed before it switched, it may be there.
         let (fresh, kept) = (staging.join("ledger"), self.repository.ledger_path(number));
-        write(&fresh, &bytes)?;
+        write(&fresh, &self.bytes)?;
         fs::rename(&fresh, &kept).map_err(at("rename to", &kept))?;
         fs::rename(&staging, &final_path).map_err(at("rename to", &final_path))?;
         sync_all(self.repository.root())?;
         self.repository.switch(number)?;
-        self.ledger.note(number, Digest::of(&bytes), &self.generation)?;
+        self.ledger.note(number, Digest::of(&self.bytes), &self.generation)?;
         drop(self.guard);
         Ok(self.generation)
     }
@@ -447,10 +450,16 @@ fn write(path: &HostPath, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).map_err(at("write", path))
 }
 
-/// Copies everything; gives how much it was, and its digest.
-fn copy(from: &mut dyn io::Read, to: &mut dyn io::Write) -> io::Result<(u64, Sha256)> {
+/// Copies everything; gives how much it was, and its digest. It is most likely of size `expected`.
+fn copy(
+    from: &mut dyn io::Read,
+    expected: u64,
+    to: &mut dyn io::Write,
+) -> io::Result<(u64, Sha256)> {
     let mut hasher = Sha256Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
+    // Most packages are small: room for the largest would take longer to clear than they to copy.
+    let room = usize::try_from(expected).unwrap_or(usize::MAX).clamp(4 << 10, 256 << 10);
+    let mut buffer = vec![0; room];
     let mut size = 0;
     loop {
         let read = match from.read(&mut buffer) {
