@@ -217,7 +217,8 @@ impl Table {
 
     /// As plain text.
     pub fn plain(&self) -> Vec<u8> {
-        self.pieces.iter().flat_map(|piece| piece.text.bytes()).collect()
+        let texts: Vec<&str> = self.pieces.iter().map(|piece| piece.text.as_str()).collect();
+        texts.concat().into_bytes()
     }
 
     /// In gzip, as many members as there are pieces; the same bytes for the same rows.
@@ -230,7 +231,7 @@ impl Table {
             return gzip(b"");
         }
         let members = self.compressed(|piece| &piece.gzip, gzip)?;
-        Ok(members.into_iter().flatten().copied().collect())
+        Ok(members.into_iter().map(Vec::as_slice).collect::<Vec<_>>().concat())
     }
 
     /// In xz, one stream with as many blocks as there are pieces (clients read but the first
