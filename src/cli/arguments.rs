@@ -16,7 +16,7 @@ pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
 pub use key::{Key, KeyAlgorithm, KeyCheck, KeyNew};
 pub use publish::{Downgrade, Place, Publish};
 pub use repo::{
-    Repo, RepoDiff, RepoFolder, RepoList, RepoPromote, RepoPrune, RepoPush, RepoRefresh,
+    Repo, RepoAdopt, RepoDiff, RepoFolder, RepoList, RepoPromote, RepoPrune, RepoPush, RepoRefresh,
     RepoRollback, RepoShow, RepoWithdraw,
 };
 pub use serve::{Serve, ServeRepo, ServeStore};

@@ -89,7 +89,7 @@ fn files(folder: &HostPath, distribution: Distribution) -> Vec<(&'static str, Ve
         ("packages/hello.rhai", hello_spec().into_bytes()),
         ("src/hello/hello.c", text(HELLO)),
         ("src/hello/Makefile", text(MAKEFILE)),
-        (".gitignore", text("/out/\n")),
+        (".gitignore", text("/out/\n/repo/\n")),
     ]
 }
 

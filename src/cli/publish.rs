@@ -1,8 +1,9 @@
 //! `publish`: packages of a release into a suite, signed, tried, and switched to in one step.
 
+mod changes;
 pub mod complete;
 pub mod destination;
-mod keys;
+pub mod keys;
 pub mod objection;
 pub mod withheld;
 
@@ -26,7 +27,7 @@ use super::repo::broken;
 use super::report::count;
 use crate::audit::closure::{Depth, certify};
 use crate::audit::evidence::{Foreseen, Ground};
-use crate::base::DerivationId;
+use crate::base::{DerivationId, HostPath};
 use crate::graph::Graph;
 use crate::publish::item::Item;
 use crate::publish::ledger::Candidate;
@@ -71,8 +72,7 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
     items.push(keys.package.clone());
     let trace =
         objection::judge(&stage, &repository, &world, &destination, &items, &arguments.downgrade)?;
-    let architectures: Vec<String> =
-        release.spec.release.architectures.iter().map(ToString::to_string).collect();
+    let architectures = stage.architectures(&destination.name, &release.spec.release.architectures);
     let mut changes =
         change(&mut indexes, world.store, &destination.name, &items, &[], &architectures)
             .map_err(broken)?;
@@ -128,6 +128,12 @@ fn publish(arguments: &Publish, global: &Global, output: &Output) -> Result<Valu
         rehearse: arguments.place.rehearse.unwrap_or(destination.suite.rehearse),
     };
     let done = finale.complete(staged, global, output)?;
+    if let Some(folder) = &arguments.changes {
+        let folder = HostPath::new(folder);
+        let name = &destination.name;
+        let written = changes::write(&folder, &items, &repository, name, &signers, now)?;
+        output.note(&format!("{} in {folder}", count(written, ".changes file")));
+    }
     output.summary(&format!(
         "{head}\n{}{}generation {} of {} in {}: {}\n",
         destination::listed(&changes),

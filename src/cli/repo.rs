@@ -1,5 +1,6 @@
 //! `repo`: a repository as it is served, its mirrors, and what goes from it.
 
+mod adopt;
 mod change;
 mod look;
 mod prune;
@@ -15,6 +16,7 @@ use crate::publish::{Error, Repository};
 /// Does what is asked of a repository.
 pub fn run(command: &arguments::Repo, global: &Global, output: &Output) -> CommandResult {
     let result = match command {
+        arguments::Repo::Adopt(arguments) => adopt::run(arguments, global, output),
         arguments::Repo::List(arguments) => look::list(arguments, output),
         arguments::Repo::Show(arguments) => look::show(arguments, output),
         arguments::Repo::Diff(arguments) => look::diff(arguments, output),

@@ -13,9 +13,12 @@ use super::eval::select;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
 use super::progress::duration;
+use super::publish::withheld;
+use super::repo;
 use super::report::count;
 use crate::base::Digest;
 use crate::graph::Graph;
+use crate::publish::Generation;
 use crate::realise::driver::{self, Surveyed};
 use crate::realise::rebuild::History;
 use crate::store::{BuiltRelease, Verdict};
@@ -96,6 +99,8 @@ struct Standing {
     manifest: Option<Digest>,
     /// The gravest first, then in the order of the graph.
     packages: Vec<Package>,
+    /// What clients read of it.
+    live: Option<Generation>,
 }
 
 impl Standing {
@@ -157,7 +162,14 @@ impl Standing {
                 }),
             });
         }
-        Ok(Self { graph, last, manifest, packages })
+        let live = match withheld::repository(&release.folder)? {
+            Some(repository) => match repository.live().map_err(repo::broken)? {
+                Some(number) => Some(repository.generation(number).map_err(repo::broken)?),
+                None => None,
+            },
+            None => None,
+        };
+        Ok(Self { graph, last, manifest, packages, live })
     }
 
     /// So many packages of this status.
@@ -181,6 +193,9 @@ impl Standing {
             let when = last.built.strftime("%Y-%m-%d %H:%M");
             let now = if last.release == self.graph.release() { "" } else { ", as it was then" };
             let _ = writeln!(text, "built     {when}{now}");
+        }
+        for line in self.published(release) {
+            let _ = writeln!(text, "published {line}");
         }
         let counts = Word::ALL.iter().filter(|word| self.count(**word) > 0);
         let counts = counts.map(|word| format!("{} {}", self.count(*word), word.as_str()));
@@ -209,6 +224,31 @@ impl Standing {
         text
     }
 
+    /// A line for each suite that the release publishes to.
+    fn published(&self, release: &Release) -> Vec<String> {
+        let line = |name: &String| {
+            let state = self.live.as_ref().and_then(|live| live.suites.get(name));
+            let Some(state) = state else { return format!("{name}: nothing yet") };
+            let what = match &state.published {
+                Some(published) if published.id == self.graph.release() => "this",
+                Some(_) => "the release as it was then",
+                None => "another tool's packages",
+            };
+            let end = match state.valid_until {
+                Some(end) if end < jiff::Timestamp::now().as_second() => {
+                    "; EXPIRED: `perestroika repo refresh` signs it again".to_owned()
+                }
+                Some(end) => {
+                    let end = jiff::Timestamp::from_second(end).unwrap_or_default();
+                    format!("; valid until {}", end.strftime("%F %H:%M UTC"))
+                }
+                None => String::new(),
+            };
+            format!("{name}: {what}{end}")
+        };
+        release.spec.release.suites.keys().map(line).collect()
+    }
+
     fn document(&self, release: &Release) -> Value {
         let counts = Word::ALL.map(|word| (word.as_str().to_owned(), self.count(word).into()));
         let archives = release.lock.iter().flat_map(|lock| &lock.archives);
@@ -227,6 +267,7 @@ impl Standing {
             "pins": suites.collect::<Vec<_>>(),
             "built": self.last.as_ref().map(|last| last.built.to_string()),
             "summary": serde_json::Map::from_iter(counts),
+            "published": self.live.as_ref().map(|live| &live.suites),
             "packages": self.packages.iter().map(|one| one.document.clone()).collect::<Vec<_>>(),
         })
     }

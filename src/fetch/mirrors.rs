@@ -80,6 +80,19 @@ impl Mirrors {
         Self { search, found: OnceLock::new() }
     }
 
+    /// The one place there is of something that is no archive of a release.
+    pub fn at(url: Url) -> Self {
+        let search = Search {
+            archive: url.to_string(),
+            suites: Vec::new(),
+            keyring: Vec::new(),
+            given: Vec::new(),
+            release: Vec::new(),
+            places: Places::default(),
+        };
+        Self { search, found: OnceLock::from(vec![url]) }
+    }
+
     /// The archive's name in release.toml.
     pub fn archive(&self) -> &str {
         &self.search.archive

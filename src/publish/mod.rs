@@ -7,6 +7,7 @@
 //! compressed each on its own, so that one package more costs what one package costs, whatever
 //! the size of the suite.
 
+pub mod adopt;
 pub mod generation;
 pub mod index;
 pub mod item;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -16,12 +16,12 @@ use rayon::prelude::*;
 use super::error::{Error, Result, at};
 use super::generation::{Change, Generation, Published, Reason, State};
 use super::index::release::Release;
-use super::item::{Item, Piece};
+use super::item::{From, Item, Piece};
 use super::layout::{BY_HASH, DISTS, Guard, POOL, Repository};
 use super::ledger::Ledger;
 use super::sign::Signers;
 use super::suite::{FORMS, Indexes};
-use crate::base::{Digest, HostPath, Sha256, Sha256Hasher};
+use crate::base::{Architecture, Digest, HostPath, Sha256, Sha256Hasher};
 use crate::spec::release::{DEBUG, Suite};
 use crate::store::Store;
 
@@ -117,6 +117,13 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// The architectures that a suite has indexes of, and those of a release.
+    pub fn architectures(&self, suite: &str, more: &[Architecture]) -> Vec<String> {
+        let known = self.suites.get(suite).map(|state| state.architectures.clone());
+        let all = known.into_iter().flatten().chain(more.iter().map(ToString::to_string));
+        all.collect::<BTreeSet<String>>().into_iter().collect()
+    }
+
     /// The bytes of a file of the pool.
     pub fn pooled(&self, path: &str) -> Option<Vec<u8>> {
         fs::read(self.repository.path(POOL).join(path)).ok()
@@ -152,8 +159,7 @@ impl<'a> Stage<'a> {
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() && found.len() == piece.size => {
                 let mut file = File::open(&path).map_err(at("open", &path))?;
-                let (_, sha256) =
-                    copy(&mut file, piece.size, &mut io::sink()).map_err(at("read", &path))?;
+                let (_, sha256) = copy(&mut file, &mut io::sink()).map_err(at("read", &path))?;
                 if sha256 == piece.sha256 {
                     return Ok(());
                 }
@@ -164,9 +170,17 @@ impl<'a> Stage<'a> {
             Err(error) => return Err(at("look at", &path)(error)),
         }
         let fresh = self.repository.staging().join(format!("pool-{index}"));
-        let mut from = piece.open(self.store, &pool)?;
-        let mut to = File::create(&fresh).map_err(at("create", &fresh))?;
-        let (size, sha256) = copy(&mut *from, piece.size, &mut to).map_err(at("write", &fresh))?;
+        let (size, sha256) = match &piece.from {
+            From::File(there) if shared(there, &fresh) => {
+                let mut file = File::open(&fresh).map_err(at("open", &fresh))?;
+                copy(&mut file, &mut io::sink()).map_err(at("read", &fresh))?
+            }
+            _ => {
+                let mut from = piece.open(self.store, &pool)?;
+                let mut to = File::create(&fresh).map_err(at("create", &fresh))?;
+                copy(&mut *from, &mut to).map_err(at("write", &fresh))?
+            }
+        };
         if (size, sha256) != (piece.size, piece.sha256) {
             return Err(super::item::wrong(
                 &piece.path,
@@ -450,16 +464,33 @@ fn write(path: &HostPath, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).map_err(at("write", path))
 }
 
-/// Copies everything; gives how much it was, and its digest. It is most likely of size `expected`.
-fn copy(
-    from: &mut dyn io::Read,
-    expected: u64,
-    to: &mut dyn io::Write,
-) -> io::Result<(u64, Sha256)> {
+/// Whether `to` has become the file at `from` without its bytes being copied: as a copy that shares
+/// them until one of the two is written to, or else as another name of it. What not everybody may
+/// read, or somebody else owns, is left to be copied.
+fn shared(from: &HostPath, to: &HostPath) -> bool {
+    let is_readable = |path: &HostPath| {
+        let found = fs::symlink_metadata(path);
+        found.is_ok_and(|found| found.is_file() && found.mode() & 0o7777 == 0o644)
+    };
+    if !is_readable(from) {
+        return false;
+    }
+    let cloned = File::open(from).and_then(|source| {
+        let target = File::create_new(to)?;
+        rustix::fs::ioctl_ficlone(&target, &source).map_err(io::Error::from)
+    });
+    if cloned.is_ok() {
+        return true;
+    }
+    // Made for the clone; where it cannot be removed, it is written to.
+    fs::remove_file(to).is_ok() && fs::hard_link(from, to).is_ok()
+}
+
+/// Copies everything; gives how much it was, and its digest.
+pub(super) fn copy(from: &mut dyn io::Read, to: &mut dyn io::Write) -> io::Result<(u64, Sha256)> {
     let mut hasher = Sha256Hasher::new();
-    // Most packages are small: room for the largest would take longer to clear than they to copy.
-    let room = usize::try_from(expected).unwrap_or(usize::MAX).clamp(4 << 10, 256 << 10);
-    let mut buffer = vec![0; room];
+    // Many packages are small: more room would take longer to clear than they to copy.
+    let mut buffer = vec![0; 64 << 10];
     let mut size = 0;
     loop {
         let read = match from.read(&mut buffer) {

@@ -401,6 +401,15 @@ fn note(
     }
 }
 
+/// That a suite had a package before, beside the one that it has now, where nothing tells when it
+/// came: the ledger has to know of it.
+pub fn note_known(suite: &str, item: &Item) -> Change {
+    let mut changes = BTreeMap::new();
+    note(&mut changes, suite, item, None);
+    note(&mut changes, suite, item, Some(item));
+    changes.into_values().next().expect("it has just been noted")
+}
+
 /// The part of the suite that has an item.
 fn place(item: &Item) -> String {
     match item.kind {

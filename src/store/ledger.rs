@@ -20,7 +20,7 @@ pub(super) const SCHEMA: &str = "
         repository BLOB NOT NULL, name TEXT NOT NULL, architecture TEXT NOT NULL,
         suite TEXT NOT NULL, generation INTEGER NOT NULL, version TEXT NOT NULL,
         payload BLOB NOT NULL, lower INTEGER NOT NULL, derivation BLOB,
-        PRIMARY KEY (repository, name, architecture, suite, generation)
+        PRIMARY KEY (repository, name, architecture, suite, generation, version)
     ) WITHOUT ROWID;
 ";
 

@@ -295,7 +295,8 @@ pub fn binary(pool: &Path, name: &str, version: &str, architecture: &str, fields
         .env("SOURCE_DATE_EPOCH", "0"));
 }
 
-fn source(pool: &Path, name: &str, version: &str) {
+/// Puts a source package, without the revision of its version, into the pool.
+pub fn source(pool: &Path, name: &str, version: &str) {
     let upstream = version.split('-').next().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let tree = folder.path().join(format!("{name}-{upstream}"));

@@ -20,6 +20,10 @@ pub struct Publish {
     pub place: Place,
     #[command(flatten)]
     pub downgrade: Downgrade,
+    /// Write signed .changes files of it, with the files that they name, into DIR: what another
+    /// archive's upload queue takes
+    #[arg(long, value_name = "DIR")]
+    pub changes: Option<PathBuf>,
 }
 
 /// Which packages may take the place of newer versions.

@@ -38,6 +38,18 @@ pub enum Repo {
     #[command(after_help = "Examples:\n  perestroika repo refresh\n  \
                             perestroika repo refresh specs/demo stable")]
     Refresh(RepoRefresh),
+    /// Take over a repository that reprepro, aptly or another tool made
+    #[command(
+        after_help = "Examples:\n  perestroika repo adopt /srv/reprepro --keyring old.pgp\n  \
+                            perestroika repo adopt https://HOST/debian stable --to \
+                            stable=updates --keyring old.pgp\n\n\
+                            All packages of all components and architectures come, sources too, \
+                            each as its digest\nsays, and everything that was published is in the \
+                            ledger from then on. A suite has the newest\nversion of each package. \
+                            Snapshots first, in their order, then the suite itself: then the \
+                            ledger\nknows those as well. Killed half-way it goes on where it was."
+    )]
+    Adopt(RepoAdopt),
     /// Remove generations, indexes and packages that nothing needs
     #[command(after_help = "Examples:\n  perestroika repo prune -n\n  \
                             perestroika repo prune --keep 20 --keep-days 90\n\n\
@@ -67,6 +79,41 @@ pub struct RepoFolder {
     /// The repository [default: `repo` of the nearest release folder]
     #[arg(long, env = "PERESTROIKA_REPO", value_name = "DIR")]
     pub repo: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct RepoAdopt {
+    /// Where the repository is: a URL, or the folder that has `dists`
+    #[arg(value_name = "URL|DIR")]
+    pub from: String,
+    /// Its suites [default: of a folder all, at a URL those that are called as ours]
+    #[arg(value_name = "SUITE")]
+    pub suites: Vec<String>,
+    /// Ours that becomes what SUITE there is [default: the one of the same name]
+    #[arg(long, value_name = "SUITE=OURS", value_parser = renamed)]
+    pub to: Vec<(String, String)>,
+    /// The OpenPGP keys of which one has signed it
+    #[arg(long, value_name = "FILE", required_unless_present = "trust_folder")]
+    pub keyring: Option<PathBuf>,
+    /// Take a folder without looking at its signatures; the ledger tells
+    #[arg(long, conflicts_with = "keyring")]
+    pub trust_folder: bool,
+    /// The release whose suites, keys and client are used [default: the nearest]
+    #[arg(long, value_name = "DIR")]
+    pub release: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub downgrade: Downgrade,
+}
+
+fn renamed(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((there, ours)) if !there.is_empty() && !ours.is_empty() => {
+            Ok((there.to_owned(), ours.to_owned()))
+        }
+        _ => Err("expected SUITE=OURS".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

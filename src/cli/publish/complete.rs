@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::iter;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
@@ -60,20 +61,34 @@ impl Finale<'_> {
         global: &Global,
         output: &Output,
     ) -> Result<Done, Failure> {
-        let verdict = match self.extent() {
-            None => None,
-            Some(extent) => match self.rehearsed(&staged, extent, global) {
-                Ok(verdict) if verdict.failures.is_empty() => Some(verdict),
-                Ok(verdict) => {
-                    staged.give_up().map_err(broken)?;
-                    return Err(refused(&verdict));
-                }
+        self.complete_with(&[], staged, global, output)
+    }
+
+    /// The same of a generation in which other suites are new too; each is tried with the keys of
+    /// those who sign it.
+    pub fn complete_with(
+        &self,
+        others: &[(&Destination<'_>, &Signers)],
+        staged: Staged<'_>,
+        global: &Global,
+        output: &Output,
+    ) -> Result<Done, Failure> {
+        let mut verdict: Option<Verdict> = None;
+        let all = iter::once((self.destination, self.signers)).chain(others.iter().copied());
+        for (destination, signers) in all {
+            let Some(extent) = self.extent() else { break };
+            match self.rehearsed(&staged, (destination, signers), extent, global) {
+                Ok(one) => verdict = Some(verdict.unwrap_or_default().and(one)),
                 Err(failure) => {
                     staged.give_up().map_err(broken)?;
                     return Err(failure);
                 }
-            },
-        };
+            }
+        }
+        if let Some(verdict) = verdict.as_ref().filter(|verdict| !verdict.failures.is_empty()) {
+            staged.give_up().map_err(broken)?;
+            return Err(refused(verdict));
+        }
         for unproven in verdict.iter().flat_map(|verdict| &verdict.unproven) {
             output.note(&format!("note: not tried: {unproven}: {}", unproven.why.join("; ")));
         }
@@ -91,10 +106,11 @@ impl Finale<'_> {
     fn rehearsed(
         &self,
         staged: &Staged<'_>,
+        (destination, signers): (&Destination<'_>, &Signers),
         extent: Extent,
         global: &Global,
     ) -> Result<Verdict, Failure> {
-        let Self { world, release, destination, repository, signers, .. } = self;
+        let Self { world, release, repository, .. } = self;
         let spec = &release.spec.release;
         let generation = &staged.generation;
         let Some(root) = spec.roots.values().next() else {
@@ -117,7 +133,7 @@ impl Finale<'_> {
             name: destination.name.clone(),
             components: state.components.clone(),
             beside: beside.collect(),
-            candidates: candidates(&generation.changes)?,
+            candidates: candidates(&generation.changes, &destination.name)?,
         }];
         let folder = staged.folder();
         let public = signers.public();
@@ -149,13 +165,16 @@ fn client_architecture(all: &[Architecture]) -> Result<&Architecture, Failure> {
     })
 }
 
-/// The binary packages that are new.
-fn candidates(changes: &[Change]) -> Result<Vec<Candidate>, Failure> {
+/// The binary packages that are new in a suite.
+fn candidates(changes: &[Change], suite: &str) -> Result<Vec<Candidate>, Failure> {
     let wrong =
         |what: &str| Failure::new(Kind::Machine, "rehearsal", format!("`{what}` names no package"));
-    let mut all = BTreeMap::new();
-    let is_tried =
-        |change: &&Change| change.architecture != SOURCE && !change.component.ends_with(INSTALLER);
+    let mut all: BTreeMap<_, Candidate> = BTreeMap::new();
+    let is_tried = |change: &&Change| {
+        change.suite == suite
+            && change.architecture != SOURCE
+            && !change.component.ends_with(INSTALLER)
+    };
     for change in changes.iter().filter(is_tried) {
         let Some(version) = &change.new else { continue };
         let candidate = Candidate {
@@ -164,7 +183,11 @@ fn candidates(changes: &[Change]) -> Result<Vec<Candidate>, Failure> {
             architecture: change.architecture.parse().map_err(|_| wrong(&change.architecture))?,
             old: change.old.as_ref().and_then(|old| old.parse().ok()),
         };
-        all.insert((change.name.clone(), change.architecture.clone()), candidate);
+        let key = (change.name.clone(), change.architecture.clone());
+        // A suite that was taken over tells of older versions too.
+        if all.get(&key).is_none_or(|known| known.version < candidate.version) {
+            all.insert(key, candidate);
+        }
     }
     Ok(all.into_values().collect())
 }

@@ -5,12 +5,19 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::Error;
+use crate::base::HostPath;
 
 /// An `http:`, `https:` or `file:` URL. Shown without the password it may hold.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url(String);
 
 impl Url {
+    /// The URL of a folder of this host.
+    pub fn of_folder(folder: &HostPath) -> Self {
+        let path = folder.as_path().to_string_lossy();
+        Self("file://".to_owned()).join(path.trim_matches('/'))
+    }
+
     /// The URL of a file below this one: `path` is plain, what needs it is escaped.
     #[must_use]
     pub fn join(&self, path: &str) -> Self {

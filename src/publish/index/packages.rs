@@ -41,3 +41,25 @@ pub fn paragraph(
     text.push_str(&format!("Filename: pool/{path}\nSize: {size}\nSHA256: {sha256}\n\n"));
     Ok(text)
 }
+
+/// The paragraph of an index with the description that the package's own control file has.
+pub fn described(paragraph: &str, control: &str) -> String {
+    let (mut text, mut taken) = (String::new(), false);
+    for line in without(paragraph, &["Description"]) {
+        if line.starts_with("Filename:") {
+            for line in control.lines() {
+                if !line.starts_with([' ', '\t']) {
+                    taken = line.starts_with("Description:");
+                }
+                if taken && !line.is_empty() {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}

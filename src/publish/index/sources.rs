@@ -60,6 +60,17 @@ impl Dsc {
     }
 }
 
+/// Fields that an index says of a source package, whatever its `.dsc` says.
+const OWN: [&str; 7] = [
+    "Source",
+    "Package",
+    "Directory",
+    "Files",
+    "Checksums-Sha1",
+    "Checksums-Sha256",
+    "Checksums-Sha512",
+];
+
 /// The paragraph of a source package whose `.dsc` has this text, with the empty line behind it.
 /// `folder` has its files, below the repository.
 ///
@@ -77,15 +88,6 @@ pub fn paragraph(text: &str, folder: &str, own: &Own<'_>) -> Result<String, Stri
             .fold(String::new(), |text, line| format!("{text} {line}\n"))
     };
     let mut row = format!("Package: {}\n", field("Source"));
-    const OWN: [&str; 7] = [
-        "Source",
-        "Package",
-        "Directory",
-        "Files",
-        "Checksums-Sha1",
-        "Checksums-Sha256",
-        "Checksums-Sha512",
-    ];
     for line in without(text, &OWN) {
         row.push_str(line);
         row.push('\n');
@@ -95,6 +97,39 @@ pub fn paragraph(text: &str, folder: &str, own: &Own<'_>) -> Result<String, Stri
     row.push_str(&format!("Files:\n {md5} {size} {name}\n{}", lines("Files")));
     let sums = lines("Checksums-Sha256");
     row.push_str(&format!("Checksums-Sha256:\n {sha256} {size} {name}\n{sums}\n"));
+    Ok(row)
+}
+
+/// The paragraph of another tool's index as one of ours, with the empty line behind it. `folder` is
+/// where its files are below this repository; all of them have a SHA-256.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn moved(text: &str, folder: &str) -> Result<String, String> {
+    let paragraph = only(text)?;
+    let lines = |field: &str| -> Result<Vec<String>, String> {
+        let value = paragraph.get(field).ok_or_else(|| format!("it has no `{field}`"))?;
+        let lines = value.lines().map(str::trim).filter(|line| !line.is_empty());
+        Ok(lines.map(str::to_owned).collect())
+    };
+    let (files, sums) = (lines("Files")?, lines("Checksums-Sha256")?);
+    let name = |line: &String| line.rsplit(' ').next().unwrap_or_default().to_owned();
+    if let Some(file) =
+        files.iter().map(name).find(|file| !sums.iter().any(|sum| name(sum) == *file))
+    {
+        return Err(format!("`{file}` has no SHA-256"));
+    }
+    let mut row = format!("Package: {}\n", paragraph.get("Package").unwrap_or_default());
+    for line in without(text, &OWN) {
+        row.push_str(line);
+        row.push('\n');
+    }
+    row.push_str(&format!("Directory: {folder}\n"));
+    for (field, lines) in [("Files", files), ("Checksums-Sha256", sums)] {
+        row.push_str(&format!("{field}:\n"));
+        row.extend(lines.iter().map(|line| format!(" {line}\n")));
+    }
+    row.push('\n');
     Ok(row)
 }
 

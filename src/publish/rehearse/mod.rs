@@ -134,6 +134,19 @@ pub struct Verdict {
     pub failures: Vec<Refused>,
 }
 
+impl Verdict {
+    /// What came of both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.installed += other.installed;
+        self.upgraded += other.upgraded;
+        self.elsewhere += other.elsewhere;
+        self.unproven.extend(other.unproven);
+        self.failures.extend(other.failures);
+        self
+    }
+}
+
 /// Something that a client cannot do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {

@@ -214,8 +214,8 @@ impl Loader for Folder {
 }
 
 impl Folder {
-    /// All files and links of a release folder but those of version control, what was built, and
-    /// what its `.perestroikaignore` leaves out.
+    /// All files and links of a release folder but those of version control, what was built or
+    /// published, and what its `.perestroikaignore` leaves out.
     pub fn everything(&self, folder: &ReleaseFolder) -> Result<Tree, Error> {
         let top = self.open(folder, "")?;
         let mut entries = Vec::new();
@@ -363,6 +363,10 @@ fn walk(
         }
         if kind == FileType::Directory {
             let inner = open_part(folder, &name, false).map_err(|error| failed(&full, error))?;
+            // What was published from a release is no part of it, any more than what was built.
+            if path == "repo" && open_part(&inner, ".perestroika", false).is_ok() {
+                continue;
+            }
             walk(&inner, top, &path, ignore, depth + 1, visit)?;
         } else {
             visit(&Found { folder, name: &name, path: &path, full, kind })?;

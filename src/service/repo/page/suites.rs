@@ -1,5 +1,6 @@
 //! What there is, and how a client uses it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 
@@ -118,7 +119,12 @@ pub fn sources_file(depot: &Depot, view: &View, path: &str, host: &str) -> Answe
 
 /// A suite in apt's words (sources.list(5)).
 fn sources(suite: &Suite, keys: &[Key], host: &str) -> String {
-    let fit: Vec<&Key> = keys.iter().filter(|key| key.fingerprint.is_some()).collect();
+    let mut fit: Vec<&Key> = keys.iter().filter(|key| key.fingerprint.is_some()).collect();
+    // The same key lies here in several forms, and for several suites: each is named once.
+    let of_this = format!("-{}-", suite.name);
+    fit.sort_by_key(|key| (!key.file.contains(&of_this), &key.file));
+    let mut named = BTreeSet::new();
+    fit.retain(|key| named.insert(&key.fingerprint));
     let mut text = String::new();
     for key in &fit {
         let _ = writeln!(
