@@ -8,7 +8,7 @@ use super::error::{Error, Result, at};
 use super::generation::Generation;
 use super::layout::Repository;
 use crate::archive::deb::version::Version;
-use crate::base::{Digest, Sha256};
+use crate::base::{Digest, HostPath, Sha256};
 use crate::store::{LedgerEntry, Store};
 
 /// The ledger of a repository, as far as its clients know.
@@ -66,7 +66,7 @@ impl<'a> Ledger<'a> {
         let live = repository.live()?;
         let mut ledger = Self { store, repository: None, last: None };
         let Some(live) = live else { return Ok(ledger) };
-        let (first, _) = read(repository, 1)?;
+        let first = Digest::of(&bytes(repository, 1)?.1);
         let known = store.last_generation(&first)?;
         ledger.repository = Some(first);
         let begin = match known {
@@ -81,7 +81,7 @@ impl<'a> Ledger<'a> {
                 });
             }
             Some((number, digest)) => {
-                let (found, _) = read(repository, number)?;
+                let found = Digest::of(&bytes(repository, number)?.1);
                 if found != digest {
                     return Err(Error::Ledger {
                         path: repository.root().clone(),
@@ -117,7 +117,7 @@ impl<'a> Ledger<'a> {
     /// Those of reading the repository.
     pub fn look(store: &'a Store, repository: &Repository) -> Result<Self> {
         let repository = match repository.live()? {
-            Some(_) => Some(read(repository, 1)?.0),
+            Some(_) => Some(Digest::of(&bytes(repository, 1)?.1)),
             None => None,
         };
         Ok(Self { store, repository, last: None })
@@ -239,6 +239,12 @@ pub fn object(
 
 /// A generation as the ledger has it, and its digest.
 fn read(repository: &Repository, number: u64) -> Result<(Digest, Generation)> {
+    let (path, bytes) = bytes(repository, number)?;
+    Ok((Digest::of(&bytes), Generation::read(&bytes, &path)?))
+}
+
+/// The bytes of a generation as the ledger has it, and where they are.
+fn bytes(repository: &Repository, number: u64) -> Result<(HostPath, Vec<u8>)> {
     let kept = repository.ledger_path(number);
     let path = match kept.as_path().exists() {
         true => kept,
@@ -246,5 +252,5 @@ fn read(repository: &Repository, number: u64) -> Result<(Digest, Generation)> {
         false => repository.generation_path(number).join("dists/GENERATION.json"),
     };
     let bytes = fs::read(&path).map_err(at("read", &path))?;
-    Ok((Digest::of(&bytes), Generation::read(&bytes, &path)?))
+    Ok((path, bytes))
 }

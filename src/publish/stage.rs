@@ -47,6 +47,8 @@ pub struct Staged<'a> {
     ledger: Ledger<'a>,
     /// What it says of itself.
     pub generation: Generation,
+    /// The same as it is written.
+    bytes: Vec<u8>,
 }
 
 /// What a suite is made of.
@@ -437,6 +439,7 @@ impl<'a> Stage<'a> {
             guard: self.guard,
             ledger: self.ledger,
             generation,
+            bytes,
         })
     }
 
@@ -463,15 +466,14 @@ impl Staged<'_> {
         let number = self.generation.number;
         let (staging, final_path) =
             (self.repository.staging(), self.repository.generation_path(number));
-        let bytes = self.generation.encode();
         // Left by a run that was killed before it switched, it may be there.
         let (fresh, kept) = (staging.join("ledger"), self.repository.ledger_path(number));
-        write(&fresh, &bytes)?;
+        write(&fresh, &self.bytes)?;
         fs::rename(&fresh, &kept).map_err(at("rename to", &kept))?;
         fs::rename(&staging, &final_path).map_err(at("rename to", &final_path))?;
         sync_all(self.repository.root())?;
         self.repository.switch(number)?;
-        self.ledger.note(number, Digest::of(&bytes), &self.generation)?;
+        self.ledger.note(number, Digest::of(&self.bytes), &self.generation)?;
         drop(self.guard);
         Ok(self.generation)
     }
@@ -516,7 +518,8 @@ fn shared(from: &HostPath, to: &HostPath) -> bool {
 /// Copies everything; gives how much it was, and its digest.
 pub(super) fn copy(from: &mut dyn io::Read, to: &mut dyn io::Write) -> io::Result<(u64, Sha256)> {
     let mut hasher = Sha256Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
+    // Many packages are small: more room would take longer to clear than they to copy.
+    let mut buffer = vec![0; 64 << 10];
     let mut size = 0;
     loop {
         let read = match from.read(&mut buffer) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 
+use memchr::memmem;
 use rayon::prelude::*;
 
 use super::error::{Error, Result, at};
@@ -242,14 +243,18 @@ pub fn item(kind: Kind, component: &str, paragraph: &str) -> Result<Item> {
 
 /// The source package that a paragraph of an index is of.
 pub fn source_of(paragraph: &str) -> &str {
+    // As after a line feed.
     let of = |field: &str| {
-        let begin = match paragraph.strip_prefix(field) {
+        let begin = match paragraph.strip_prefix(&field[1..]) {
             Some(rest) => rest,
-            None => &paragraph[paragraph.find(&format!("\n{field}"))? + 1 + field.len()..],
+            None => {
+                let found = memmem::find(paragraph.as_bytes(), field.as_bytes())?;
+                &paragraph[found + field.len()..]
+            }
         };
         begin.split(['\n', ' ']).next()
     };
-    of("Source: ").or_else(|| of("Package: ")).unwrap_or_default()
+    of("\nSource: ").or_else(|| of("\nPackage: ")).unwrap_or_default()
 }
 
 /// The path of the index, without ending, that lists an item for an architecture.

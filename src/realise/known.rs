@@ -37,6 +37,7 @@ fn read(store: &Store, digest: &Digest) -> Option<Record> {
 }
 
 fn is_whole(store: &Store, record: &Record) -> bool {
+    store.hold_objects(record.outputs.iter().map(|output| &output.blake3));
     record.outputs.iter().all(|output| store.object(&output.blake3).is_some())
 }
 

@@ -8,10 +8,12 @@
 
 mod xz;
 
+use std::cmp::Ordering;
 use std::io::{self, Write as _};
 use std::sync::{Arc, OnceLock};
 
 use flate2::{Compression, GzBuilder};
+use memchr::memmem;
 use rayon::prelude::*;
 
 use crate::base::Digest;
@@ -62,12 +64,17 @@ impl Shape {
         }
     }
 
+    /// What every row ends with.
+    const fn end(self) -> &'static str {
+        match self {
+            Self::Paragraphs => "\n\n",
+            Self::Lines => "\n",
+        }
+    }
+
     /// The first row of a text and the rest; none if it does not begin with a row.
     fn take(self, text: &str) -> Option<(&str, &str, &str)> {
-        let end = match self {
-            Self::Paragraphs => text.find("\n\n")? + 2,
-            Self::Lines => text.find('\n')? + 1,
-        };
+        let end = memmem::find(text.as_bytes(), self.end().as_bytes())? + self.end().len();
         let (row, rest) = text.split_at(end);
         let key = match self {
             Self::Paragraphs => row.lines().next()?.split_once(": ")?.1,
@@ -84,6 +91,24 @@ impl Shape {
             rest = after;
             Some((key, row))
         })
+    }
+
+    /// The row of this key in a text whose rows are sorted by theirs.
+    fn find<'a>(self, text: &'a str, key: &str) -> Option<&'a str> {
+        let (mut low, mut high) = (0, text.len());
+        while low < high {
+            // The row that the middle is in.
+            let before = &text.as_bytes()[low..low + (high - low) / 2];
+            let begin = memmem::rfind(before, self.end().as_bytes())
+                .map_or(low, |found| low + found + self.end().len());
+            let (known, row, _) = self.take(&text[begin..])?;
+            match known.cmp(key) {
+                Ordering::Equal => return Some(row),
+                Ordering::Less => low = begin + row.len(),
+                Ordering::Greater => high = begin,
+            }
+        }
+        None
     }
 }
 
@@ -169,7 +194,7 @@ impl Table {
     pub fn get(&self, key: &str) -> Option<&str> {
         let after = self.pieces.partition_point(|piece| piece.first.as_str() <= key);
         let piece = &self.pieces[after.checked_sub(1)?];
-        self.shape.rows(&piece.text).find(|(known, _)| *known == key).map(|(_, text)| text)
+        self.shape.find(&piece.text, key)
     }
 
     /// The rows whose text has this in it.
@@ -192,7 +217,8 @@ impl Table {
 
     /// As plain text.
     pub fn plain(&self) -> Vec<u8> {
-        self.pieces.iter().flat_map(|piece| piece.text.bytes()).collect()
+        let texts: Vec<&str> = self.pieces.iter().map(|piece| piece.text.as_str()).collect();
+        texts.concat().into_bytes()
     }
 
     /// In gzip, as many members as there are pieces; the same bytes for the same rows.
@@ -205,7 +231,7 @@ impl Table {
             return gzip(b"");
         }
         let members = self.compressed(|piece| &piece.gzip, gzip)?;
-        Ok(members.into_iter().flatten().copied().collect())
+        Ok(members.into_iter().map(Vec::as_slice).collect::<Vec<_>>().concat())
     }
 
     /// In xz, one stream with as many blocks as there are pieces (clients read but the first

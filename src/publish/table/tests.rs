@@ -99,5 +99,10 @@ proptest! {
         for row in &expected {
             prop_assert_eq!(after.get(&row.key), Some(row.text.as_str()));
         }
+        for number in 0..2000 {
+            let key = format!("{number:05}");
+            let is_there = expected.binary_search_by(|row| row.key.cmp(&key)).is_ok();
+            prop_assert_eq!(after.get(&key).is_some(), is_there);
+        }
     }
 }
