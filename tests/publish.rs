@@ -189,6 +189,7 @@ fn what_is_published_is_what_apt_reads_and_once_is_enough() {
     assert!(run.err.contains("it has `stable`"), "{}", run.err);
     let plan = scene.publish(&["--to", "stable", "-n", "--json"]).ends_with(0).json();
     assert!(plan["generation"].is_null() && plan["changes"].as_array().unwrap().len() == 5);
+    assert!(!scene.root().exists(), "nothing is begun");
     scene.publish(&["first", "--to", "stable"]).ends_with(0);
     scene.is_whole();
     let apt = Apt::of(&scene, "stable");
@@ -362,6 +363,42 @@ fn packages_move_between_suites_and_back_and_clients_follow() {
     assert!(run.out.contains("withdrawn: it loses data"), "{}", run.out);
     let run = shown(&["diff", "1", "3"]);
     assert!(run.out.contains("1.0 -> 1.1"), "{}", run.out);
+}
+
+#[test]
+fn what_is_damaged_or_lost_is_said_or_mended_and_never_forgotten() {
+    let scene = Scene::new();
+    scene.package("thing", "1.0", "one");
+    scene.build();
+    scene.publish(&["--to", "stable"]).ends_with(0);
+    let words = ["withdraw", "thing", "--from", "stable", "--reason", "a mistake"];
+    scene.repo(&words).ends_with(0);
+    // Back again it is what it was, and to publish it is nothing new.
+    scene.repo(&["rollback", "stable"]).ends_with(0);
+    let run = scene.publish(&["--to", "stable"]).ends_with(0);
+    assert!(run.out.contains("it has all of this already"), "{}", run.out);
+
+    let deb = scene.root().join("pool/main/t/thing/thing_1.0_amd64.deb");
+    let whole = fs::read(&deb).unwrap();
+    for wrong in [&whole[..100], &[whole.as_slice(), b"x"].concat()] {
+        fs::write(&deb, wrong).unwrap();
+        scene.publish(&["--to", "stable"]).ends_with(0);
+        assert_eq!(fs::read(&deb).unwrap(), whole);
+    }
+    fs::write(&deb, &whole[..100]).unwrap();
+    scene.repo(&words).ends_with(0);
+    let contents = fs::read_to_string(scene.root().join("dists/stable/main/Contents-amd64"));
+    assert!(!contents.unwrap().contains("/thing"));
+
+    let number = scene.live().number;
+    fs::remove_file(scene.root().join("dists")).unwrap();
+    let run = scene.publish(&["--to", "stable"]).ends_with(3);
+    let link = format!("generations/{number}/dists");
+    assert!(run.err.contains(&format!("ln -s {link} dists")), "{}", run.err);
+    std::os::unix::fs::symlink(link, scene.root().join("dists")).unwrap();
+    scene.publish(&["--to", "stable"]).ends_with(0);
+    assert_eq!(fs::read(&deb).unwrap(), whole);
+    scene.is_whole();
 }
 
 #[test]

@@ -8,8 +8,8 @@ mod push;
 
 use super::arguments::{self, Global, RepoFolder};
 use super::context::nearest;
-use super::key;
 use super::failure::{Failure, Kind};
+use super::key;
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
 use crate::publish::{Error, Repository};

@@ -300,9 +300,8 @@ fn named<'i, T>(
                 "root" => "a root",
                 _ => "a suite",
             };
-            let message = format!(
-                "`{name}` cannot name {what}: lower-case letters, digits, `.` and `-` can"
-            );
+            let message =
+                format!("`{name}` cannot name {what}: lower-case letters, digits, `.` and `-` can");
             reader.errors.push(Diagnostic::new("bad-value", message).at(span, ""));
             continue;
         }

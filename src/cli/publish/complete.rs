@@ -122,13 +122,16 @@ impl Finale<'_> {
         let keys = key::public_file(release.folder.join(archive.keyring.value.as_str()))?.bytes;
         let state = &generation.suites[&destination.name];
         let beside = destination.suite.seen().into_iter().filter_map(|name| {
-            let state = generation.suites.get(name)?;
-            Some((name.clone(), state.components.clone()))
+            let state = generation.suites.get(&name)?;
+            Some((name, state.components.clone()))
         });
-        let previous = match generation.number {
-            1 => None,
-            number => Some(repository.generation_path(number - 1)),
-        };
+        // Clients have refused one that is dated later.
+        let previous = repository
+            .live()
+            .and_then(|live| live.map(|live| repository.generation(live)).transpose())
+            .map_err(broken)?
+            .filter(|previous| previous.date < generation.date)
+            .map(|previous| repository.generation_path(previous.number));
         let suites = [Suite {
             name: destination.name.clone(),
             components: state.components.clone(),
