@@ -2,7 +2,7 @@
 //!
 //! A [`Client`] talks to one URL; [`Mirrors`] are the places an archive's files can come from,
 //! found when the first file is needed; [`in_release`], [`index`], [`pool`] and [`pool_many`]
-//! bring in what an archive has; [`file`] brings in one file, [`git`] a commit. What is asked for by
+//! bring in what an archive has; [`file()`] brings in one file, [`git`] a commit. What is asked for by
 //! digest is looked up in the store first, so nothing here touches the network when it is all
 //! there. A [`Bucket`] is where bytes go to.
 

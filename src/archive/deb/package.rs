@@ -1,4 +1,5 @@
-//! The `.deb` reader and [writer](write) (deb(5)): an `ar` file of `debian-binary`, `control.tar*` and `data.tar*`.
+//! The `.deb` reader and [writer](write()) (deb(5)): an `ar` file of `debian-binary`, `control.tar*`
+//! and `data.tar*`.
 //!
 //! What it hands out can be written below a folder of its own without further checks of the
 //! names: every path is plain and relative, nothing lies behind a link, nothing is there twice.

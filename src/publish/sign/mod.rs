@@ -1,7 +1,7 @@
 //! Who signs a repository, and that what was signed is what clients accept.
 //!
 //! A release names public halves only. The secret half of each is found on the machine that
-//! publishes: in a [key file](Places::key_files) of the user's, else with [gpg](gpg), whose agent
+//! publishes: in a [key file](Places::key_files) of the user's, else with gpg, whose agent
 //! reaches cards and other devices. Every key signs everything, in one block, so that clients that
 //! trust either of two keys go on while one takes over from the other. Whatever was signed is
 //! verified with the public halves before it is handed out. Without a key nothing is signed, and
