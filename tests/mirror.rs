@@ -142,6 +142,35 @@ impl Mirror {
     }
 }
 
+#[test]
+fn what_is_no_mirror_stays_as_it_is() {
+    let (made, other) = (Made::new(), tempfile::tempdir().unwrap());
+    made.publish(DATES[0], &[("a", "1")]);
+    let push = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["repo", "push"]).arg(other.path()).arg("--repo").arg(made.path());
+        Run::of(&mut command)
+    };
+    let letters = other.path().join("letters");
+    fs::write(&letters, "").unwrap();
+    let run = push().ends_with(2);
+    assert!(run.err.contains("is no mirror of a repository: it has `letters`"), "{}", run.err);
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1);
+    fs::remove_file(letters).unwrap();
+    fs::create_dir(other.path().join("dists")).unwrap();
+    assert!(push().ends_with(2).err.contains("it has `dists`"));
+    fs::remove_dir(other.path().join("dists")).unwrap();
+    push().ends_with(0);
+    // The same number, made elsewhere.
+    let elsewhere = Made::new();
+    elsewhere.publish(DATES[1], &[("b", "1")]);
+    let mut command = Command::new(PROGRAM);
+    command.args(["repo", "push"]).arg(other.path()).arg("--repo").arg(elsewhere.path());
+    let run = Run::of(&mut command).ends_with(2);
+    assert!(run.err.contains("is the mirror of another repository"), "{}", run.err);
+    read(other.path());
+}
+
 fn inode(path: &Path) -> u64 {
     fs::metadata(path).unwrap().ino()
 }

@@ -179,6 +179,13 @@ fn what_is_published_is_what_apt_reads_and_once_is_enough() {
     let scene = Scene::new();
     scene.package("first", "1.0", "one");
     scene.package("second", "1.0", "two");
+    let key = fs::read(scene.release.path("keys/demo.asc")).unwrap();
+    let secret = scene.keys.path().join("demo.secret.asc");
+    fs::copy(secret, scene.release.path("keys/demo.asc")).unwrap();
+    let run = scene.release.run("check", &[]).ends_with(1);
+    assert!(run.err.contains("keys/demo.asc"), "{}", run.err);
+    fs::remove_file(scene.release.path("keys/demo.asc")).unwrap();
+    fs::write(scene.release.path("keys/demo.asc"), key).unwrap();
     let run = scene.publish(&["--to", "stable"]).ends_with(1);
     assert!(run.err.contains("not built") && run.err.contains("perestroika build"), "{}", run.err);
     assert!(!scene.root().exists(), "nothing is begun");

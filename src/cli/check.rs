@@ -15,6 +15,7 @@ use super::build::default_options;
 use super::context::{Machine, Named, Release, Surveyed, named, open_store_to_look};
 use super::eval::select;
 use super::failure::{Failure, Kind, Problem};
+use super::key;
 use super::output::{CommandResult, Output};
 use super::publish::withheld::withheld;
 use super::report::count;
@@ -567,6 +568,10 @@ fn published(
 ) {
     if release.spec.release.suites.is_empty() {
         return report.add("published", "the release publishes to nothing", Vec::new());
+    }
+    let keys = key::unfit(release);
+    if !keys.is_empty() {
+        return report.add("published", "the keys of its suites", keys);
     }
     let asked =
         open_store_to_look(global).and_then(|store| withheld(release, graph, wanted, &store));

@@ -3,14 +3,15 @@
 mod check;
 mod new;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::arguments::{self, Global};
 use super::config::Config;
-use super::context::open_store_to_look;
-use super::failure::{Failure, Kind};
+use super::context::{Release, open_store_to_look};
+use super::failure::{Failure, Kind, Problem};
 use super::output::{CommandResult, Output};
 use crate::base::HostPath;
 use crate::publish::sign::{self, Places, PublicFile};
@@ -50,6 +51,20 @@ pub fn public_file(path: HostPath) -> Result<PublicFile, Failure> {
             Err(failure.hint("`perestroika key new` makes one"))
         }
     }
+}
+
+/// What is wrong with the public keys of a release's suites.
+pub fn unfit(release: &Release) -> Vec<Problem> {
+    let keys = release.spec.release.suites.values().flat_map(|suite| &suite.keys);
+    let paths: BTreeSet<&str> = keys.map(|key| key.value.as_str()).collect();
+    let wrong = |path: &str| {
+        let file = public_file(release.folder.join(path));
+        let read = file.and_then(|file| {
+            sign::read(&file, jiff::Timestamp::now()).map_err(|error| unsigned(&error))
+        });
+        read.err().map(|failure| failure.problems).unwrap_or_default()
+    };
+    paths.into_iter().flat_map(wrong).collect()
 }
 
 /// Why nothing is signed, and what to do about it.

@@ -132,7 +132,7 @@ pub fn listed(changes: &[Change]) -> String {
         sources.entry(&change.source).or_default().push(change);
     }
     let width = sources.keys().map(|name| name.len()).max().unwrap_or_default();
-    let mut text = String::new();
+    let mut rows = Vec::new();
     for (source, changes) in sources {
         let main = changes
             .iter()
@@ -157,9 +157,13 @@ pub fn listed(changes: &[Change]) -> String {
         };
         all.extend(gone);
         let all = all.join(", ");
-        text.push_str(&format!("  {source:width$}  {versions}  {all}\n"));
+        rows.push((source, versions, all));
     }
-    text
+    let wide = rows.iter().map(|(_, versions, _)| versions.len()).max().unwrap_or_default();
+    let line = |(source, versions, all): &(&str, String, String)| {
+        format!("  {source:width$}  {versions:wide$}  {all}").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 fn versions(change: &Change) -> String {

@@ -53,6 +53,8 @@ fn failed(error: Error) -> Failure {
         Error::Cancelled => Kind::Interrupted,
         Error::Unpublished(_)
         | Error::Inside(_)
+        | Error::Foreign { .. }
+        | Error::OtherMirror { .. }
         | Error::NoLinks(_)
         | Error::Offline(_)
         | Error::Credentials { .. } => Kind::Input,

@@ -55,6 +55,22 @@ pub enum Error {
     /// A mirror of the repository in the repository.
     #[error("`{0}` is in the repository itself: a mirror lies elsewhere")]
     Inside(HostPath),
+    /// A folder of other things.
+    #[error("`{path}` is no mirror of a repository: it has `{name}`")]
+    Foreign {
+        /// The folder.
+        path: HostPath,
+        /// What a mirror does not have.
+        name: String,
+    },
+    /// The mirror of another repository, or of a copy that went its own way.
+    #[error("`{path}` is the mirror of another repository: its generation {number} is another one")]
+    OtherMirror {
+        /// The mirror.
+        path: HostPath,
+        /// The generation.
+        number: u64,
+    },
     /// Somebody else is at it.
     #[error("another push to `{0}` is under way")]
     Busy(String),

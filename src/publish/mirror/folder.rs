@@ -12,9 +12,9 @@ use super::snapshot::{LATEST, SNAPSHOTS, led_to, unneeded};
 use super::view::{Content, Entry, View, proof};
 use super::{Mode, Pushed, Snapshots, Wish, stop_if};
 use crate::base::HostPath;
-use crate::publish::Repository;
-use crate::publish::layout::DISTS;
+use crate::publish::layout::{BY_HASH, DISTS, GENERATIONS, KEYS, POOL};
 use crate::publish::named::Proof;
+use crate::publish::{Generation, Repository};
 
 /// What was done for an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,9 @@ pub fn push(
             Place { repository, top, before, mode: wish.mode }
         }
     };
+    expect_mirror(root)?;
+    expect_mirror(&place.top)?;
+    expect_same(repository, view, &place.top)?;
     let total = view.stages().iter().map(|(_, entries)| entries.len()).sum();
     let done = AtomicUsize::new(0);
     for (what, entries) in view.stages() {
@@ -77,6 +80,49 @@ pub fn push(
         pushed.removed = retire(root, pushed.snapshot.as_deref(), days, now, wish.mode)?;
     }
     Ok(pushed)
+}
+
+/// That a folder is not there, or has nothing but what a mirror has.
+fn expect_mirror(folder: &HostPath) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at("read", folder)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(at("read", folder))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let is_its = match name.as_str() {
+            DISTS | LATEST => is_link,
+            // What a killed push left begins with a dot.
+            GENERATIONS | BY_HASH | POOL | KEYS | SNAPSHOTS => true,
+            other => other.starts_with('.'),
+        };
+        if !is_its {
+            return Err(Error::Foreign { path: folder.clone(), name });
+        }
+    }
+    Ok(())
+}
+
+/// That the mirror is of no other repository, as far as the generation that is brought there tells.
+fn expect_same(repository: &Repository, view: &View, top: &HostPath) -> Result<()> {
+    let number = view.generation.number;
+    let part = format!("{GENERATIONS}/{number}/{DISTS}/GENERATION.json");
+    let (own, there) = (repository.path(&part), top.join(&part));
+    match fs::read(&there) {
+        // One that cannot be read is damaged, and is brought there again.
+        Ok(bytes)
+            if Generation::read(&bytes, &there).is_ok()
+                && fs::read(&own).map_err(at("read", &own))? != bytes =>
+        {
+            Err(Error::OtherMirror { path: top.clone(), number })
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(at("read", &there)(error)),
+    }
 }
 
 /// Brings some entries there, and names all that failed.
