@@ -95,9 +95,9 @@ fn expect_mirror(folder: &HostPath) -> Result<()> {
         let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         let is_its = match name.as_str() {
             DISTS | LATEST => is_link,
-            // What a killed push left begins with a dot.
             GENERATIONS | BY_HASH | POOL | KEYS | SNAPSHOTS => true,
-            other => other.starts_with('.'),
+            // What a killed push left begins with a dot; links keep what they lead to.
+            other => is_link || other.starts_with('.'),
         };
         if !is_its {
             return Err(Error::Foreign { path: folder.clone(), name });
