@@ -460,7 +460,7 @@ fn a_publication_that_is_killed_leaves_clients_what_they_had() {
     scene.publish(&["--to", "stable"]).ends_with(0);
     let key = scene.keys.path().join("demo.secret.asc");
     let mut killed = BTreeMap::new();
-    for round in 0..14 {
+    for round in 0..6 {
         let version = format!("1.{}", round + 1);
         scene.package("thing", &version, &version);
         scene.build();
@@ -487,7 +487,7 @@ fn a_publication_that_is_killed_leaves_clients_what_they_had() {
     scene.is_whole();
     let apt = Apt::of(&scene, "stable");
     apt.updates();
-    assert_eq!(apt.candidate("thing").as_deref(), Some("1.14"));
+    assert_eq!(apt.candidate("thing").as_deref(), Some("1.6"));
     assert!(killed.get("under way").is_some_and(|times| *times > 2), "{killed:?}");
 }
 
@@ -496,7 +496,7 @@ fn a_publication_that_is_killed_leaves_clients_what_they_had() {
 fn kill_at(child: &mut std::process::Child, staging: &Path, wanted: usize) -> &'static str {
     loop {
         let entries = count(staging);
-        if entries > wanted * 3 {
+        if entries > wanted * 5 {
             child.kill().unwrap();
             child.wait().unwrap();
             return "under way";
