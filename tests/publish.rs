@@ -197,8 +197,23 @@ fn what_is_published_is_what_apt_reads_and_once_is_enough() {
     let plan = scene.publish(&["--to", "stable", "-n", "--json"]).ends_with(0).json();
     assert!(plan["generation"].is_null() && plan["changes"].as_array().unwrap().len() == 5);
     assert!(!scene.root().exists(), "nothing is begun");
-    scene.publish(&["first", "--to", "stable"]).ends_with(0);
+    let queue = scene.release.path("queue");
+    let changes = ["first", "--to", "stable", "--changes", queue.to_str().unwrap()];
+    scene.publish(&changes).ends_with(0);
     scene.is_whole();
+    // What goes to another archive's queue is signed, and everything it names is there.
+    let signed = fs::read(queue.join("first_1.0_amd64.changes")).unwrap();
+    let keyring = fs::read(scene.release.path("keys/demo.asc")).unwrap();
+    let now = jiff::Timestamp::now();
+    let text = perestroika::archive::deb::signature::verify(&signed, &keyring, now).unwrap().text;
+    let listed = text.split("Checksums-Sha256:\n").nth(1).unwrap();
+    let files: Vec<&str> = listed.lines().take_while(|line| line.starts_with(' ')).collect();
+    assert_eq!(files.len(), 3, "{text}");
+    for line in files {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let bytes = fs::read(queue.join(words[2])).unwrap();
+        assert_eq!(Sha256::of(&bytes).to_string(), words[0], "{line}");
+    }
     let apt = Apt::of(&scene, "stable");
     apt.updates();
     assert_eq!(apt.candidate("first").as_deref(), Some("1.0"));
@@ -220,8 +235,6 @@ fn what_is_published_is_what_apt_reads_and_once_is_enough() {
     let warned = told.contains("WARNING") || told.contains("Can't check");
     assert!(good && !warned, "{told}");
     let signed = fs::read(apt.folder.path().join("first_1.0.dsc")).unwrap();
-    let keyring = fs::read(scene.release.path("keys/demo.asc")).unwrap();
-    let now = jiff::Timestamp::now();
     perestroika::archive::deb::signature::verify(&signed, &keyring, now).unwrap();
 
     // The release's two names, and the manifest that the second is the digest of.

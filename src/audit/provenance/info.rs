@@ -1,7 +1,7 @@
 //! The `.buildinfo` of a build.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{self, Read};
 
 use md5::{Digest as _, Md5};
 use sha1::Sha1;
@@ -73,14 +73,21 @@ pub(super) fn binary(output: &Output) -> Option<(String, String)> {
 /// The MD5 and the SHA-1 of an output's bytes.
 fn digests(store: &Store, output: &Output) -> Result<[String; 2]> {
     let mut file = store.open_object(&output.blake3)?;
+    weak_digests(&mut file).map_err(|source| {
+        let path = store.object(&output.blake3).unwrap_or_else(|| HostPath::new(&output.file));
+        Error::File { path, source }
+    })
+}
+
+/// MD5 and SHA-1 in hex, which formats of Debian's want beside the digest that counts.
+///
+/// # Errors
+/// Those of reading.
+pub fn weak_digests(file: &mut dyn Read) -> io::Result<[String; 2]> {
     let (mut md5, mut sha1) = (Md5::new(), Sha1::new());
     let mut buffer = vec![0; 1 << 18];
     loop {
-        let unread = |source| {
-            let path = store.object(&output.blake3).unwrap_or_else(|| HostPath::new(&output.file));
-            Error::File { path, source }
-        };
-        let count = file.read(&mut buffer).map_err(unread)?;
+        let count = file.read(&mut buffer)?;
         if count == 0 {
             return Ok([hex(&md5.finalize()), hex(&sha1.finalize())]);
         }

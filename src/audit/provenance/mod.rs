@@ -7,7 +7,7 @@ mod purl;
 pub mod spdx;
 pub mod statement;
 
-pub use info::build_info;
+pub use info::{build_info, weak_digests};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -7,10 +7,9 @@ use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
-use md5::{Digest as _, Md5};
-use sha1::Sha1;
 
 use crate::archive::deb::{changelog, control, package};
+use crate::audit::provenance::weak_digests;
 use crate::base::{HostPath, Sha256};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::key;
@@ -89,7 +88,9 @@ fn of(
         };
         for file in &item.files {
             let path = repository.path(POOL).join(&file.path);
-            let [md5, sha1] = digests(&path).map_err(|error| failed("read", &path, &error))?;
+            let [md5, sha1] = File::open(&path)
+                .and_then(|mut file| weak_digests(&mut file))
+                .map_err(|error| failed("read", &path, &error))?;
             let name = file.path.rsplit('/').next().unwrap_or_default().to_owned();
             let one = ChangedFile {
                 name: name.clone(),
@@ -161,20 +162,4 @@ fn entry(text: &str) -> Option<Top> {
         author: author.split("  ").next()?.to_owned(),
         text: body.iter().map(bullet).collect::<Vec<_>>().join("\n"),
     })
-}
-
-/// MD5 and SHA-1 in hex, which the format wants beside the digest that counts.
-fn digests(path: &HostPath) -> io::Result<[String; 2]> {
-    let mut file = File::open(path)?;
-    let (mut md5, mut sha1) = (Md5::new(), Sha1::new());
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            return Ok([hex(&md5.finalize()), hex(&sha1.finalize())]);
-        }
-        md5.update(&buffer[..count]);
-        sha1.update(&buffer[..count]);
-    }
 }
