@@ -33,6 +33,19 @@ pub enum Error {
         /// What to change on this machine, exactly.
         remedy: String,
     },
+    /// A container engine did not do what a run needs.
+    #[error("the container engine {engine} cannot {operation}: {because}")]
+    Engine {
+        /// Which engine: its name, or its address.
+        engine: String,
+        /// What was asked of it, on what.
+        operation: String,
+        /// What it answered, or why it was not reached.
+        because: String,
+        /// Whether another try may succeed: it was not reached, was restarted or had an error of
+        /// its own. What it refuses for good does not pass.
+        passes: bool,
+    },
     /// The request contradicts the guest contract or itself.
     #[error("the sandbox request is wrong: {0}")]
     Request(String),
@@ -60,6 +73,7 @@ impl Error {
         use std::io::ErrorKind;
         match self {
             Self::System { .. } | Self::Lost(_) => true,
+            Self::Engine { passes, .. } => *passes,
             Self::Log(error) => {
                 matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
             }

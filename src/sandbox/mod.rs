@@ -6,6 +6,7 @@ mod guise;
 mod request;
 
 pub mod contract;
+pub mod docker;
 pub mod doctor;
 pub mod native;
 
