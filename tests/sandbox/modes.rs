@@ -112,9 +112,17 @@ pub fn in_every_mode_and_by_users(name: &str, test: impl FnOnce()) {
 
 /// Runs a test on each engine alone.
 pub fn on_engines(name: &str, test: impl FnOnce()) {
-    match std::env::var_os(MODE) {
+    match now() {
         Some(_) => test(),
         None => on(&ENGINES, name),
+    }
+}
+
+/// Runs a test on Docker alone.
+pub fn on_docker(name: &str, test: impl FnOnce()) {
+    match now() {
+        Some(_) => test(),
+        None => on(&ENGINES[..1], name),
     }
 }
 
@@ -235,6 +243,11 @@ macro_rules! in_every_mode_and_by_users {
 /// Declares tests of what is special about containers.
 macro_rules! on_engines {
     ($($tests:tt)*) => { $crate::modes::declared! { on_engines $($tests)* } };
+}
+
+/// Declares tests of containers that one engine is enough for: they take long.
+macro_rules! on_docker {
+    ($($tests:tt)*) => { $crate::modes::declared! { on_docker $($tests)* } };
 }
 
 macro_rules! declared {
