@@ -7,6 +7,8 @@
 //! what a build sees is the same by construction.
 
 mod hosts;
+mod image;
+mod profile;
 
 use std::io::Write;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ mod cgroup;
 mod child;
 mod collect;
 mod disk;
-mod filter;
+pub(in crate::sandbox) mod filter;
 mod guest;
 mod keep;
 mod memory;
