@@ -9,6 +9,8 @@
 mod hosts;
 mod image;
 mod profile;
+#[cfg(test)]
+mod trial;
 
 use std::io::Write;
 use std::sync::Arc;

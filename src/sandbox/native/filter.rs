@@ -113,6 +113,11 @@ impl Call {
     pub(in crate::sandbox) fn name(&self) -> &'static str {
         self.constant.trim_start_matches("SYS_")
     }
+
+    /// Its number.
+    pub(in crate::sandbox) fn number(&self) -> i64 {
+        self.number
+    }
 }
 
 /// Calls by their constants, so that name and number are of one origin.
@@ -284,7 +289,7 @@ fn numbers() -> BpfProgram {
 }
 
 fn numbers_of(calls: &[Call]) -> Vec<i64> {
-    calls.iter().map(|call| call.number).collect()
+    calls.iter().map(Call::number).collect()
 }
 
 fn unconditional(calls: &[i64]) -> Rules {
