@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
 pub use build::{Build, Enter, Log, Patch, Reproduce};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
-pub use global::{Colour, Global, ProgressKind, RequiredLimits};
+pub use global::{Colour, ExecutorKind, Global, ProgressKind, RequiredLimits};
 pub use key::{Key, KeyAlgorithm, KeyCheck, KeyNew};
 pub use publish::{Downgrade, Place, Publish};
 pub use repo::{

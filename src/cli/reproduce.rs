@@ -54,8 +54,8 @@ pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandRe
         return queue::status(&folder, &names, global, output).map_err(wrong);
     }
     let build = as_build(arguments);
-    let options = build::options(&build);
     let prepared = Prepared::new(&folder, &names, &build, global).map_err(wrong)?;
+    let options = prepared.options(&build);
     if arguments.fixpoint {
         let most = arguments.rounds.map_or(fixpoint::MOST, |rounds| rounds as usize);
         return match arguments.dry_run {

@@ -20,6 +20,14 @@ pub struct Global {
     /// Fetch this archive from here
     #[arg(long, global = true, value_name = "ARCHIVE=URL", value_parser = mirror)]
     pub mirror: Vec<(String, String)>,
+    /// What runs builds, and all else that is not trusted [default: as config.toml, else
+    /// release.toml says, else native]
+    #[arg(long, global = true, value_enum, env = "PERESTROIKA_EXECUTOR", value_name = "KIND")]
+    pub executor: Option<ExecutorKind>,
+    /// Of the container engines of config.toml, use those with this label or name; given several
+    /// times, those with all of them
+    #[arg(long, global = true, value_name = "LABEL")]
+    pub engine: Vec<String>,
     /// Fetch nothing
     #[arg(long, global = true)]
     pub offline: bool,
@@ -47,6 +55,16 @@ pub enum ProgressKind {
     Json,
     /// Nothing
     None,
+}
+
+/// What runs guests; so it is called in the user's config.toml too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecutorKind {
+    /// This machine's own kernel
+    Native,
+    /// A container engine that speaks Docker's API: Docker, Podman
+    Docker,
 }
 
 /// What must hold builds to their limits; so it is called in the user's config.toml too.

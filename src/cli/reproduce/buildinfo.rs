@@ -43,8 +43,8 @@ pub fn run(
         return Err(wrong(failure));
     }
     let build = as_build(arguments);
-    let options = build::options(&build);
     let prepared = Prepared::new(folder, &asked, &build, global).map_err(wrong)?;
+    let options = prepared.options(&build);
     check_versions(&prepared, &given).map_err(wrong)?;
     let Prepared { release, graph, wanted, machine } = &prepared;
     let world = machine.world();

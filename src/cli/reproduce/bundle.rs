@@ -81,8 +81,8 @@ pub fn run(
     output.summary(&told(&bundle, &structure, arguments.key.as_deref()));
 
     let build = as_build(arguments);
-    let options = build::options(&build);
     let prepared = Prepared::new(&folder, names, &build, &inside).map_err(wrong)?;
+    let options = prepared.options(&build);
     if arguments.dry_run {
         return forecast(&prepared, &options, output).map_err(wrong);
     }
