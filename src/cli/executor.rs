@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Value, json};
 
@@ -156,7 +156,7 @@ struct Settings {
 }
 
 /// What was opened: several releases of one run share its engines, and the slots of each.
-static OPEN: Mutex<Vec<Arc<Containers>>> = Mutex::new(Vec::new());
+static OPEN: Mutex<Vec<Weak<Containers>>> = Mutex::new(Vec::new());
 
 impl Runner {
     /// What was chosen, for the store in `home`. No engine is asked anything yet.
@@ -178,14 +178,15 @@ impl Runner {
         };
         let settings = Settings { home: home.clone(), hosts, enforcement };
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(there) = open.iter().find(|there| there.settings == settings) {
-            return Ok(Self::Docker(Arc::clone(there)));
+        let mut there = open.iter().filter_map(Weak::upgrade);
+        if let Some(there) = there.find(|there| there.settings == settings) {
+            return Ok(Self::Docker(there));
         }
         let (home, hosts) = (settings.home.clone(), settings.hosts.clone());
         let docker = Docker::new(program, home, hosts, notice(global)).enforcing(enforcement);
         let (output, begun) = (Output::new(global), Mutex::new(false));
         let containers = Arc::new(Containers { settings, docker, output, begun });
-        open.push(Arc::clone(&containers));
+        open.push(Arc::downgrade(&containers));
         Ok(Self::Docker(containers))
     }
 

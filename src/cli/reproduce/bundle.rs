@@ -9,7 +9,7 @@ use super::{Order, as_build, forecast, prove, variations};
 use crate::audit::bundle::{self, Adopt, Bundle, Kind as Extent};
 use crate::base::{Digest, HostPath, Json};
 use crate::cli::arguments::{Global, Reproduce};
-use crate::cli::build::{self, Prepared};
+use crate::cli::build::Prepared;
 use crate::cli::bundle::{certificate, demand, document, failed, open, told, with_bar};
 use crate::cli::context::{Release, open_store};
 use crate::cli::failure::{Failure, Kind};
