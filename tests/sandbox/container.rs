@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use crate::attempts::compile;
 use crate::engine::{Engine, OwnEngine};
-use crate::modes;
 use crate::tiny::{Tiny, anything_left, assert_nothing_left, docker, token};
 use perestroika::base::{Digest, HostPath};
+use perestroika::sandbox::docker::Docker;
 use perestroika::sandbox::{
     Access, Collect, Executor, Limits, Mount, Outcome, Receipt, Request, Result, Scratch, Verdict,
 };
