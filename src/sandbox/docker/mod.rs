@@ -8,6 +8,7 @@
 
 mod hosts;
 mod image;
+mod pool;
 mod profile;
 #[cfg(test)]
 mod trial;
