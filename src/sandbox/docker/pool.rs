@@ -39,8 +39,6 @@ pub struct Member<E> {
     pub engine: E,
     /// How many runs it takes at once, at least one; none for as many as come.
     pub slots: Option<usize>,
-    /// Words by which a run may ask for it.
-    pub labels: Vec<String>,
 }
 
 /// Why there is no engine for a run.
@@ -48,9 +46,7 @@ pub struct Member<E> {
 pub enum Refusal {
     /// The run was cancelled while it waited.
     Cancelled,
-    /// No engine has all the labels that were asked for.
-    Unknown(Vec<String>),
-    /// All that may be used failed too often, and rest. It passes.
+    /// All failed too often, and rest. It passes.
     Resting {
         /// The engine that is used again first.
         engine: String,
@@ -59,23 +55,6 @@ pub enum Refusal {
         /// Its last fault.
         because: String,
     },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cancelled => f.write_str("cancelled while waiting for an engine"),
-            Self::Unknown(labels) => {
-                write!(f, "no engine has all of these labels: `{}`", labels.join("`, `"))
-            }
-            Self::Resting { engine, passes_in, because } => write!(
-                f,
-                "every engine rests after {FAULTS} faults in a row; `{engine}` is used again in {} \
-                 s; its last fault: {because}",
-                seconds(*passes_in)
-            ),
-        }
-    }
 }
 
 /// How one engine is doing.
@@ -118,55 +97,46 @@ impl<E> Pool<E> {
         &self.members
     }
 
-    /// A place on an engine that has all these labels and does not rest: on the one that is used
-    /// least for its slots, and among equals on the first. Waits while they are all full; one
-    /// without a limit never is, and counts as idle.
-    pub fn take(&self, labels: &[String], cancel: &AtomicBool) -> Result<Lease<'_, E>, Refusal> {
-        let suits = |member: &Member<E>| labels.iter().all(|label| member.labels.contains(label));
-        let suiting: Vec<_> =
-            (0..self.members.len()).filter(|index| suits(&self.members[*index])).collect();
-        if suiting.is_empty() {
-            return Err(Refusal::Unknown(labels.to_vec()));
-        }
+    /// A place on an engine that does not rest: on the one that is used least for its slots, and
+    /// among equals on the first. Waits while they are all full; one without a limit never is, and
+    /// counts as idle.
+    pub fn take(&self, cancel: &AtomicBool) -> Result<Lease<'_, E>, Refusal> {
         let mut states = self.states();
         loop {
             if cancel.load(Ordering::Relaxed) {
                 return Err(Refusal::Cancelled);
             }
             let now = (self.now)();
-            let awake = suiting.iter().filter(|index| states[**index].rests(now).is_none());
-            let awake: Vec<_> = awake.copied().collect();
-            if awake.is_empty() {
-                return Err(self.resting(&suiting, &states, now));
+            let mut awake = Vec::new();
+            let mut resting = Vec::new();
+            for (index, (member, state)) in self.members.iter().zip(states.iter()).enumerate() {
+                match state.rests(now) {
+                    None => awake.push((index, member.slots, state.running)),
+                    Some(left) => resting.push((left, index)),
+                }
             }
-            let free = awake.into_iter().filter(|&index| {
-                self.members[index].slots.is_none_or(|slots| states[index].running < slots.max(1))
-            });
-            let load = |index: &usize| {
-                let running = states[*index].running;
-                // In parts of a million, so that shares of different engines compare.
-                let share = self.members[*index]
-                    .slots
-                    .map_or(0, |slots| running.saturating_mul(1_000_000) / slots.max(1));
-                (share, running)
+            if awake.is_empty()
+                && let Some((passes_in, index)) = resting.into_iter().min()
+            {
+                let engine = self.members[index].name.clone();
+                let because = states[index].because.clone();
+                return Err(Refusal::Resting { engine, passes_in, because });
+            }
+            let free = awake
+                .into_iter()
+                .filter(|(_, slots, running)| slots.is_none_or(|slots| *running < slots.max(1)));
+            // In parts of a million, so that shares of different engines compare.
+            let share = |slots: Option<usize>, running: usize| {
+                slots.map_or(0, |slots| running.saturating_mul(1_000_000) / slots.max(1))
             };
-            if let Some(index) = free.min_by_key(load) {
+            if let Some((index, ..)) =
+                free.min_by_key(|(_, slots, running)| (share(*slots, *running), *running))
+            {
                 states[index].running += 1;
                 return Ok(Lease { pool: self, index, since: now });
             }
             let waited = self.changed.wait_timeout(states, GLANCE);
             states = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// What to say when all of these engines rest.
-    fn resting(&self, suiting: &[usize], states: &[State], now: Instant) -> Refusal {
-        let left = |index: &&usize| states[**index].rests(now).unwrap_or_default();
-        let first = suiting.iter().min_by_key(left).copied().unwrap_or_default();
-        Refusal::Resting {
-            engine: self.members[first].name.clone(),
-            passes_in: left(&&first),
-            because: states[first].because.clone(),
         }
     }
 
@@ -251,7 +221,7 @@ impl<E> Drop for Lease<'_, E> {
 }
 
 /// Whole seconds, rounded up.
-fn seconds(time: Duration) -> u64 {
+pub fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
