@@ -32,7 +32,7 @@ pub fn run(
         labels: docker.marks()?.labels(marks::CONTAINER),
         argument: native::RELAY,
     };
-    let container = Container::make(engine, &met, plan)?;
+    let container = Container::make(engine, &met, plan).inspect_err(|_| engine.forget())?;
     let stream = container.start()?;
     let greeted = Afar::greet(stream, &order);
     let afar = match greeted {
