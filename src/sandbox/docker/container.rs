@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, HostConfig, HostConfigLogConfig,
+    ResourcesUlimits,
 };
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, KillContainerOptions, RemoveContainerOptions,
@@ -16,13 +17,16 @@ use tokio::io::AsyncWriteExt as _;
 use super::engine::{Engine, Facts, Met, runtime};
 use super::places::Places;
 use crate::sandbox::native::{self, Hello, Stream};
-use crate::sandbox::{Error, Limits, Result};
+use crate::sandbox::{Error, Limits, Result, contract};
 
 /// Bytes that the relay and the sandbox's own processes may use beside what the guest may.
 const OWN_MEMORY: u64 = 64 << 20;
 
 /// Processes and threads of the relay and of the sandbox beside those of the guest.
 const OWN_PROCESSES: u32 = 8;
+
+/// Processes of all containers together, as the kernel counts those of one id.
+const PROCESSES_OF_ALL: u64 = 32_768;
 
 /// What a container is made for.
 pub struct Plan<'a> {
@@ -236,6 +240,7 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
         network_mode: Some("none".to_owned()),
         // Where ids are shifted, files of the store would belong to nobody.
         userns_mode: facts.has("userns").then(|| "host".to_owned()),
+        ulimits: Some(ulimits(facts)),
         log_config: Some(log),
         privileged: Some(false),
         auto_remove: Some(false),
@@ -258,6 +263,19 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }
+}
+
+/// Resource limits of a container's first process. Podman as root would otherwise set its own,
+/// which can be more than it may.
+fn ulimits(facts: &Facts) -> Vec<ResourcesUlimits> {
+    let limit = |name: &str, most: u64| {
+        let most = i64::try_from(most).ok();
+        ResourcesUlimits { name: Some(name.to_owned()), soft: most, hard: most }
+    };
+    // As many as a guest gets at most.
+    let files = contract::OPEN_FILES.1.map(|files| limit("nofile", files));
+    let of_podman = facts.podman && !facts.has("rootless");
+    files.into_iter().chain(of_podman.then(|| limit("nproc", PROCESSES_OF_ALL))).collect()
 }
 
 /// What of the wall is really there, as the engine says and as the kernel tells the relay; an
