@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, HostConfig, HostConfigLogConfig,
-    ResourcesUlimits,
+    Mount, MountType, ResourcesUlimits,
 };
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, KillContainerOptions, RemoveContainerOptions,
@@ -35,7 +35,7 @@ pub struct Plan<'a> {
     /// The security option that is the filter of system calls.
     pub profile: &'a str,
     /// Where everything lies.
-    pub places: Places,
+    pub places: &'a Places,
     /// What it may use.
     pub limits: &'a Limits,
     /// Whose it is.
@@ -227,7 +227,7 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
     ];
     let log = HostConfigLogConfig { typ: Some("none".to_owned()), config: None };
     let host = HostConfig {
-        mounts: Some(places.mounts),
+        mounts: Some(places.mounts.clone()),
         memory: facts.limits.0.then_some(memory),
         memory_swap: facts.limits.0.then_some(memory),
         pids_limit: facts.limits.1.then(|| i64::from(limits.processes + OWN_PROCESSES)),
@@ -285,6 +285,7 @@ pub fn confirm(
     facts: &Facts,
     inspected: &ContainerInspectResponse,
     hello: &Hello,
+    planned: &[Mount],
 ) -> Result<BTreeMap<String, String>> {
     let host = inspected.host_config.clone().unwrap_or_default();
     let (uid, gid) = ids(facts);
@@ -294,7 +295,7 @@ pub fn confirm(
     for (kept, what, remedy) in [
         (host.privileged != Some(true), "keep it from being privileged", ""),
         (none(&host.cap_add), "keep it without added capabilities", ""),
-        (none(&host.binds), "keep other files of the host out of it", ""),
+        (nothing_else(inspected, planned), "keep other files of the host out of it", ""),
         (hello.capabilities.iter().all(nothing), "take every capability from it", ""),
         (hello.no_new_privileges, "deny it new privileges", ""),
         (hello.seccomp == 2, "filter its system calls", "the engine needs seccomp"),
@@ -345,6 +346,19 @@ pub fn confirm(
     ]
     .map(|(name, fact)| (name.to_owned(), fact))
     .into())
+}
+
+/// Whether everything that is mounted in a container was asked for.
+fn nothing_else(inspected: &ContainerInspectResponse, planned: &[Mount]) -> bool {
+    inspected.mounts.iter().flatten().all(|found| {
+        planned.iter().any(|mount| {
+            // A volume has a name, and lies where the engine likes.
+            let volume = mount.typ == Some(MountType::VOLUME);
+            let same =
+                if volume { found.name == mount.source } else { found.source == mount.source };
+            same && found.destination == mount.target
+        })
+    })
 }
 
 /// Whether the engine says that it was killed for want of memory.

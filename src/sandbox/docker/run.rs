@@ -27,7 +27,7 @@ pub fn run(
     let plan = Plan {
         image: &tool.image,
         profile: &tool.profile,
-        places,
+        places: &places,
         limits: &request.limits,
         labels: docker.marks()?.labels(marks::CONTAINER),
         argument: native::RELAY,
@@ -42,7 +42,8 @@ pub fn run(
             return Err(container::lost(state.as_ref(), &error.to_string()));
         }
     };
-    let outer = container::confirm(engine, &met.facts, &container.inspect()?, &afar.hello)?;
+    let outer =
+        container::confirm(engine, &met.facts, &container.inspect()?, &afar.hello, &places.mounts)?;
     if docker.enforcement == Enforcement::ControlGroup {
         container::limited(&outer)?;
     }
