@@ -18,6 +18,9 @@ pub const KIND: &str = "perestroika";
 /// A container, and what is removed with it.
 pub const CONTAINER: &str = "run";
 
+/// A volume with a layer, which is kept for later runs.
+pub const LAYER: &str = "layer";
+
 /// The home that it belongs to.
 pub const HOME: &str = "perestroika.home";
 
@@ -79,6 +82,22 @@ impl Marks {
             Ok(file) => rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
+    }
+
+    /// Notes that this home had an image brought to an engine. Without the note the image stays
+    /// there for good, which harms nobody.
+    pub fn brought(&self, image: &str) {
+        let _noted = fs::write(self.image(image).as_path(), "");
+    }
+
+    /// Whether this home had an image brought to an engine.
+    pub fn has_brought(&self, image: &str) -> bool {
+        self.image(image).as_path().exists()
+    }
+
+    fn image(&self, id: &str) -> HostPath {
+        let plain: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+        self.folder.join(format!("image-{plain}"))
     }
 
     /// Removes the marks of runs that are over, after what they left was removed.
