@@ -326,6 +326,7 @@ pub fn confirm(
     Ok([
         ("executor", "docker".to_owned()),
         ("outer engine", format!("{} {}", facts.product, facts.version)),
+        ("outer kernel", facts.kernel.clone()),
         ("outer runtime", facts.runtime.clone()),
         ("outer image", inspected.image.clone().unwrap_or_default()),
         ("outer ids", format!("{}:{}", hello.uid, hello.gid)),

@@ -53,6 +53,8 @@ pub struct Facts {
     pub podman: bool,
     /// What starts its containers.
     pub runtime: String,
+    /// The release of its kernel, which is another machine's if it is.
+    pub kernel: String,
     /// How it keeps images and containers.
     pub storage: String,
     /// The version of control groups that it uses.
@@ -231,6 +233,7 @@ fn facts(version: SystemVersion, info: SystemInfo) -> Facts {
         version: version.version.unwrap_or_default(),
         podman,
         runtime: info.default_runtime.unwrap_or_default(),
+        kernel: info.kernel_version.unwrap_or_default(),
         storage: info.driver.unwrap_or_default(),
         groups: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
         security: names.map(str::to_owned).collect(),
