@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
@@ -54,6 +55,14 @@ impl Engine {
         let text = self.says(&["inspect", "--type", "container", id]);
         let [value] = serde_json::from_str::<[Value; 1]>(&text).expect("a document");
         value
+    }
+
+    /// The names of all files in the layers of an image.
+    #[track_caller]
+    pub fn files(&self, image: &str) -> String {
+        let list = "docker --host $0 save $1 | tar -xO --wildcards '*/layer.tar' | tar -t";
+        let output = Command::new("sh").args(["-c", list, &self.0, image]).output();
+        String::from_utf8(output.expect("a shell").stdout).expect("text")
     }
 
     /// An image with busybox in it; its id.
@@ -194,5 +203,25 @@ impl OwnEngine {
 impl Drop for OwnEngine {
     fn drop(&mut self) {
         self.end(Signal::TERM);
+        // What was killed has left who watched a container, and a mount of its folder on itself.
+        let (near, data) = (self.near.path(), self.data.path());
+        let near = near.to_string_lossy();
+        for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let number = process.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(number) = number.and_then(Pid::from_raw)
+                && String::from_utf8_lossy(&words).contains(&format!("{near}/run/"))
+            {
+                let _gone = kill_process(number, Signal::KILL);
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
+        for place in places
+            .map(Path::new)
+            .filter(|place| place.starts_with(data) || place.starts_with(self.near.path()))
+        {
+            let _gone = rustix::mount::unmount(place, UnmountFlags::DETACH);
+        }
     }
 }

@@ -139,7 +139,7 @@ in_every_mode! {
     }
 
     fn nothing_is_collected_through_a_link() {
-        for script in ["ln -s /bin out", "ln -s /bin real; ln -s real out", "echo >out", ":"] {
+        for script in modes::few(&["ln -s /bin out", "ln -s /bin real; ln -s real out", "echo >out", ":"], 1) {
             let tiny = Tiny::new();
             let mut request = tiny.build(script);
             request.collect = Some(Collect {

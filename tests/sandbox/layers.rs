@@ -28,17 +28,20 @@ fn layer(tiny: &Tiny, number: usize) -> HostPath {
 in_every_mode! {
     fn hundreds_of_layers_are_one_root() {
         let tiny = Tiny::new();
+        // In containers each is a mount more, made by the engine.
+        let many = if modes::engine().is_some() { 100 } else { 300 };
         let script = "ls /etc/d | wc -l; cat /etc/highest; tail -n 1 /etc/passwd";
         let more = |mut request: Request| {
-            request.layers.extend((1..=300).map(|number| layer(&tiny, number)));
+            request.layers.extend((1..=many).map(|number| layer(&tiny, number)));
             request
         };
         let (outcome, log) = run(&more(tiny.build(script)));
         assert_eq!(outcome.expect("a run").verdict, Verdict::Built, "{log}");
-        assert_eq!(log, "300\n300\nbuilder:x:1000:1000::/nonexistent:/bin/sh\n");
+        let wanted = format!("{many}\n{many}\n");
+        assert_eq!(log, format!("{wanted}builder:x:1000:1000::/nonexistent:/bin/sh\n"));
         let (outcome, log) = run(&more(tiny.configure(script)));
         assert_eq!(outcome.expect("a run").verdict, Verdict::Built, "{log}");
-        assert!(log.starts_with("300\n300\n"), "{log}");
+        assert!(log.starts_with(&wanted), "{log}");
     }
 
     fn a_layer_made_by_configuring_goes_on_top_of_the_others() {

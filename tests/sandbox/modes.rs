@@ -79,6 +79,15 @@ pub fn engine() -> Option<String> {
     std::env::var(engine.variable).ok()
 }
 
+/// All of some cases natively, and in containers only the first ones: each takes a container, and
+/// the same program decides about all of them.
+pub fn few<T>(cases: &[T], first: usize) -> &[T] {
+    match engine() {
+        None => cases,
+        Some(_) => &cases[..first.min(cases.len())],
+    }
+}
+
 /// Runs a test as everybody who may run a sandbox without an engine: as it was started, as an
 /// ordinary user, and as root of a user namespace that maps only that user. `name` is the test's
 /// own: it is started again by that.
