@@ -13,5 +13,6 @@ mod kills;
 mod layers;
 mod limits;
 mod observe;
+mod parcel;
 mod speed;
 mod tiny;
