@@ -51,6 +51,7 @@ const HIDDEN: &[(&str, &[&str])] = &[
     ("hyper", &["service"]),
     ("tokio", &["service", "sandbox"]),
     ("bollard", &["sandbox"]),
+    ("futures_util", &["sandbox"]),
     ("clap", &["cli"]),
     ("annotate_snippets", &["cli"]),
     ("seccompiler", &["sandbox"]),

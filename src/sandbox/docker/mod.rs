@@ -6,18 +6,25 @@
 //! processors. Inside it this program makes the guest of the contract as it does on the host, so
 //! what a build sees is the same by construction.
 
+mod container;
+mod engine;
 mod hosts;
+mod marks;
+mod places;
+mod run;
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 pub use hosts::{Certificates, Host};
 
 use super::doctor::Finding;
 use super::native::Session;
-use super::{Enforcement, Executor, Outcome, Request, Result};
+use super::{Enforcement, Error, Executor, Outcome, Request, Result};
 use crate::base::HostPath;
+use engine::{Engine, Met};
+use marks::Marks;
 
 /// Where sentences for the user go: an engine that is rested, leftovers that were removed.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
@@ -26,9 +33,18 @@ pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct Docker {
     program: HostPath,
     home: HostPath,
-    hosts: Vec<Host>,
+    engines: Vec<Engine>,
     enforcement: Enforcement,
     notice: Notice,
+    marks: OnceLock<Marks>,
+}
+
+/// What a container of an engine is made of.
+struct Tool {
+    /// The image, by what the engine knows it.
+    image: String,
+    /// The filter of system calls, in the form that the engine takes.
+    profile: String,
 }
 
 impl Docker {
@@ -37,7 +53,9 @@ impl Docker {
     /// and volumes are marked as belonging to it, and only those are ever removed. No engine is
     /// asked anything yet.
     pub fn new(program: HostPath, home: HostPath, hosts: Vec<Host>, notice: Notice) -> Self {
-        Self { program, home, hosts, enforcement: Enforcement::Best, notice }
+        let engines = hosts.into_iter().map(Engine::new).collect();
+        let marks = OnceLock::new();
+        Self { program, home, engines, enforcement: Enforcement::Best, notice, marks }
     }
 
     /// The same executor, which runs nothing unless its limits are enforced like this.
@@ -47,7 +65,12 @@ impl Docker {
 
     /// Fails if limits cannot be enforced as demanded; a run would fail with the same error.
     pub fn check_limits(&self) -> Result<()> {
-        let _ = (&self.program, &self.hosts, &self.notice, &self.enforcement);
+        for engine in &self.engines {
+            let limits = engine.meet()?.facts.limits;
+            if self.enforcement == Enforcement::ControlGroup && limits != (true, true) {
+                return Err(container::unlimited(&["memory", "processes"]));
+            }
+        }
         Ok(())
     }
 
@@ -59,8 +82,7 @@ impl Docker {
         session: Session,
         cancel: &AtomicBool,
     ) -> Result<Outcome> {
-        let _ = (request, session, cancel);
-        Err(super::Error::Request("not yet".into()))
+        self.take(request, Some(session), &mut std::io::sink(), cancel)
     }
 
     /// What `doctor` tells of each engine: version, storage driver, control groups, security
@@ -73,8 +95,39 @@ impl Docker {
     /// containers and their volumes. With `all`, also layers and images that are kept for the
     /// next run. Nothing of anybody else's is touched.
     pub fn sweep(&self, all: bool) -> Result<Swept> {
-        let _ = (&self.home, all);
+        let _ = (&self.home, all, &self.notice);
         Ok(Swept::default())
+    }
+
+    fn take(
+        &self,
+        request: &Request,
+        session: Option<Session>,
+        log: &mut dyn Write,
+        cancel: &AtomicBool,
+    ) -> Result<Outcome> {
+        run::run(self, &self.engines[0], request, session, log, cancel)
+    }
+
+    /// The marks of this run, made when the first container is.
+    fn marks(&self) -> Result<&Marks> {
+        if let Some(marks) = self.marks.get() {
+            return Ok(marks);
+        }
+        let marks = Marks::new(&self.home).map_err(|source| Error::System {
+            operation: format!("mark containers as those of `{}`", self.home),
+            source,
+        })?;
+        Ok(self.marks.get_or_init(|| marks))
+    }
+
+    /// The tool image and the profile, on this engine.
+    fn tool(&self, _engine: &Engine, _met: &Met) -> Result<Tool> {
+        let _ = &self.program;
+        Ok(Tool {
+            image: std::env::var("TOOL_IMAGE").unwrap_or_default(),
+            profile: "unconfined".to_owned(),
+        })
     }
 }
 
@@ -91,7 +144,6 @@ pub struct Swept {
 
 impl Executor for Docker {
     fn run(&self, request: &Request, log: &mut dyn Write, cancel: &AtomicBool) -> Result<Outcome> {
-        let _ = (request, log, cancel);
-        Err(super::Error::Request("not yet".into()))
+        self.take(request, None, log, cancel)
     }
 }

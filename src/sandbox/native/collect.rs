@@ -4,7 +4,7 @@
 //! as only it may write where they go.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -58,12 +58,17 @@ pub fn offer(order: &Order, control: &OwnedFd) -> Tried<()> {
 /// Copies an offered file to `to`, which must not exist, and returns how many bytes that were.
 /// None if it has more than `most`: a file can claim any size without holding it.
 pub fn take(offered: OwnedFd, to: &Path, most: u64) -> io::Result<Option<u64>> {
-    let mut offered = File::from(offered);
+    let offered = File::from(offered);
     if offered.metadata()?.len() > most {
         return Ok(None);
     }
-    // Everybody who could make it longer is gone.
-    io::copy(&mut offered, &mut File::create_new(to)?).map(Some)
+    // Everybody who could make it longer is gone; what comes from afar has no length beforehand.
+    let copied = io::copy(&mut offered.take(most.saturating_add(1)), &mut File::create_new(to)?)?;
+    if copied > most {
+        std::fs::remove_file(to)?;
+        return Ok(None);
+    }
+    Ok(Some(copied))
 }
 
 /// Whether a name fits a pattern of `*` (anything) and `?` (one character). As in the shell, a

@@ -7,17 +7,20 @@
 //! together, watches, and reads out results. Below it, process 1 of the guest starts the
 //! **command**, and ends with it. Each dies with the one above.
 
+mod afar;
 mod cgroup;
 mod child;
 mod collect;
 mod disk;
 mod filter;
+mod frames;
 mod guest;
 mod keep;
 mod memory;
 mod namespace;
 mod observe;
 mod places;
+mod relay;
 mod run;
 mod session;
 mod staging;
@@ -35,12 +38,17 @@ use std::sync::atomic::AtomicBool;
 use super::{Enforcement, Error, Executor, Outcome, Request, Result};
 use crate::base::HostPath;
 use namespace::Caller;
+pub(in crate::sandbox) use wire::Order;
 
+pub(in crate::sandbox) use afar::{Afar, Ended, Hello, Stream};
 pub use session::Session;
 pub use system::{runs_i386, step_back};
 
 /// The hidden first argument with which the program is a sandbox.
 pub const ARGUMENT: &str = "__sandbox";
+
+/// The hidden first argument with which the program is a container's only process.
+pub const RELAY: &str = "__relay";
 
 /// Runs commands on this machine, in this kernel's namespaces.
 #[derive(Debug, Clone)]
@@ -93,7 +101,11 @@ impl Executor for Native {
 /// is done, threads above all. Returns none when this is an ordinary start.
 pub fn child_main(mut arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> Option<ExitCode> {
     let first = arguments.nth(1)?;
-    (first.as_ref() == ARGUMENT).then(child::main)
+    match first.as_ref().to_str()? {
+        ARGUMENT => Some(child::main()),
+        RELAY => Some(relay::main()),
+        _ => None,
+    }
 }
 
 /// The host's user and group id that trees given to the sandbox must belong to: the caller's
@@ -104,6 +116,23 @@ pub fn owner() -> (u32, u32) {
         Caller::Ordinary(uid, gid) => (uid, gid),
         Caller::HostRoot => (0, 0),
     }
+}
+
+/// The order for a guest that a relay starts, where the caller is the one that everything belongs
+/// to.
+pub(in crate::sandbox) fn order_afar(request: &Request, session: Option<Session>) -> Result<Order> {
+    let mut order = run::order(request, None)?;
+    order.session = session;
+    Ok(order)
+}
+
+/// Gives the folders that a guest of this order writes to the owner of trees, if root asks.
+pub(in crate::sandbox) fn hand_over(order: &Order) -> Result<()> {
+    match namespace::caller() {
+        Caller::Root => staging::hand_over_all(order, namespace::UNPRIVILEGED),
+        Caller::Ordinary(..) | Caller::HostRoot => Ok(()),
+    }
+    .map_err(run::refusal)
 }
 
 /// Whether this is root of the initial user namespace, or of one that maps every id.

@@ -22,11 +22,12 @@ use super::namespace::{self, Caller};
 use super::places::Version;
 use super::session::{Carried, Session};
 use super::story::Story;
-use super::wire::{self, Fault, Order, Packet, Report};
+use super::wire::{self, End, Fault, Order, Packet, Report};
 use super::{ARGUMENT, cgroup, collect, observe};
 use crate::base::HostPath;
 use crate::sandbox::{
-    Enforcement, Error, Guise, Outcome, Receipt, Request, Result, Stage, Usage, contract, doctor,
+    Enforcement, Error, Guise, Outcome, Receipt, Request, Result, Stage, Usage, Verdict, contract,
+    doctor,
 };
 
 /// How often it is looked whether to stop.
@@ -45,7 +46,12 @@ pub fn run(
     cancel: &AtomicBool,
 ) -> Result<Outcome> {
     let begun = Instant::now();
-    let mut order = order(request)?;
+    let become_id = match namespace::caller() {
+        Caller::Root => Some(namespace::UNPRIVILEGED),
+        Caller::Ordinary(..) => None,
+        Caller::HostRoot => return Err(root_of_the_host()),
+    };
+    let mut order = order(request, become_id)?;
     let file_system = match &request.stage {
         Stage::Configure { upper, .. } => fs::metadata(upper).map(|upper| upper.dev()).ok(),
         Stage::Build | Stage::Experiment { .. } => None,
@@ -58,22 +64,28 @@ pub fn run(
     };
     order.group = group.0.clone();
     order.strict = enforcement == Enforcement::ControlGroup;
-    let mut sandbox = Sandbox::start(program, &order)?;
+    let sandbox = Sandbox::start(program, &order)?;
     let mut story = Story::new(&request.limits, begun);
     let mut carried = Carried::default();
-    let followed = sandbox.follow(&mut story, request, &mut carried, log, cancel);
+    let followed = sandbox.line.follow(&mut story, request, &mut carried, log, cancel);
     drop(sandbox);
     drop(carried);
     drop(group);
     open_work(request);
     followed?;
     let end = story.end.take().ok_or_else(|| Error::Lost(story.last_words()))?;
-    let usage = Usage { wall: begun.elapsed(), cpu: end.cpu, memory: end.memory };
+    let outcome = outcome(&order, story, end)?;
+    tried().extend(file_system);
+    Ok(outcome)
+}
+
+/// What came of a run that ended like this. Fails if nobody who may ended it.
+pub fn outcome(order: &Order, story: Story<'_>, end: End) -> Result<Outcome> {
+    let usage = Usage { wall: story.begun.elapsed(), cpu: end.cpu, memory: end.memory };
     let Some(verdict) = story.verdict(&end) else {
         return Err(Error::Lost(": something outside killed its first process".to_owned()));
     };
-    tried().extend(file_system);
-    let receipt = receipt(&order, end.group);
+    let receipt = receipt(order, end.group);
     Ok(Outcome {
         verdict,
         usage,
@@ -84,24 +96,34 @@ pub fn run(
     })
 }
 
+/// What a run came to that was killed with everything in it, without a report, for want of memory.
+pub fn killed(order: &Order, story: Story<'_>) -> Outcome {
+    Outcome {
+        verdict: Verdict::OutOfMemory,
+        usage: Usage { wall: story.begun.elapsed(), ..Usage::default() },
+        receipt: receipt(order, None),
+        collected: story.collected,
+        kept: None,
+        observed: None,
+    }
+}
+
 /// File systems that an overlay was tried on with success.
 fn tried() -> MutexGuard<'static, BTreeSet<u64>> {
     static TRIED: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
     TRIED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn order(request: &Request) -> Result<Order> {
-    let become_id = match namespace::caller() {
-        Caller::Root => Some(namespace::UNPRIVILEGED),
-        Caller::Ordinary(..) => None,
-        Caller::HostRoot => {
-            return Err(Error::Request(
-                "this user namespace's root is the host's root, and nothing may run as that; \
-                 run as an ordinary user, or as root outside the namespace"
-                    .into(),
-            ));
-        }
-    };
+fn root_of_the_host() -> Error {
+    Error::Request(
+        "this user namespace's root is the host's root, and nothing may run as that; run as an \
+         ordinary user, or as root outside the namespace"
+            .into(),
+    )
+}
+
+/// The order for a request, which must not contradict the contract or itself.
+pub fn order(request: &Request, become_id: Option<u32>) -> Result<Order> {
     if request.layers.is_empty() {
         return Err(Error::Request("it has no layer to run on".into()));
     }
@@ -131,7 +153,7 @@ fn order(request: &Request) -> Result<Order> {
 }
 
 /// Overlayfs leaves folders behind that not even their owner may read; whoever clears up must.
-fn open_work(request: &Request) {
+pub fn open_work(request: &Request) {
     if let Stage::Configure { work, .. } | Stage::Experiment { work, .. } = &request.stage {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut folder = rustix::fs::open(work.as_path(), flags, Mode::empty());
@@ -157,14 +179,24 @@ impl Drop for Grouped {
 }
 
 /// A started sandbox; dropping it kills everything in it.
-struct Sandbox {
+pub struct Sandbox {
     process: Child,
-    control: OwnedFd,
-    output: File,
+    /// Where it is heard.
+    pub line: Line,
+}
+
+/// The two ends by which whoever started a sandbox hears of it: its reports, and what its command
+/// prints.
+pub struct Line {
+    /// A socket of packets, each a report; single bytes go the other way.
+    pub control: OwnedFd,
+    /// A pipe.
+    pub output: File,
 }
 
 impl Sandbox {
-    fn start(program: &HostPath, order: &Order) -> Result<Self> {
+    /// Starts the program as a sandbox.
+    pub fn start(program: &HostPath, order: &Order) -> Result<Self> {
         let system = |operation: &str| {
             let operation = operation.to_owned();
             move |error: io::Error| Error::System { operation, source: error }
@@ -193,12 +225,14 @@ impl Sandbox {
             .stderr(Stdio::from(theirs))
             .spawn()
             .map_err(system(&format!("start `{program}` as a sandbox")))?;
-        Ok(Self { process, control, output: File::from(output) })
+        Ok(Self { process, line: Line { control, output: File::from(output) } })
     }
+}
 
+impl Line {
     /// Follows the run until nothing of it is left.
-    fn follow(
-        &mut self,
+    pub fn follow(
+        &self,
         story: &mut Story,
         request: &Request,
         carried: &mut Carried,
@@ -315,7 +349,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         // It ends everything when it hears that nobody listens, and waits until all is gone.
-        let _told = rustix::net::shutdown(&self.control, Shutdown::Both);
+        let _told = rustix::net::shutdown(&self.line.control, Shutdown::Both);
         let process = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
         let ended = process.and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok());
         if let Some(ended) = ended {
@@ -328,7 +362,7 @@ impl Drop for Sandbox {
     }
 }
 
-fn refusal(fault: Fault) -> Error {
+pub fn refusal(fault: Fault) -> Error {
     let Fault { aspect, operation, errno } = fault;
     let source = io::Error::from_raw_os_error(errno);
     match aspect {

@@ -36,15 +36,16 @@ pub struct Inside {
 
 /// An end that the caller gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
 pub enum End {
     /// The master of the terminal.
-    Terminal,
+    Terminal = b't',
     /// Where standard input is written.
-    Input,
+    Input = b'i',
     /// Where standard output is read.
-    Output,
+    Output = b'o',
     /// Where standard error is read.
-    Errors,
+    Errors = b'e',
 }
 
 /// Makes the ends, in the sandbox's own process while the root is still at `root`; hands the
@@ -233,6 +234,45 @@ fn copy_size(master: &OwnedFd) {
             libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size);
         }
     }
+}
+
+/// Gives a terminal this many rows and columns.
+pub fn resize(master: &OwnedFd, rows: u16, columns: u16) {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the size outlives the call.
+    unsafe {
+        libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size);
+    }
+}
+
+/// The rows and columns of a terminal; none if it is none.
+pub fn size(terminal: &OwnedFd) -> Option<(u16, u16)> {
+    // SAFETY: all zero is a valid size, which outlives the call.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        let answer = libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size);
+        (answer == 0).then_some((size.ws_row, size.ws_col))
+    }
+}
+
+/// A terminal of this side that hands on everything as it is: the end for whoever shows it, and
+/// the end for whoever carries it.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::open("/dev/ptmx", flags, Mode::empty())?;
+    let terminal = other_end(&master)?;
+    // SAFETY: all zero is a valid `termios`, which outlives the calls.
+    unsafe {
+        let mut settings: libc::termios = std::mem::zeroed();
+        if libc::tcgetattr(terminal.as_raw_fd(), &raw mut settings) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::cfmakeraw(&raw mut settings);
+        if libc::tcsetattr(terminal.as_raw_fd(), libc::TCSANOW, &raw const settings) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok((master, terminal))
 }
 
 /// The caller's terminal, handing on every key as it is; as it was before when dropped.

@@ -111,6 +111,18 @@ fn siblings<'a>(upper: &'a Path, work: &'a Path) -> Tried<(&'a Path, &'a Path, &
     })
 }
 
+/// Gives every folder that the guest of an order writes to this owner.
+pub fn hand_over_all(order: &Order, owner: u32) -> Tried<()> {
+    let mut folders: Vec<&Path> = Vec::new();
+    if let Some((upper, work)) = order.configure.as_ref().or(order.over.as_ref()) {
+        folders.extend(upper.parent());
+        folders.extend([upper.as_path(), work.as_path()]);
+    }
+    folders.extend(order.disk.as_deref());
+    folders.extend(order.keep.as_ref().map(|keep| keep.to.as_path()));
+    folders.into_iter().try_for_each(|folder| hand_over(folder, Some(owner)))
+}
+
 fn hand_over(folder: &Path, owner: Option<u32>) -> Tried<()> {
     let Some(id) = owner else { return Ok(()) };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

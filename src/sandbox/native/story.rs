@@ -10,7 +10,8 @@ use crate::sandbox::{Error, Limits, Observed, Result, Verdict};
 /// What has been seen of a run.
 pub struct Story<'a> {
     limits: &'a Limits,
-    begun: Instant,
+    /// When it began.
+    pub begun: Instant,
     heard: Instant,
     kept: u64,
     /// Bytes of collected files.

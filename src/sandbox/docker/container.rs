@@ -1,0 +1,362 @@
+//! The outer wall: what a container is given, and what its engine says it really got.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::container::LogOutput;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerState, HostConfig, HostConfigLogConfig,
+};
+use bollard::query_parameters::{
+    AttachContainerOptions, CreateContainerOptions, KillContainerOptions, RemoveContainerOptions,
+    WaitContainerOptions,
+};
+use futures_util::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+
+use super::engine::{Engine, Facts, Met, runtime};
+use super::places::Places;
+use crate::sandbox::native::{self, Hello, Stream};
+use crate::sandbox::{Error, Limits, Result};
+
+/// Bytes that the relay and the sandbox's own processes may use beside what the guest may.
+const OWN_MEMORY: u64 = 64 << 20;
+
+/// Processes and threads of the relay and of the sandbox beside those of the guest.
+const OWN_PROCESSES: u32 = 8;
+
+/// What a container is made for.
+pub struct Plan<'a> {
+    /// The tool image.
+    pub image: &'a str,
+    /// The filter of system calls, in the form that this engine takes.
+    pub profile: &'a str,
+    /// Where everything lies.
+    pub places: Places,
+    /// What it may use.
+    pub limits: &'a Limits,
+    /// Whose it is.
+    pub labels: HashMap<String, String>,
+    /// The argument of the program.
+    pub argument: &'a str,
+}
+
+/// A container; removed, with everything in it killed, when dropped.
+pub struct Container<'a> {
+    engine: &'a Engine,
+    met: &'a Met,
+    id: String,
+    removed: bool,
+}
+
+impl<'a> Container<'a> {
+    /// Makes a container, which is not started.
+    ///
+    /// What it is denied: capabilities, new privileges, writing to its root, any network, the
+    /// calls of the profile. What it is allowed beside an engine's usual, because the guest inside
+    /// is made of it: all of `/proc` (the kernel lets nobody mount a fresh one while parts of the
+    /// old one are covered; the guest's own has them covered again), mounts of its own (which
+    /// AppArmor's usual profile forbids), and files of the store as they are (which SELinux'
+    /// labels forbid).
+    pub fn make(engine: &'a Engine, met: &'a Met, plan: Plan<'_>) -> Result<Self> {
+        let body = body(&met.facts, plan);
+        let made = engine.ask(
+            || "make a container".to_owned(),
+            met.client.create_container(None::<CreateContainerOptions>, body),
+        )?;
+        Ok(Self { engine, met, id: made.id, removed: false })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the engine says of it.
+    pub fn inspect(&self) -> Result<ContainerInspectResponse> {
+        self.engine.ask(
+            || format!("tell of container {:.12}", self.id),
+            self.met.client.inspect_container(&self.id, None),
+        )
+    }
+
+    /// Starts it. Returns the two directions of its stream.
+    pub fn start(&self) -> Result<Stream> {
+        let options = AttachContainerOptions {
+            // None: keys mean nothing here.
+            detach_keys: Some(String::new()),
+            stream: true,
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            logs: false,
+        };
+        let client = &self.met.client;
+        let attached = self.engine.ask(
+            || format!("attach to container {:.12}", self.id),
+            client.attach_container(&self.id, Some(options)),
+        )?;
+        self.engine.ask(
+            || format!("start container {:.12}", self.id),
+            client.start_container(&self.id, None),
+        )?;
+        let runtime = runtime()?;
+        let mut output = attached.output;
+        let mut rest = bytes_of(LogOutput::Console { message: Default::default() });
+        let from = Reader(move |buffer: &mut [u8]| {
+            while rest.is_empty() {
+                match runtime.block_on(output.next()) {
+                    // What it says on standard error are the last words of a panic, which are
+                    // no frame and end the stream as such.
+                    Some(Ok(message)) => rest = bytes_of(message),
+                    Some(Err(error)) => return Err(std::io::Error::other(error)),
+                    None => return Ok(0),
+                }
+            }
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            rest.drain(..count);
+            Ok(count)
+        });
+        let mut input = attached.input;
+        let to = Writer(move |bytes: &[u8]| {
+            runtime.block_on(async {
+                input.write_all(bytes).await?;
+                input.flush().await
+            })
+        });
+        Ok(Stream { from: Box::new(from), to: Box::new(to) })
+    }
+
+    /// Kills everything in it.
+    pub fn kill(&self) {
+        if let Ok(runtime) = runtime() {
+            let options = KillContainerOptions { signal: "KILL".to_owned() };
+            let _over = runtime.block_on(self.met.client.kill_container(&self.id, Some(options)));
+        }
+    }
+
+    /// Waits for its end, and returns the state it ended in.
+    pub fn end(&self) -> Result<ContainerState> {
+        let operation = || format!("wait for container {:.12}", self.id);
+        let options = WaitContainerOptions { condition: "not-running".to_owned() };
+        let mut ended = self.met.client.wait_container(&self.id, Some(options));
+        let answer = runtime()?.block_on(ended.next());
+        match answer {
+            // An exit code that is not 0 is an error of this library's, and none of ours.
+            None | Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. })) => {}
+            Some(Err(error)) => return Err(self.engine.fault(&operation(), error)),
+        }
+        Ok(self.inspect()?.state.unwrap_or_default())
+    }
+
+    /// Removes it, with volumes that have no name.
+    pub fn remove(mut self) -> Result<()> {
+        self.removed = true;
+        self.engine.ask(
+            || format!("remove container {:.12}", self.id),
+            self.met.client.remove_container(&self.id, Some(forced())),
+        )
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        // One that cannot be removed now is a leftover for the next run.
+        if !self.removed
+            && let Ok(runtime) = runtime()
+        {
+            let _left =
+                runtime.block_on(self.met.client.remove_container(&self.id, Some(forced())));
+        }
+    }
+}
+
+/// Removal whatever it is doing.
+pub fn forced() -> RemoveContainerOptions {
+    RemoveContainerOptions { v: true, force: true, link: false }
+}
+
+fn bytes_of(message: LogOutput) -> Vec<u8> {
+    message.into_bytes().to_vec()
+}
+
+/// Something to read from, by a function.
+struct Reader<F>(F);
+
+impl<F: FnMut(&mut [u8]) -> std::io::Result<usize>> std::io::Read for Reader<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        (self.0)(buffer)
+    }
+}
+
+/// Something to write to, by a function that takes everything and hands it on.
+struct Writer<F>(F);
+
+impl<F: FnMut(&[u8]) -> std::io::Result<()>> std::io::Write for Writer<F> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        (self.0)(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The ids it runs as: those that everything of the store belongs to. An engine without root
+/// knows its owner by 0.
+pub fn ids(facts: &Facts) -> (u32, u32) {
+    if facts.has("rootless") { (0, 0) } else { native::owner() }
+}
+
+fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
+    let Plan { image, profile, places, limits, labels, argument } = plan;
+    let (uid, gid) = ids(facts);
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let memory = number(limits.memory.saturating_add(OWN_MEMORY));
+    let cores: Vec<_> = limits.cores.iter().map(u32::to_string).collect();
+    let options = [
+        Some("no-new-privileges".to_owned()),
+        Some(format!("seccomp={profile}")),
+        facts.podman.then(|| "unmask=ALL".to_owned()),
+        facts.has("apparmor").then(|| "apparmor=unconfined".to_owned()),
+        facts.has("selinux").then(|| "label=disable".to_owned()),
+    ];
+    let log = HostConfigLogConfig { typ: Some("none".to_owned()), config: None };
+    let host = HostConfig {
+        mounts: Some(places.mounts),
+        memory: facts.limits.0.then_some(memory),
+        memory_swap: facts.limits.0.then_some(memory),
+        pids_limit: facts.limits.1.then(|| i64::from(limits.processes + OWN_PROCESSES)),
+        cpuset_cpus: (!cores.is_empty() && facts.limits.0).then(|| cores.join(",")),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(options.into_iter().flatten().collect()),
+        masked_paths: Some(Vec::new()),
+        readonly_paths: Some(Vec::new()),
+        readonly_rootfs: Some(true),
+        network_mode: Some("none".to_owned()),
+        // Where ids are shifted, files of the store would belong to nobody.
+        userns_mode: facts.has("userns").then(|| "host".to_owned()),
+        log_config: Some(log),
+        privileged: Some(false),
+        auto_remove: Some(false),
+        ..HostConfig::default()
+    };
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        entrypoint: Some(vec!["/perestroika".to_owned(), argument.to_owned()]),
+        cmd: Some(Vec::new()),
+        env: Some(Vec::new()),
+        user: Some(format!("{uid}:{gid}")),
+        working_dir: Some("/".to_owned()),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        open_stdin: Some(true),
+        stdin_once: Some(true),
+        tty: Some(false),
+        labels: Some(labels),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// What of the wall is really there, as the engine says and as the kernel tells the relay; an
+/// error if any of it is weaker than asked.
+pub fn confirm(
+    engine: &Engine,
+    facts: &Facts,
+    inspected: &ContainerInspectResponse,
+    hello: &Hello,
+) -> Result<BTreeMap<String, String>> {
+    let host = inspected.host_config.clone().unwrap_or_default();
+    let (uid, gid) = ids(facts);
+    let none = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
+    let nothing = |set: &String| u64::from_str_radix(set, 16) == Ok(0);
+    let outside = hello.interfaces.iter().any(|name| name != "lo");
+    for (kept, what, remedy) in [
+        (host.privileged != Some(true), "keep it from being privileged", ""),
+        (none(&host.cap_add), "keep it without added capabilities", ""),
+        (none(&host.binds), "keep other files of the host out of it", ""),
+        (hello.capabilities.iter().all(nothing), "take every capability from it", ""),
+        (hello.no_new_privileges, "deny it new privileges", ""),
+        (hello.seccomp == 2, "filter its system calls", "the engine needs seccomp"),
+        (hello.read_only, "close its root to writing", ""),
+        (!outside, "keep it off every network", ""),
+        (
+            (hello.uid, hello.gid) == (uid, gid),
+            "run it as the owner of the store",
+            "no user may be set by the engine's own configuration",
+        ),
+        (
+            hello.owner.is_none_or(|owner| owner == hello.uid),
+            "let it see the store's files as their owner",
+            "an engine without root must run as the user that the store belongs to",
+        ),
+    ] {
+        if !kept {
+            let remedy = match remedy {
+                "" => "another engine, or another configuration of it, is needed",
+                remedy => remedy,
+            };
+            let answer = "it answered that it did, and did not".to_owned();
+            return Err(
+                engine.refuses(format!("{what} (a container)"), format!("{answer}; {remedy}"))
+            );
+        }
+    }
+    let told = |number: Option<i64>| match number {
+        Some(number) if number > 0 => number.to_string(),
+        _ => "none".to_owned(),
+    };
+    let cores = host.cpuset_cpus.filter(|cores| !cores.is_empty());
+    Ok([
+        ("executor", "docker".to_owned()),
+        ("outer engine", format!("{} {}", facts.product, facts.version)),
+        ("outer runtime", facts.runtime.clone()),
+        ("outer image", inspected.image.clone().unwrap_or_default()),
+        ("outer ids", format!("{}:{}", hello.uid, hello.gid)),
+        ("outer capabilities", "none".to_owned()),
+        ("outer privileges", "no new ones".to_owned()),
+        ("outer seccomp", "on".to_owned()),
+        ("outer root", "read-only".to_owned()),
+        ("outer network", "none".to_owned()),
+        ("outer memory limit", told(host.memory)),
+        ("outer process limit", told(host.pids_limit)),
+        ("outer processors", cores.unwrap_or_else(|| "all".to_owned())),
+    ]
+    .map(|(name, fact)| (name.to_owned(), fact))
+    .into())
+}
+
+/// Whether the engine says that it was killed for want of memory.
+pub fn out_of_memory(state: &ContainerState) -> bool {
+    state.oom_killed == Some(true)
+}
+
+/// Fails if the engine does not hold a container to its limits by a control group.
+pub fn limited(outer: &BTreeMap<String, String>) -> Result<()> {
+    let lacks: Vec<_> = [("outer memory limit", "memory"), ("outer process limit", "processes")]
+        .into_iter()
+        .filter(|(name, _)| outer.get(*name).is_none_or(|limit| limit == "none"))
+        .map(|(_, what)| what)
+        .collect();
+    if lacks.is_empty() { Ok(()) } else { Err(unlimited(&lacks)) }
+}
+
+/// The error of an engine that sets no limits.
+pub fn unlimited(lacks: &[&str]) -> Error {
+    Error::Limits {
+        because: format!("the container engine sets no limit of {}", lacks.join(" and ")),
+        remedy: "an engine without root needs control groups of version 2 that are delegated to \
+                 its user; run one as root"
+            .to_owned(),
+    }
+}
+
+/// The error of a container that is over without a word.
+pub fn lost(state: Option<&ContainerState>, words: &str) -> Error {
+    let code = state.and_then(|state| state.exit_code);
+    let code = code.map(|code| format!(": its container exited with {code}")).unwrap_or_default();
+    let words = words.trim();
+    Error::Lost(if words.is_empty() { code } else { format!("{code}: {words}") })
+}

@@ -1,0 +1,206 @@
+//! One engine: the way to it, and what it says of itself.
+
+use std::future::Future;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use bollard::errors::Error as ApiError;
+use bollard::models::{SystemInfo, SystemVersion};
+use bollard::{API_DEFAULT_VERSION, Docker as Client};
+use tokio::runtime::{Builder, Runtime};
+
+use super::Host;
+use crate::sandbox::{Error, Result};
+
+/// Seconds until an engine must have answered.
+const PATIENCE: u64 = 120;
+
+/// The oldest API that has everything: that of Docker Engine 20.10.
+const OLDEST: (usize, usize) = (1, 41);
+
+/// An engine, spoken to when it is first needed.
+pub struct Engine {
+    host: Host,
+    met: Mutex<Option<Met>>,
+}
+
+/// An engine that answered.
+#[derive(Clone)]
+pub struct Met {
+    /// How it is spoken to.
+    pub client: Client,
+    /// What it says of itself.
+    pub facts: Facts,
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// `Docker Engine` or `Podman`.
+    pub product: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it is Podman, whose answers to the same questions differ here and there.
+    pub podman: bool,
+    /// What starts its containers.
+    pub runtime: String,
+    /// How it keeps images and containers.
+    pub storage: String,
+    /// The version of control groups that it uses.
+    pub groups: String,
+    /// What it protects containers with: `seccomp`, `apparmor`, `selinux`, `rootless`, `userns`.
+    pub security: Vec<String>,
+    /// What of memory and processes it can hold down.
+    pub limits: (bool, bool),
+}
+
+impl Facts {
+    /// Whether it has this protection.
+    pub fn has(&self, name: &str) -> bool {
+        self.security.iter().any(|known| known == name)
+    }
+}
+
+impl Engine {
+    /// An engine that was not spoken to yet.
+    pub fn new(host: Host) -> Self {
+        Self { host, met: Mutex::new(None) }
+    }
+
+    /// Where it is, and what it is called.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The engine, asked who it is if that is not known.
+    pub fn meet(&self) -> Result<Met> {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(met) = &*met {
+            return Ok(met.clone());
+        }
+        let operation = || "say which one it is".to_owned();
+        let client = self.connect()?;
+        let (client, facts) = self.ask(operation, async {
+            let client = client.negotiate_version().await?;
+            let facts = facts(client.version().await?, client.info().await?);
+            Ok((client, facts))
+        })?;
+        let version = client.client_version();
+        if (version.major_version, version.minor_version) < OLDEST {
+            let because = format!(
+                "its API is {}.{}, and {}.{} is needed: Docker Engine 20.10 or later, or Podman 4",
+                version.major_version, version.minor_version, OLDEST.0, OLDEST.1
+            );
+            return Err(self.refuses(operation(), because));
+        }
+        Ok(met.insert(Met { client, facts }).clone())
+    }
+
+    fn connect(&self) -> Result<Client> {
+        let Host { address, certificates, .. } = &self.host;
+        let made = match (address.split_once("://"), certificates) {
+            (Some(("unix", _)), _) => {
+                Client::connect_with_unix(address, PATIENCE, API_DEFAULT_VERSION)
+            }
+            (Some(("tcp" | "https", _)), Some(files)) => Client::connect_with_ssl(
+                address,
+                files.key.as_path(),
+                files.certificate.as_path(),
+                files.authority.as_path(),
+                PATIENCE,
+                API_DEFAULT_VERSION,
+            ),
+            (Some(("tcp" | "http", _)), None) => {
+                Client::connect_with_http(address, PATIENCE, API_DEFAULT_VERSION)
+            }
+            _ => {
+                let because = format!(
+                    "`{address}` is no address of one: it begins with `unix://` or `tcp://`"
+                );
+                return Err(self.refuses("be reached".into(), because));
+            }
+        };
+        made.map_err(|error| self.fault("be reached", error))
+    }
+
+    /// Waits for an answer of the engine to something.
+    pub fn ask<T>(
+        &self,
+        operation: impl FnOnce() -> String,
+        answer: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T> {
+        runtime()?.block_on(answer).map_err(|error| self.fault(&operation(), error))
+    }
+
+    /// What the engine answered, as an error.
+    pub fn fault(&self, operation: &str, error: ApiError) -> Error {
+        let passes = match &error {
+            // Its own error, or one that is over when whatever else it does is.
+            ApiError::DockerResponseServerError { status_code, .. } => {
+                *status_code >= 500 || matches!(*status_code, 404 | 409 | 429)
+            }
+            ApiError::UnsupportedURISchemeError { .. } => false,
+            _ => true,
+        };
+        let because = because(&error);
+        let Host { name, address, .. } = &self.host;
+        let because = match error {
+            ApiError::SocketNotFoundError(_) => format!(
+                "nothing listens at `{address}`; start one, or name another with DOCKER_HOST or \
+                 in `[executor.docker.hosts]`"
+            ),
+            _ => because,
+        };
+        Error::Engine { engine: name.clone(), operation: operation.to_owned(), because, passes }
+    }
+
+    /// Something that the engine will never do.
+    pub fn refuses(&self, operation: String, because: String) -> Error {
+        Error::Engine { engine: self.host.name.clone(), operation, because, passes: false }
+    }
+}
+
+/// An error with everything that led to it: the outermost one alone rarely says what happened.
+fn because(error: &ApiError) -> String {
+    if let ApiError::DockerResponseServerError { message, .. } = error {
+        return message.trim().to_owned();
+    }
+    let mut text = error.to_string();
+    let mut inner = std::error::Error::source(error);
+    while let Some(error) = inner {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        inner = error.source();
+    }
+    text
+}
+
+fn facts(version: SystemVersion, info: SystemInfo) -> Facts {
+    let components = version.components.unwrap_or_default();
+    let podman = components.iter().any(|component| component.name.starts_with("Podman"));
+    let words = info.security_options.unwrap_or_default();
+    // `name=seccomp,profile=default`
+    let names = words.iter().filter_map(|word| word.split(',').next()?.strip_prefix("name="));
+    Facts {
+        product: if podman { "Podman" } else { "Docker Engine" }.to_owned(),
+        version: version.version.unwrap_or_default(),
+        podman,
+        runtime: info.default_runtime.unwrap_or_default(),
+        storage: info.driver.unwrap_or_default(),
+        groups: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
+        security: names.map(str::to_owned).collect(),
+        limits: (info.memory_limit == Some(true), info.pids_limit == Some(true)),
+    }
+}
+
+/// The one runtime of this module, by which everybody waits for engines.
+pub fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
+        Builder::new_multi_thread().worker_threads(2).thread_name("engine").enable_all().build()
+    });
+    RUNTIME.as_ref().map_err(|error| Error::System {
+        operation: "start threads that speak to container engines".into(),
+        source: std::io::Error::new(error.kind(), error.to_string()),
+    })
+}

@@ -1,0 +1,58 @@
+//! Where everything that a guest is made of lies in its container.
+
+use std::path::{Path, PathBuf};
+
+use bollard::models::{Mount, MountType};
+
+use crate::sandbox::native::Order;
+
+/// What a container must be given so that an order's paths lead somewhere in it.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// The mounts.
+    pub mounts: Vec<Mount>,
+}
+
+impl Places {
+    /// For an engine that has the caller's files: each is mounted where it is. The order's paths
+    /// become those of the container.
+    pub fn shared(order: &mut Order) -> Self {
+        let mut places = Self::default();
+        for (index, layer) in order.layers.iter_mut().enumerate() {
+            *layer = places.bind(layer, format!("/layers/{index}"), true);
+        }
+        for (index, mount) in order.mounts.iter_mut().enumerate() {
+            mount.source = places.bind(&mount.source, format!("/mounts/{index}"), !mount.writable);
+        }
+        for (upper, work) in [&mut order.configure, &mut order.over].into_iter().flatten() {
+            // Overlayfs wants both on one mount; where they share no folder the child says so.
+            let (Some(folder), Some(name), Some(beside)) =
+                (upper.parent(), upper.file_name(), work.file_name())
+            else {
+                continue;
+            };
+            let inside = places.bind(folder, "/made".to_owned(), false);
+            if work.parent() == Some(folder) {
+                (*upper, *work) = (inside.join(name), inside.join(beside));
+            }
+        }
+        if let Some(disk) = &mut order.disk {
+            *disk = places.bind(disk, "/scratch".to_owned(), false);
+        }
+        if let Some(keep) = &mut order.keep {
+            keep.to = places.bind(&keep.to, "/keep".to_owned(), false);
+        }
+        places
+    }
+
+    fn bind(&mut self, source: &Path, target: String, read_only: bool) -> PathBuf {
+        self.mounts.push(Mount {
+            typ: Some(MountType::BIND),
+            source: Some(source.to_string_lossy().into_owned()),
+            target: Some(target.clone()),
+            read_only: Some(read_only),
+            ..Mount::default()
+        });
+        PathBuf::from(target)
+    }
+}
