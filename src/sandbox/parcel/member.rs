@@ -106,16 +106,22 @@ impl Member {
             }
             Kind::File { size, stretches: Some(stretches) } => {
                 records.add(SPARSE_SIZE, size.to_string().as_bytes());
-                records.add(SPARSE_COUNT, stretches.len().to_string().as_bytes());
-                let numbers =
-                    stretches.iter().flat_map(|range| [range.start, range.end - range.start]);
+                // An empty one at the end says where the file ends (GNU tar cuts it off otherwise).
+                let whole = stretches.last().map_or(0, |last| last.end) == *size;
+                let end = (!whole).then_some(*size..*size);
+                let numbers = stretches
+                    .iter()
+                    .cloned()
+                    .chain(end)
+                    .flat_map(|Range { start, end }| [start, end - start]);
                 let numbers: Vec<_> = numbers.map(|number| number.to_string()).collect();
+                records.add(SPARSE_COUNT, (numbers.len() / 2).to_string().as_bytes());
                 records.add(SPARSE_MAP, numbers.join(",").as_bytes());
             }
             _ => {}
         }
         for (name, value) in &self.attributes {
-            records.add(&[ATTRIBUTE, name].concat(), value);
+            records.add(&[ATTRIBUTE, &escaped(name)].concat(), value);
         }
         records.write(into)?;
         header.set_cksum();
@@ -153,7 +159,7 @@ impl Member {
                 SPARSE_COUNT => {}
                 SPARSE_MAP => map = Some(value),
                 key => match key.strip_prefix(ATTRIBUTE) {
-                    Some(name) => member.attributes.push((name.to_vec(), value)),
+                    Some(name) => member.attributes.push((unescaped(name)?, value)),
                     None => return Err(invalid("a record is of an unknown kind")),
                 },
             }
@@ -286,22 +292,46 @@ fn read_records(size: u64, from: &mut impl Read) -> io::Result<Vec<(Vec<u8>, Vec
     Ok(records)
 }
 
+/// The name of an attribute without what ends a key, as GNU tar writes it.
+fn escaped(name: &[u8]) -> Vec<u8> {
+    let escape = |byte: &u8| match byte {
+        b'=' => b"%3D".to_vec(),
+        b'%' => b"%25".to_vec(),
+        byte => vec![*byte],
+    };
+    name.iter().flat_map(escape).collect()
+}
+
+fn unescaped(name: &[u8]) -> io::Result<Vec<u8>> {
+    let mut parts = name.split(|byte| *byte == b'%');
+    let mut plain = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        let (byte, rest) = match part {
+            [b'3', b'D', rest @ ..] => (b'=', rest),
+            [b'2', b'5', rest @ ..] => (b'%', rest),
+            _ => return Err(invalid("the name of an attribute is damaged")),
+        };
+        plain.push(byte);
+        plain.extend(rest);
+    }
+    Ok(plain)
+}
+
 /// Where a file of this size holds something: sorted stretches, none of them empty.
 fn read_stretches(size: u64, map: &[u8]) -> io::Result<Vec<Range<u64>>> {
     let wrong = || invalid("a map of holes is damaged");
     let mut stretches: Vec<Range<u64>> = Vec::new();
-    if map.is_empty() {
-        return Ok(stretches);
-    }
-    let mut numbers = map.split(|byte| *byte == b',');
+    let mut numbers = map.split(|byte| *byte == b',').peekable();
     while let Some(start) = numbers.next() {
         let (start, length) = (number(start)?, number(numbers.next().ok_or_else(wrong)?)?);
         let end = start.checked_add(length).filter(|end| *end <= size).ok_or_else(wrong)?;
         let before = stretches.last().map_or(0, |last| last.end);
-        if length == 0 || start < before {
-            return Err(wrong());
+        match length {
+            0 if start == size && before < size && numbers.peek().is_none() => break,
+            0 => return Err(wrong()),
+            _ if start < before => return Err(wrong()),
+            _ => stretches.push(start..end),
         }
-        stretches.push(start..end);
     }
     Ok(stretches)
 }

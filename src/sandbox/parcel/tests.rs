@@ -174,7 +174,7 @@ fn maps_of_holes_that_contradict_themselves_are_refused() {
 #[test]
 fn members_read_back_as_they_were_written() {
     let bytes = || proptest::collection::vec(1_u8.., 1..150);
-    let stretches = proptest::collection::vec((1_u64..1 << 40, 1_u64..1 << 40), 0..20);
+    let stretches = proptest::collection::vec((1_u64..1 << 40, 1_u64..1 << 40), 1..20);
     let kind = prop_oneof![
         Just(Kind::Folder),
         Just(Kind::Pipe),
@@ -185,11 +185,12 @@ fn members_read_back_as_they_were_written() {
         stretches.prop_map(|gaps| {
             let mut size = 0;
             let mut stretches = Vec::new();
+            let tail = gaps.len() as u64 % 2;
             for (gap, length) in gaps {
                 stretches.push(size + gap..size + gap + length);
                 size += gap + length;
             }
-            Kind::File { size, stretches: Some(stretches) }
+            Kind::File { size: size + tail, stretches: Some(stretches) }
         }),
     ];
     let attributes =
@@ -197,10 +198,7 @@ fn members_read_back_as_they_were_written() {
     let time =
         (any::<i64>().prop_filter("not the least", |at| *at > i64::MIN + 1), 0_u32..1_000_000_000);
     let members = (bytes(), kind, 0_u32..0o10000, time, attributes).prop_map(
-        |(path, kind, mode, time, mut attributes)| {
-            attributes.iter_mut().for_each(|(name, _)| name.retain(|byte| *byte != b'='));
-            Member { path, kind, mode, time, attributes }
-        },
+        |(path, kind, mode, time, attributes)| Member { path, kind, mode, time, attributes },
     );
     let checked = TestRunner::default().run(&members, |member| {
         let mut bytes = Vec::new();
