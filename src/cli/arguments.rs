@@ -1,18 +1,23 @@
 //! What can be asked for.
 
 mod audit;
+mod build;
 mod bundle;
+mod global;
 mod key;
 mod publish;
 mod repo;
 mod serve;
+mod store;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditArchive, AuditCommand, AuditHistory, AuditProvenance, AuditQuorum};
+pub use build::{Build, Enter, Log, Patch, Reproduce};
 pub use bundle::{Bundle, BundleCreate, BundleImport, BundleVerify};
+pub use global::{Colour, ExecutorKind, Global, ProgressKind, RequiredLimits};
 pub use key::{Key, KeyAlgorithm, KeyCheck, KeyNew};
 pub use publish::{Downgrade, Place, Publish};
 pub use repo::{
@@ -20,6 +25,7 @@ pub use repo::{
     RepoRollback, RepoShow, RepoWithdraw,
 };
 pub use serve::{Serve, ServeRepo, ServeStore};
+pub use store::{Gc, Named, Store, Verify};
 
 /// Builds and rebuilds whole releases of native Linux packages, provably.
 #[derive(Debug, Parser)]
@@ -40,70 +46,6 @@ pub struct Arguments {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// What every command understands.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Everywhere")]
-pub struct Global {
-    /// Print one JSON document on standard output, also on failure
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// How progress is shown on standard error
-    #[arg(long, global = true, value_enum, default_value_t = ProgressKind::Auto, value_name = "KIND")]
-    pub progress: ProgressKind,
-    /// The store [default: $XDG_DATA_HOME/perestroika]
-    #[arg(long, global = true, env = "PERESTROIKA_STORE", value_name = "DIR")]
-    pub store: Option<PathBuf>,
-    /// Fetch this archive from here
-    #[arg(long, global = true, value_name = "ARCHIVE=URL", value_parser = mirror)]
-    pub mirror: Vec<(String, String)>,
-    /// Fetch nothing
-    #[arg(long, global = true)]
-    pub offline: bool,
-    /// Print only what failed
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Print the builds' own output too
-    #[arg(short, long, global = true)]
-    pub verbose: bool,
-    /// When to use colour
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
-    pub color: Colour,
-}
-
-/// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ProgressKind {
-    /// Bars on a terminal; plain lines elsewhere, and where the variable CI is set
-    Auto,
-    /// Bars
-    Bar,
-    /// A line for every step, and one when nothing happens for half a minute
-    Plain,
-    /// A JSON document per line for every step; with `--json`, nothing but those
-    Json,
-    /// Nothing
-    None,
-}
-
-/// What must hold builds to their limits; so it is called in the user's config.toml too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RequiredLimits {
-    /// A control group
-    Cgroup,
-}
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
 }
 
 /// The commands.
@@ -443,108 +385,6 @@ pub struct Update {
 }
 
 #[derive(Debug, Args)]
-pub struct Build {
-    #[command(flatten)]
-    pub words: Words,
-    /// How many packages are built at once [default: 2, or 1 on one core]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub jobs: Option<u32>,
-    /// How many cores one build may use [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub cores: Option<u32>,
-    /// Stop at the first failure
-    #[arg(long)]
-    pub fail_fast: bool,
-    /// Where packages are copied to [default: RELEASE/out]
-    #[arg(short, long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
-    /// Build nothing unless the kernel's control groups hold builds to their limits
-    #[arg(long, value_enum, value_name = "WHAT")]
-    pub require_limits: Option<RequiredLimits>,
-    /// Record which files of which build dependencies are read, for `audit inputs`
-    #[arg(long)]
-    pub trace: bool,
-    /// Build what a suite that the release publishes to has had a newer version of, too
-    #[arg(long)]
-    pub allow_downgrade: bool,
-    /// Only print what would be built, and why
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Reproduce {
-    #[command(flatten)]
-    pub words: Words,
-    /// How many packages are built at once [default: 2, or 1 on one core]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub jobs: Option<u32>,
-    /// How many cores one build may use [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub cores: Option<u32>,
-    /// Stop at the first package that cannot be built
-    #[arg(long)]
-    pub fail_fast: bool,
-    /// Build nothing unless the kernel's control groups hold builds to their limits
-    #[arg(long, value_enum, value_name = "WHAT")]
-    pub require_limits: Option<RequiredLimits>,
-    /// Change its circumstances too, all of them or these, and name the cause of what differs:
-    /// host-name, user-name, build-path, time, locale, time-zone, umask, processors, file-order,
-    /// kernel
-    #[arg(
-        long,
-        value_name = "WHAT",
-        num_args = 0..=1,
-        require_equals = true,
-        value_delimiter = ',',
-        default_missing_value = "all",
-        hide_possible_values = true,
-        value_parser = [
-            "all", "host-name", "user-name", "build-path", "time", "locale", "time-zone", "umask",
-            "processors", "file-order", "kernel",
-        ]
-    )]
-    pub vary: Vec<String>,
-    /// One package after the other, at low priority, what waited longest first; not what was
-    /// never built
-    #[arg(long, conflicts_with_all = ["jobs", "dry_run", "show"])]
-    pub queue: bool,
-    /// With --queue: build nothing, say how each package stands
-    #[arg(long, requires = "queue")]
-    pub status: bool,
-    /// Build what these are of, with exactly the versions that they list in its root, and hold what
-    /// comes of it against their checksums: a `.buildinfo`, or a folder of them. Their signatures
-    /// are not checked
-    #[arg(
-        long,
-        value_name = "FILE|DIR",
-        conflicts_with_all = ["vary", "queue", "fixpoint", "show", "dry_run"]
-    )]
-    pub buildinfo: Vec<PathBuf>,
-    /// Round after round, each built on what the one before left, until one comes out as the one
-    /// before; PKG: these, what they need, and what they take from the seed
-    #[arg(long, conflicts_with_all = ["vary", "queue", "show"])]
-    pub fixpoint: bool,
-    /// With --fixpoint: so many rounds at most [default: 8]
-    #[arg(
-        long,
-        value_name = "N",
-        requires = "fixpoint",
-        value_parser = clap::value_parser!(u32).range(2..=1000)
-    )]
-    pub rounds: Option<u32>,
-    /// Build nothing: show what was found when it was last built again
-    #[arg(long, conflicts_with = "dry_run")]
-    pub show: bool,
-    /// Of a bundle: the key that must have signed it, as a file or its fingerprint
-    #[arg(long, value_name = "FILE|FINGERPRINT")]
-    pub key: Option<String>,
-    /// Only print what would be built again
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
 pub struct Root {
     #[command(subcommand)]
     pub command: RootCommand,
@@ -582,113 +422,6 @@ pub struct Status {
 }
 
 #[derive(Debug, Args)]
-pub struct Log {
-    #[command(flatten)]
-    pub words: Words,
-    /// Which attempt, counted from the oldest; the newest by default
-    #[arg(long, value_name = "N")]
-    pub attempt: Option<u64>,
-    /// Go on printing until the attempt has ended, whoever runs it
-    #[arg(short, long)]
-    pub follow: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Enter {
-    #[command(flatten)]
-    pub words: Words,
-    /// Before the build: sources prepared, nothing run
-    #[arg(long, conflicts_with_all = ["installed", "attempt"])]
-    pub fresh: bool,
-    /// A clean root with the package's own new binary packages installed
-    #[arg(long, conflicts_with = "attempt")]
-    pub installed: bool,
-    /// Put an overlay over the read-only root, for experiments
-    #[arg(long)]
-    pub writable: bool,
-    /// Of which attempt, counted from the oldest; the newest that is kept by default
-    #[arg(long, value_name = "N")]
-    pub attempt: Option<u64>,
-    /// Run this instead of a shell, with this program's own standard streams
-    #[arg(last = true, value_name = "CMD")]
-    pub command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct Patch {
-    /// A package, and the name of the new patch; and a release folder
-    #[arg(value_name = "RELEASE|PKG|NAME", required = true)]
-    pub words: Vec<String>,
-    /// Take a new file in, by its path from the source folder
-    #[arg(long, value_name = "PATH")]
-    pub new: Vec<String>,
-    /// Take nothing but this file, or the files of this folder
-    #[arg(long, value_name = "PATH")]
-    pub only: Vec<String>,
-    /// Only print the patch
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-/// What is asked of the store.
-#[derive(Debug, Subcommand)]
-pub enum Store {
-    /// Show on one screen what takes how much room, for whom, and what could be freed
-    #[command(after_help = "Example:\n  perestroika store usage")]
-    Usage,
-    /// Compare all that is kept with its name, put aside what is damaged, and say so
-    #[command(after_help = "Example:\n  perestroika store verify\n\n\
-                            What is put aside is fetched or built again when it is needed.\n\
-                            Exit code: 1 if anything was damaged or missing.")]
-    Verify(Verify),
-    /// Remove what no release that was built or pinned needs, and no running process uses
-    #[command(after_help = "Examples:\n  perestroika store gc -n\n  \
-                            perestroika store gc --max-size 20G\n\n\
-                            Of each release folder the last build stays, and the last that was \
-                            whole. Builds may\nrun meanwhile.\n\n\
-                            Exit code: 1 if what is needed takes more than --max-size.")]
-    Gc(Gc),
-    /// Keep a release that was built, whatever is built in its folder later
-    #[command(after_help = "Examples:\n  perestroika store pin specs/demo\n  \
-                            perestroika store pin b3:4f1c2a9be07d")]
-    Pin(Named),
-    /// Let a release go: its pin or, without one, what its folder's builds keep
-    #[command(after_help = "Example:\n  perestroika store unpin specs/demo\n\n\
-                            Nothing is removed before `perestroika store gc`. Without a pin, the \
-                            builds in its\nfolder are forgotten, and keep nothing until the next \
-                            one.")]
-    Unpin(Named),
-}
-
-#[derive(Debug, Args)]
-pub struct Verify {
-    /// Only look whether the files of layers and unpacked packages are there, at their size
-    #[arg(long)]
-    pub quick: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Gc {
-    /// Remove no more than brings the store to this size, the least recently used first; after
-    /// what nothing needs also what can be unpacked or made anew from what stays
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub max_size: Option<u64>,
-    /// Only print what would be removed, and why
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Named {
-    /// A release that was built: its folder (`.` or with a `/`), its name, or its id
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// Only print what would change
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Args)]
 pub struct Why {
     #[command(flatten)]
     pub words: Words,
@@ -701,39 +434,6 @@ pub struct Diff {
     pub states: Vec<String>,
 }
 
-/// Bytes, or so many `K`, `M`, `G` or `T` of 1024, its square, and so on.
-fn size(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.find(|letter: char| !letter.is_ascii_digit()) {
-        Some(at) => text.split_at(at),
-        None => (text, ""),
-    };
-    let unit = match unit {
-        "" => Some(1),
-        "K" => Some(1 << 10),
-        "M" => Some(1 << 20),
-        "G" => Some(1 << 30),
-        "T" => Some(1_u64 << 40),
-        _ => None,
-    };
-    let bytes =
-        number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-    bytes.ok_or_else(|| "expected a size such as 500M, 20G or 1T".to_owned())
-}
-
-fn mirror(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((archive, url))
-            if !archive.is_empty()
-                && ["http://", "https://", "file:"]
-                    .iter()
-                    .any(|scheme| url.starts_with(scheme)) =>
-        {
-            Ok((archive.to_owned(), url.to_owned()))
-        }
-        _ => Err("expected ARCHIVE=URL with an http, https or file URL".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -742,15 +442,5 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_are_read_in_powers_of_1024() {
-        assert_eq!(size("0"), Ok(0));
-        assert_eq!(size("20G"), Ok(20 << 30));
-        assert_eq!(size("3T"), Ok(3 << 40));
-        for wrong in ["", "G", "-1", "1.5G", "20g", "20GB", "99999999999T"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -38,7 +38,6 @@ use crate::store::{BuiltRelease, Contents};
 pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult {
     let wrong = |failure| (Value::Null, failure);
     let Named { releases, names } = named(&arguments.words.words).map_err(wrong)?;
-    let options = options(arguments);
     let prepare = |folder| {
         let prepared = Prepared::new(folder, &names, arguments, global).map_err(wrong)?;
         if !arguments.dry_run && !arguments.allow_downgrade {
@@ -47,14 +46,14 @@ pub fn run(arguments: &Build, global: &Global, output: &Output) -> CommandResult
         Ok(prepared)
     };
     let results = if arguments.dry_run {
-        let forecast = |one: &Prepared| forecast::run(one, &options, output);
+        let forecast = |one: &Prepared| forecast::run(one, &one.options(arguments), output);
         releases.iter().map(|folder| forecast(&prepare(folder)?)).collect()
     } else {
         let begin = |folder| match settled(folder, &names, arguments, global, output) {
             Some(came) => Err(came),
             None => prepare(folder).map_err(Err),
         };
-        build(releases.iter().map(begin).collect(), arguments, &options, global, output)
+        build(releases.iter().map(begin).collect(), arguments, global, output)
     };
     together(results)
 }
@@ -169,10 +168,15 @@ impl Prepared {
         if !arguments.dry_run {
             let config = Config::load()?;
             machine = machine
-                .enforcing(config.enforcement(arguments.require_limits))?
+                .enforcing(config.enforcement(arguments.require_limits), &global)?
                 .failing(config.retries(), config.capsules());
         }
         Ok(Self { release, graph, wanted, machine })
+    }
+
+    /// How it is built, as the flags ask.
+    pub fn options(&self, arguments: &Build) -> Options {
+        options(arguments, self.machine.executor().slots())
     }
 
     /// Notes that it was built.
@@ -246,8 +250,13 @@ impl Prepared {
             release.check_names(graph, &world, snapshots, output)?;
         }
         let spec = &release.spec.release;
+        let mut executor = String::new();
+        if cached < survey.len() {
+            machine.ready()?;
+            executor = machine.executor().told();
+        }
         output.summary(&format!(
-            "{} {} · {} · {}: {cached} cached, {} to build{}\n",
+            "{} {} · {} · {}: {cached} cached, {} to build{}{executor}\n",
             spec.name,
             spec.version,
             graph.release().short(),
@@ -292,6 +301,7 @@ impl Prepared {
             hints: &hints,
             manifest: digest,
             out: &out,
+            executor: machine.executor().document(),
             elapsed,
         };
         let failures = told.failures();
@@ -337,10 +347,11 @@ impl Prepared {
 fn build(
     prepared: Vec<Result<Prepared, CommandResult>>,
     arguments: &Build,
-    options: &Options,
     global: &Global,
     output: &Output,
 ) -> Vec<CommandResult> {
+    let slots = prepared.iter().flatten().filter_map(|one| one.machine.executor().slots());
+    let options = &options(arguments, slots.min());
     let begun: Vec<_> = prepared
         .into_iter()
         .map(|one| {
@@ -410,11 +421,13 @@ fn check_architectures(graph: &Graph, wanted: &[DerivationId]) -> Result<(), Fai
     failures.reduce(Failure::and).map_or(Ok(()), Err)
 }
 
-/// How a build goes about its work, as the flags ask.
-pub fn options(arguments: &Build) -> Options {
+/// How a build goes about its work, as the flags ask: never more packages at once than there are
+/// slots for them.
+fn options(arguments: &Build, slots: Option<NonZeroUsize>) -> Options {
     let number = |given: Option<u32>| given.and_then(|given| NonZeroUsize::new(given as usize));
     let processors = machine::processors();
     let jobs = number(arguments.jobs).unwrap_or_else(default_jobs);
+    let jobs = slots.map_or(jobs, |slots| jobs.min(slots));
     let all = NonZeroUsize::new(processors.len()).unwrap_or(NonZeroUsize::MIN);
     Options {
         jobs,

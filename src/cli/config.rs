@@ -1,5 +1,7 @@
-//! The user's config.toml, as far as it says how builds are run and what signs repositories. Its `[mirrors]` are read where
-//! files are fetched.
+//! The user's config.toml, as far as it says how builds are run and what signs repositories. Its
+//! `[mirrors]` are read where files are fetched.
+
+mod executor;
 
 use std::io;
 use std::path::PathBuf;
@@ -15,6 +17,8 @@ use crate::realise::retry::Retries;
 use crate::sandbox::Enforcement;
 use crate::store::CapsuleLimits;
 
+pub use executor::{ExecutorTable, check_address};
+
 /// What the user demands of every build.
 #[derive(Debug, Default, Deserialize)]
 pub struct Config {
@@ -26,6 +30,8 @@ pub struct Config {
     capsules: Capsules,
     #[serde(default)]
     signing: Signing,
+    #[serde(default)]
+    executor: ExecutorTable,
 }
 
 /// What repositories are signed with.
@@ -78,6 +84,11 @@ impl Config {
     pub fn retries(&self) -> Retries {
         let usual = Retries::default();
         Retries { times: self.retries.unwrap_or(usual.times), ..usual }
+    }
+
+    /// What runs guests, and where container engines are.
+    pub fn executor(&self) -> &ExecutorTable {
+        &self.executor
     }
 
     /// The files of secret keys that repositories are signed with: `[signing]`, `key_files`.

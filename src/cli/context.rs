@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::address::addressed;
 use super::arguments::Global;
+use super::config::Config;
+use super::executor::{Choice, Runner, engine_failed};
 use super::failure::{Failure, Kind, Problem};
 use super::interrupt::cancel_on_interrupt;
 use super::kept::Kept;
@@ -24,7 +26,7 @@ use crate::realise::retry::Retries;
 use crate::realise::universe::Snapshots;
 use crate::realise::upstream::Upstream;
 use crate::realise::world::World;
-use crate::sandbox::native::{Native, Session};
+use crate::sandbox::native::Session;
 use crate::sandbox::{self, Enforcement, Executor as _, Outcome, Request};
 use crate::spec::loader::Folder;
 use crate::spec::lock::{self, Lock};
@@ -349,7 +351,7 @@ pub fn tell_damage(output: &Output) {
 /// What building needs beside the release itself: store, sandbox, mirrors, the way to stop.
 pub struct Machine {
     store: Store,
-    executor: Native,
+    executor: Runner,
     upstream: Upstream,
     retries: Retries,
     capsules: CapsuleLimits,
@@ -361,16 +363,14 @@ impl Machine {
     /// Opens everything; fetches nothing.
     pub fn open(release: &Release, global: &Global) -> Result<Self, Failure> {
         let store = open_store_to_look(global)?;
-        let program = std::env::current_exe().map(HostPath::new).map_err(|error| {
-            Failure::error(Kind::Machine, "program", &error)
-                .hint("is /proc mounted? the program finds itself there")
-        })?;
+        let choice = Choice::new(global, &Config::load()?, Some(&release.spec.release))?;
+        let executor = Runner::open(choice, store.root(), Enforcement::Best, global)?;
         let lock = release.lock.clone().unwrap_or_default();
         let mirrors = mirrors(release, global)?;
         let upstream = Upstream::new(release.folder.clone(), lock, client(global), mirrors);
         Ok(Self {
             store,
-            executor: Native::new(program),
+            executor,
             upstream,
             retries: Retries::default(),
             capsules: CapsuleLimits::default(),
@@ -386,18 +386,32 @@ impl Machine {
 
     /// The same machine, whose sandbox runs nothing unless limits are enforced like this. Fails
     /// if they cannot be.
-    pub fn enforcing(self, enforcement: Enforcement) -> Result<Self, Failure> {
-        let executor = self.executor.enforcing(enforcement);
-        executor.check_limits().map_err(|error| {
-            Failure::error(Kind::Machine, "limits", &error)
-                .hint("`perestroika doctor` looks again; `require_limits` demands it")
-        })?;
+    pub fn enforcing(self, enforcement: Enforcement, global: &Global) -> Result<Self, Failure> {
+        let (choice, home) = (self.executor.choice(), self.store.root());
+        let executor = Runner::open(choice, home, enforcement, global)?;
+        if enforcement == Enforcement::ControlGroup {
+            executor.check_limits().map_err(|error| match error {
+                sandbox::Error::Engine { .. } => engine_failed(&error),
+                _ => Failure::error(Kind::Machine, "limits", &error)
+                    .hint("`perestroika doctor` looks again; `require_limits` demands it"),
+            })?;
+        }
         Ok(Self { executor, ..self })
     }
 
     /// The same machine, whose faults are met, and whose failed builds are kept, like this.
     pub fn failing(self, retries: Retries, capsules: CapsuleLimits) -> Self {
         Self { retries, capsules, ..self }
+    }
+
+    /// What runs guests.
+    pub fn executor(&self) -> &Runner {
+        &self.executor
+    }
+
+    /// Refuses to begin where no guest could be run.
+    pub fn ready(&self) -> Result<(), Failure> {
+        self.executor.begin().map_err(|error| engine_failed(&error))
     }
 
     /// Runs a request with the caller at its command; without a session its output is caught

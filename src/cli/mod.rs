@@ -11,13 +11,13 @@ mod cascade;
 mod cause;
 mod changes;
 mod check;
-
 mod completions;
 mod config;
 mod context;
 mod diff;
 mod doctor;
 mod eval;
+mod executor;
 mod failure;
 mod fmt;
 mod forecast;

@@ -10,6 +10,7 @@ mod text;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,28 @@ use crate::realise::event::{Event, Fault, Finished, Phase};
 
 /// A display that runs beside a build until it is dropped.
 pub struct Progress {
-    events: Option<SyncSender<Event>>,
+    events: Option<SyncSender<Told>>,
     display: Option<JoinHandle<()>>,
     every_line: bool,
     /// Says of an interrupt what is happening; without a display whoever hears it does.
     _shows: Option<interrupt::Shows>,
+}
+
+/// What a display is told.
+enum Told {
+    /// Something of the build.
+    Event(Event),
+    /// A sentence beside it.
+    Note(String),
+}
+
+/// The display that runs now, if one does that shows anything.
+static SHOWN: Mutex<Option<SyncSender<Told>>> = Mutex::new(None);
+
+/// Shows a sentence above what moves, and says whether there was a display to do so.
+pub fn note(text: &str) -> bool {
+    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    shown.is_some_and(|display| display.send(Told::Note(text.to_owned())).is_ok())
 }
 
 /// How many events may wait for the display.
@@ -51,6 +69,8 @@ impl Progress {
         let every_line = verbose || kind == ProgressKind::Json;
         let colour = output::coloured(global.color);
         let shows = (kind != ProgressKind::None).then(interrupt::Shows::begin);
+        let shown = (kind != ProgressKind::None).then(|| events.clone());
+        *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         let display = std::thread::spawn(move || match kind {
             ProgressKind::Bar => follow(&inbox, bars::Bars::new(colour, verbose)),
             ProgressKind::Auto | ProgressKind::Plain => follow(&inbox, plain::Plain::new(verbose)),
@@ -66,15 +86,16 @@ impl Progress {
         // A display that is gone has nothing to show it on. One that is slow misses lines of a
         // build, unless all of them were asked for: it must not hold up the build.
         if matches!(event, Event::Line { .. }) && !self.every_line {
-            let _ = events.try_send(event);
+            let _ = events.try_send(Told::Event(event));
         } else {
-            let _ = events.send(event);
+            let _ = events.send(Told::Event(event));
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
+        drop(SHOWN.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.events.take());
         if let Some(display) = self.display.take() {
             let _ = display.join();
@@ -105,6 +126,9 @@ trait Display {
     /// Takes an event.
     fn take(&mut self, event: Event, now: Instant);
 
+    /// Shows a sentence beside the build.
+    fn note(&mut self, text: &str, now: Instant);
+
     /// Shows what there is to show now.
     fn tick(&mut self, now: Instant);
 
@@ -116,7 +140,7 @@ trait Display {
 }
 
 /// Hands events to a display until there are no more.
-fn follow(events: &Receiver<Event>, mut display: impl Display) {
+fn follow(events: &Receiver<Told>, mut display: impl Display) {
     let mut stopping = false;
     let mut due = Instant::now();
     loop {
@@ -133,7 +157,8 @@ fn follow(events: &Receiver<Event>, mut display: impl Display) {
             interrupt::leave();
         }
         match event {
-            Ok(event) => display.take(event, now),
+            Ok(Told::Event(event)) => display.take(event, now),
+            Ok(Told::Note(text)) => display.note(&text, now),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return display.end(urgency, now),
         }

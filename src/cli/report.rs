@@ -79,6 +79,8 @@ pub struct Told<'a> {
     pub manifest: Option<Digest>,
     /// Where the packages were copied to.
     pub out: &'a HostPath,
+    /// What ran the builds, as a document.
+    pub executor: Value,
     /// How long all of it took.
     pub elapsed: Duration,
 }
@@ -212,6 +214,7 @@ impl Told<'_> {
             "release": self.release.built_document(self.graph, self.manifest),
             "packages": packages,
             "summary": summary,
+            "executor": self.executor,
             "failures": self.failures_document(),
         })
     }

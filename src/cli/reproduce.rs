@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::arguments::{Build, Global, Reproduce, Words};
-use super::build::{self, Prepared, machine_failed};
+use super::build::{Prepared, machine_failed};
 use super::context::named_one;
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
@@ -54,8 +54,8 @@ pub fn run(arguments: &Reproduce, global: &Global, output: &Output) -> CommandRe
         return queue::status(&folder, &names, global, output).map_err(wrong);
     }
     let build = as_build(arguments);
-    let options = build::options(&build);
     let prepared = Prepared::new(&folder, &names, &build, global).map_err(wrong)?;
+    let options = prepared.options(&build);
     if arguments.fixpoint {
         let most = arguments.rounds.map_or(fixpoint::MOST, |rounds| rounds as usize);
         return match arguments.dry_run {
@@ -178,8 +178,9 @@ fn prove(
         prepared.begin(options, &snapshots, output).map_err(wrong)?;
         unbuilt = first(&goal, options, global).map_err(wrong)?;
     }
+    machine.ready().map_err(wrong)?;
     output.summary(&format!(
-        "{} {} · {} · {} to build again\n",
+        "{} {} · {} · {} to build again{}\n",
         release.spec.release.name,
         release.spec.release.version,
         graph.release().short(),
@@ -190,6 +191,7 @@ fn prove(
             },
             "package"
         ),
+        machine.executor().told(),
     ));
 
     let mut proved: BTreeMap<DerivationId, Proved> = BTreeMap::new();

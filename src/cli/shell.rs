@@ -50,7 +50,7 @@ fn enter(arguments: &Enter, global: &Global, output: &Output) -> Result<(Value, 
     let name: PackageName =
         name.parse().map_err(|error| Failure::error(Kind::Input, "name", &error))?;
     let config = Config::load()?;
-    let machine = Machine::open(&release, global)?.enforcing(config.enforcement(None))?;
+    let machine = Machine::open(&release, global)?.enforcing(config.enforcement(None), global)?;
     let way = match (arguments.fresh, arguments.installed) {
         (true, _) => Some(Way::Fresh),
         (_, true) => Some(Way::Installed),

@@ -3,10 +3,12 @@
 //! A release that extends another one says only what is different: everything it leaves out is
 //! the other's. An archive, a root or a parameter of its own takes the place of its namesake.
 
+mod executor;
 mod publish;
 
 use std::collections::BTreeMap;
 
+pub use executor::ExecutorKind;
 pub use publish::{DEBUG, Rehearse, Suite};
 
 use super::document::{Reader, Table, list, top_file};
@@ -43,6 +45,8 @@ pub struct Release {
     pub closure: Option<Located<Level>>,
     /// `[trust]`: whose records count, if it says so.
     pub trust: Option<Trust>,
+    /// `[executor] kind`: what it would be built with, if it says so.
+    pub executor: Option<Located<ExecutorKind>>,
     /// `[publish.SUITE]`.
     pub suites: BTreeMap<String, Suite>,
     /// `[parameters]`: strings, integers, booleans.
@@ -253,6 +257,8 @@ fn read<'i>(
     let trust = trust(reader, root, folder).or_else(|| base.and_then(|base| base.trust.clone()));
     let mut all_parameters = base.map(|base| base.parameters.clone()).unwrap_or_default();
     let own_parameters = parameters(reader, root);
+    let executor = executor::executor(reader, root)
+        .or_else(|| base.and_then(|base| base.executor.clone()));
     let is_new = |name: &String| base.is_some_and(|base| !base.parameters.contains_key(name));
     let new_parameters =
         own_parameters.iter().map(|(name, _)| name).filter(|name| is_new(&name.value));
@@ -277,6 +283,7 @@ fn read<'i>(
         roots,
         closure,
         trust,
+        executor,
         suites,
         parameters: all_parameters,
         new_parameters,

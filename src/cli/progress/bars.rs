@@ -115,6 +115,10 @@ impl Display for Bars {
         }
     }
 
+    fn note(&mut self, text: &str, _: Instant) {
+        self.above.push(clean(text));
+    }
+
     fn tick(&mut self, now: Instant) {
         let size = size();
         self.draw(lines(&self.tally, self.look, size, now), size);

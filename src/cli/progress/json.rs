@@ -52,6 +52,10 @@ impl Display for Documents {
         line(&document.to_string());
     }
 
+    fn note(&mut self, text: &str, _: Instant) {
+        line(&json!({"event": "note", "text": text}).to_string());
+    }
+
     fn tick(&mut self, _: Instant) {}
 
     fn stopping(&mut self) {

@@ -106,6 +106,10 @@ impl Display for Plain {
         }
     }
 
+    fn note(&mut self, text: &str, now: Instant) {
+        self.say(&clean(text), now);
+    }
+
     fn tick(&mut self, now: Instant) {
         if let Some(text) = self.heartbeat(now) {
             self.say(&text, now);

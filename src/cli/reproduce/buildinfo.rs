@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::arguments::{Global, Reproduce};
 use super::super::audit::archive::infos;
-use super::super::build::{self, Prepared, machine_failed};
+use super::super::build::{Prepared, machine_failed};
 use super::super::failure::{Failure, Kind};
 use super::super::output::{CommandResult, Output};
 use super::super::progress::Progress;
@@ -43,8 +43,8 @@ pub fn run(
         return Err(wrong(failure));
     }
     let build = as_build(arguments);
-    let options = build::options(&build);
     let prepared = Prepared::new(folder, &asked, &build, global).map_err(wrong)?;
+    let options = prepared.options(&build);
     check_versions(&prepared, &given).map_err(wrong)?;
     let Prepared { release, graph, wanted, machine } = &prepared;
     let world = machine.world();
@@ -63,6 +63,7 @@ pub fn run(
         prepared.begin(&options, &snapshots, output).map_err(wrong)?;
         first(&goal, &options, global).map_err(wrong)?;
     }
+    machine.ready().map_err(wrong)?;
     let mut found: BTreeMap<DerivationId, Result<Vec<Judged>, Failed>> = BTreeMap::new();
     let work = |repeat: &Repeat<'_>| -> Result<Vec<Judged>, Failed> {
         let of = given

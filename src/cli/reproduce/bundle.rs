@@ -9,7 +9,7 @@ use super::{Order, as_build, forecast, prove, variations};
 use crate::audit::bundle::{self, Adopt, Bundle, Kind as Extent};
 use crate::base::{Digest, HostPath, Json};
 use crate::cli::arguments::{Global, Reproduce};
-use crate::cli::build::{self, Prepared};
+use crate::cli::build::Prepared;
 use crate::cli::bundle::{certificate, demand, document, failed, open, told, with_bar};
 use crate::cli::context::{Release, open_store};
 use crate::cli::failure::{Failure, Kind};
@@ -81,8 +81,8 @@ pub fn run(
     output.summary(&told(&bundle, &structure, arguments.key.as_deref()));
 
     let build = as_build(arguments);
-    let options = build::options(&build);
     let prepared = Prepared::new(&folder, names, &build, &inside).map_err(wrong)?;
+    let options = prepared.options(&build);
     if arguments.dry_run {
         return forecast(&prepared, &options, output).map_err(wrong);
     }

@@ -6,26 +6,54 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::super::arguments::{Gc, Global};
+use super::super::config::Config;
 use super::super::context::open_store;
 use super::super::failure::{Failure, Kind};
+use super::super::executor::{self, Choice, Runner, swept_text};
 use super::super::output::{CommandResult, Output};
 use super::super::report::count;
 use super::{broken, room};
+use crate::sandbox::Enforcement;
+use crate::sandbox::docker::Swept;
 use crate::store::{Aim, Collection, Fate, Store, Thing};
 
 /// Collects, or foresees it.
 pub fn run(arguments: &Gc, global: &Global, output: &Output) -> CommandResult {
     let early = |failure| (Value::Null, failure);
     let store = open_store(global).map_err(early)?;
+    // What is wrong with the words is told before anything is removed.
+    let config = Config::load().map_err(early)?;
+    let hosts = executor::asked_for(global, &config).map_err(early)?;
     let aim = arguments.max_size.map_or(Aim::Unneeded, Aim::Size);
     let found = if arguments.dry_run { store.foresee(aim) } else { store.collect(aim) };
     let collection = found.map_err(broken).map_err(early)?;
     let text = told(&store, &collection, arguments, global.verbose);
     output.summary(&text);
-    let document = document(&store, &collection);
+    let mut document = document(&store, &collection);
+    if let Some(hosts) = hosts.filter(|_| !arguments.dry_run) {
+        let engines = Runner::open(Choice::Docker(hosts), store.root(), Enforcement::Best, global);
+        document["engines"] = swept(&engines.map_err(early)?, output);
+    }
     match aim {
         Aim::Size(most) if collection.after > most => Err((document, too_large(&collection, most))),
         _ => Ok(document),
+    }
+}
+
+/// What goes from container engines. One that does not answer keeps nobody from freeing room here.
+fn swept(engines: &Runner, output: &Output) -> Value {
+    match engines.sweep() {
+        Ok(swept) => {
+            if let Some(text) = swept_text(&swept) {
+                output.summary(&format!("removed {text} of container engines\n"));
+            }
+            let Swept { containers, volumes, images } = swept;
+            json!({ "containers": containers, "volumes": volumes, "images": images })
+        }
+        Err(error) => {
+            output.note(&format!("nothing is removed from container engines: {error}"));
+            Value::Null
+        }
     }
 }
 

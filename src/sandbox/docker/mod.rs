@@ -9,9 +9,13 @@
 mod container;
 mod engine;
 mod hosts;
+mod image;
 mod marks;
 mod places;
+mod profile;
 mod run;
+#[cfg(test)]
+mod trial;
 
 use std::io::Write;
 use std::sync::atomic::AtomicBool;

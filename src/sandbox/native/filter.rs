@@ -6,7 +6,7 @@
 //! `seccompiler` filters; the kernel remembers which calls always pass, so they cost nothing.
 
 #[cfg(target_arch = "x86_64")]
-mod i386;
+pub(in crate::sandbox) mod i386;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -68,7 +68,7 @@ impl Filter {
         let sets = [
             (SUCCESS, succeed),
             (libc::EPERM.unsigned_abs(), refused),
-            (libc::ENOSYS.unsigned_abs(), unconditional(&ABSENT)),
+            (libc::ENOSYS.unsigned_abs(), unconditional(&numbers_of(&ABSENT))),
             (libc::EAFNOSUPPORT.unsigned_abs(), families()?),
         ];
         let mut programs = vec![numbers()];
@@ -101,57 +101,99 @@ impl Filter {
     }
 }
 
+/// A system call, by its name in the kernel's own tables and its number on this machine.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sandbox) struct Call {
+    constant: &'static str,
+    number: i64,
+}
+
+impl Call {
+    /// Its name.
+    pub(in crate::sandbox) fn name(&self) -> &'static str {
+        self.constant.trim_start_matches("SYS_")
+    }
+
+    /// Its number.
+    pub(in crate::sandbox) fn number(&self) -> i64 {
+        self.number
+    }
+}
+
+/// Calls by their constants, so that name and number are of one origin.
+macro_rules! calls {
+    ($($constant:ident),* $(,)?) => {
+        [$(Call { constant: stringify!($constant), number: libc::$constant }),*]
+    };
+}
+
 /// Calls that do not exist for a guest. Programs take another way then: `clone3` would hide its
 /// flags from the filter in memory, and io_uring does work that no filter sees.
-const ABSENT: [i64; 4] = [
-    libc::SYS_clone3,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
+pub(in crate::sandbox) const ABSENT: [Call; 4] =
+    calls![SYS_clone3, SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register];
+
+/// Calls that a guest is made with, and that it is refused itself.
+const MAKING: [Call; 7] = calls![
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_move_mount,
+    SYS_open_tree,
+    SYS_mount_setattr,
+    SYS_sethostname,
 ];
 
-/// Calls that are refused whatever their arguments: mounting, other namespaces, the kernel's
-/// keys, programs, modules, clocks and swap, handles that lead past a mount.
-const REFUSED: [i64; 38] = [
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_mount_setattr,
-    libc::SYS_setns,
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_acct,
-    libc::SYS_quotactl,
-    libc::SYS_quotactl_fd,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_syslog,
-    libc::SYS_vhangup,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_fanotify_init,
-    libc::SYS_nfsservctl,
-    libc::SYS_lookup_dcookie,
+/// Calls that nobody needs to make a guest, and that are refused whatever their arguments: other
+/// ways to mount, other namespaces, the kernel's keys, programs, modules, clocks and swap,
+/// handles that lead past a mount.
+pub(in crate::sandbox) const REFUSED: [Call; 31] = calls![
+    SYS_fsopen,
+    SYS_fsconfig,
+    SYS_fsmount,
+    SYS_fspick,
+    SYS_setns,
+    SYS_keyctl,
+    SYS_add_key,
+    SYS_request_key,
+    SYS_bpf,
+    SYS_perf_event_open,
+    SYS_userfaultfd,
+    SYS_open_by_handle_at,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_kexec_load,
+    SYS_kexec_file_load,
+    SYS_reboot,
+    SYS_swapon,
+    SYS_swapoff,
+    SYS_acct,
+    SYS_quotactl,
+    SYS_quotactl_fd,
+    SYS_settimeofday,
+    SYS_clock_settime,
+    SYS_syslog,
+    SYS_vhangup,
+    SYS_setdomainname,
+    SYS_fanotify_init,
+    SYS_nfsservctl,
+    SYS_lookup_dcookie,
 ];
+
+/// Flags with which `clone` makes a namespace. A guest is made with `unshare` alone.
+pub(in crate::sandbox) const NAMESPACES: [i32; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+
+/// Requests of `ioctl` that put input into a terminal in somebody else's name; a guest has no
+/// terminal but its own.
+pub(in crate::sandbox) const TERMINAL: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
 /// Execution domains that change nothing but what `uname` says and the layout of addresses.
 const PERSONALITIES: [u64; 8] =
@@ -162,33 +204,23 @@ const PERSONALITIES: [u64; 8] =
 const FAMILIES: [u64; 5] = [1, 2, 10, 16, 17];
 
 fn refused() -> io::Result<Rules> {
-    let mut rules = unconditional(&REFUSED);
+    let mut rules = unconditional(&numbers_of(&REFUSED));
+    rules.extend(unconditional(&numbers_of(&MAKING)));
     // A namespace's flag can stand in any of these bits; CLONE_NEWTIME lies within the exit
     // signal of `clone`, which therefore cannot ask for it.
-    let namespaces = [
-        libc::CLONE_NEWNS,
-        libc::CLONE_NEWCGROUP,
-        libc::CLONE_NEWUTS,
-        libc::CLONE_NEWIPC,
-        libc::CLONE_NEWUSER,
-        libc::CLONE_NEWPID,
-        libc::CLONE_NEWNET,
-    ];
     let has = |flag: i32| {
         let flag = u64::from(flag.unsigned_abs());
         rule([condition(0, SeccompCmpOp::MaskedEq(flag), flag)?])
     };
-    let asked: Vec<_> = namespaces.into_iter().map(has).collect::<io::Result<_>>()?;
+    let asked: Vec<_> = NAMESPACES.into_iter().map(has).collect::<io::Result<_>>()?;
     rules.insert(libc::SYS_clone, asked.clone());
     let time = 0x80;
     let with_time = [asked, vec![rule([condition(0, SeccompCmpOp::MaskedEq(time), time)?])?]];
     rules.insert(libc::SYS_unshare, with_time.concat());
     rules.insert(libc::SYS_personality, vec![none_of(0, &PERSONALITIES)?]);
-    // Input for a terminal in somebody else's name; the guest has no terminal but its own.
-    let terminal = [libc::TIOCSTI, libc::TIOCLINUX];
     rules.insert(
         libc::SYS_ioctl,
-        terminal
+        TERMINAL
             .into_iter()
             .map(|request| rule([condition(1, SeccompCmpOp::Eq, request)?]))
             .collect::<io::Result<_>>()?,
@@ -254,6 +286,10 @@ fn numbers() -> BpfProgram {
     let answer = |k| sock_filter { code: 0x06, jt: 0, jf: 0, k };
     let no_such_call = u32::from(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
     vec![load_number, if_greater, answer(no_such_call), answer(SeccompAction::Allow.into())]
+}
+
+fn numbers_of(calls: &[Call]) -> Vec<i64> {
+    calls.iter().map(Call::number).collect()
 }
 
 fn unconditional(calls: &[i64]) -> Rules {

@@ -12,7 +12,7 @@ mod cgroup;
 mod child;
 mod collect;
 mod disk;
-mod filter;
+pub(in crate::sandbox) mod filter;
 mod frames;
 mod guest;
 mod keep;

@@ -38,6 +38,38 @@ fn reads_a_whole_release() {
 }
 
 #[test]
+fn a_release_may_ask_for_a_kind_of_executor_but_for_no_engine() {
+    assert!(parse(DEMO).expect("a release").executor.is_none());
+    let of = |more: &str| format!("{DEMO}\n[executor]\n{more}");
+    for kind in ExecutorKind::ALL {
+        let text = of(&format!("kind = \"{}\"\n", kind.as_str()));
+        let executor = parse(&text).expect("a release").executor;
+        assert_eq!(executor.map(|at| at.value), Some(kind));
+    }
+    let base = parse(&of("kind = \"docker\"\n")).expect("a release");
+    let over = |more: &str| {
+        let text = format!("[release]\nname = \"over\"\nextends = \"../demo\"\n{more}");
+        let (release, errors) = read_over(&ReleaseFolder::default(), &text, Some(&base));
+        assert_eq!(errors, []);
+        release.and_then(|release| release.executor).map(|at| at.value)
+    };
+    assert_eq!(over(""), Some(ExecutorKind::Docker));
+    assert_eq!(over("[executor]\nkind = \"native\"\n"), Some(ExecutorKind::Native));
+    for (more, told) in [
+        ("", "needs `kind`"),
+        ("kind = \"dokcer\"\n", "one of `native`, `docker`"),
+        ("kind = \"docker\"\nlabels = []\n", "unknown key `labels`"),
+        (
+            "kind = \"docker\"\n[executor.docker.hosts.theirs]\nhost = \"tcp://x:1\"\n",
+            "does not say where container engines are",
+        ),
+    ] {
+        let errors = parse(&of(more)).expect_err(more);
+        assert!(errors[0].message.contains(told) && errors.len() == 1, "{errors:?}");
+    }
+}
+
+#[test]
 fn a_release_says_how_closed_it_has_to_be_or_its_base_does() {
     assert!(parse(DEMO).expect("a release").closure.is_none());
     let of = |level: &str| format!("{DEMO}\n[closure]\nrequire = \"{level}\"\n");

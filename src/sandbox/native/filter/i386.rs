@@ -82,8 +82,9 @@ const NUMBERS: [(i64, i64); 62] = [
 
 const NONE: i64 = -1;
 
-/// Calls of i386 alone that are refused as their like is: `umount`, `stime`, `clock_settime64`.
-const REFUSED: [i64; 3] = [22, 25, 404];
+/// Calls of i386 alone that are refused as their like is, by name and number.
+pub(in crate::sandbox) const REFUSED: [(&str, i64); 3] =
+    [("umount", 22), ("stime", 25), ("clock_settime64", 404)];
 
 /// Calls of i386 alone that do not exist for a guest: owners with 16 bits (`lchown`, `setuid`,
 /// `setgid`, `setreuid`, `setregid`, `getgroups`, `setgroups`, `fchown`, `setfsuid`, `setfsgid`,
@@ -110,7 +111,7 @@ pub(super) fn program(answer: u32, rules: &Rules) -> io::Result<BpfProgram> {
         }
     }
     match i32::try_from(answer) {
-        Ok(libc::EPERM) => own.extend(unconditional(&REFUSED)),
+        Ok(libc::EPERM) => own.extend(unconditional(&REFUSED.map(|(_, number)| number))),
         Ok(libc::ENOSYS) => own.extend(unconditional(&ABSENT)),
         Ok(libc::EAFNOSUPPORT) => {
             let making = MAKING.map(|call| rule([condition(0, SeccompCmpOp::Eq, call)?]));
