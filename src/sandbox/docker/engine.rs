@@ -1,7 +1,7 @@
 //! One engine: the way to it, and what it says of itself.
 
 use std::future::Future;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use bollard::errors::Error as ApiError;
 use bollard::models::{SystemInfo, SystemVersion};
@@ -21,6 +21,8 @@ const OLDEST: (usize, usize) = (1, 41);
 pub struct Engine {
     host: Host,
     met: Mutex<Option<Met>>,
+    /// Whether it shares our files, once that is known.
+    pub shares: OnceLock<bool>,
 }
 
 /// An engine that answered.
@@ -63,7 +65,7 @@ impl Facts {
 impl Engine {
     /// An engine that was not spoken to yet.
     pub fn new(host: Host) -> Self {
-        Self { host, met: Mutex::new(None) }
+        Self { host, met: Mutex::new(None), shares: OnceLock::new() }
     }
 
     /// Where it is, and what it is called.
@@ -151,6 +153,12 @@ impl Engine {
             _ => because,
         };
         Error::Engine { engine: name.clone(), operation: operation.to_owned(), because, passes }
+    }
+
+    /// Something that went wrong on the way, and may go better next time.
+    pub fn failed(&self, operation: String, error: &std::io::Error) -> Error {
+        let engine = self.host.name.clone();
+        Error::Engine { engine, operation, because: error.to_string(), passes: true }
     }
 
     /// Something that the engine will never do.
