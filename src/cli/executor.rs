@@ -103,7 +103,8 @@ fn engines(
         [] => table.labels.iter().map(|label| label.0.as_str()).collect(),
         given => given.iter().map(String::as_str).collect(),
     };
-    let has = |host: &Host, label: &str| host.name == label || host.labels.iter().any(|l| l == label);
+    let has =
+        |host: &Host, label: &str| host.name == label || host.labels.iter().any(|l| l == label);
     let used = all.iter().filter(|host| labels.iter().all(|label| has(host, label)));
     let used: Vec<Host> = used.cloned().collect();
     match used.is_empty() {

@@ -257,8 +257,8 @@ fn read<'i>(
     let trust = trust(reader, root, folder).or_else(|| base.and_then(|base| base.trust.clone()));
     let mut all_parameters = base.map(|base| base.parameters.clone()).unwrap_or_default();
     let own_parameters = parameters(reader, root);
-    let executor = executor::executor(reader, root)
-        .or_else(|| base.and_then(|base| base.executor.clone()));
+    let executor =
+        executor::executor(reader, root).or_else(|| base.and_then(|base| base.executor.clone()));
     let is_new = |name: &String| base.is_some_and(|base| !base.parameters.contains_key(name));
     let new_parameters =
         own_parameters.iter().map(|(name, _)| name).filter(|name| is_new(&name.value));

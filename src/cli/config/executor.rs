@@ -79,9 +79,11 @@ impl TryFrom<BTreeMap<String, HostTable>> for Hosts {
 
     fn try_from(tables: BTreeMap<String, HostTable>) -> Result<Self, String> {
         if tables.is_empty() {
-            return Err("no engine is named: each has a table `[executor.docker.hosts.NAME]` with \
+            return Err(
+                "no engine is named: each has a table `[executor.docker.hosts.NAME]` with \
                         its address, `host`; without `hosts` it is DOCKER_HOST"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let mut addresses = BTreeSet::new();
         let mut hosts = Vec::new();
@@ -228,14 +230,25 @@ mod tests {
 
     #[test]
     fn addresses_are_sockets_or_machines_with_a_port() {
-        for good in ["unix:///run/docker.sock", "tcp://build:2376", "tcp://[::1]:2375", "tcp://a:1/"]
+        for good in
+            ["unix:///run/docker.sock", "tcp://build:2376", "tcp://[::1]:2375", "tcp://a:1/"]
         {
             assert_eq!(check_address(good), Ok(()), "{good}");
         }
         for wrong in [
-            "", "unix://", "unix:///", "unix://run/docker.sock", "tcp://build", "tcp://:2376",
-            "tcp://build:0", "tcp://build:99999", "tcp://a/b:1", "ssh://build", "/run/docker.sock",
-            "tcp://a b:1", "unix:///a\n",
+            "",
+            "unix://",
+            "unix:///",
+            "unix://run/docker.sock",
+            "tcp://build",
+            "tcp://:2376",
+            "tcp://build:0",
+            "tcp://build:99999",
+            "tcp://a/b:1",
+            "ssh://build",
+            "/run/docker.sock",
+            "tcp://a b:1",
+            "unix:///a\n",
         ] {
             assert!(check_address(wrong).is_err(), "{wrong}");
         }

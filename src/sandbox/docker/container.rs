@@ -28,7 +28,7 @@ const OWN_PROCESSES: u32 = 8;
 pub struct Plan<'a> {
     /// The tool image.
     pub image: &'a str,
-    /// The filter of system calls, in the form that this engine takes.
+    /// The security option that is the filter of system calls.
     pub profile: &'a str,
     /// Where everything lies.
     pub places: Places,
@@ -245,7 +245,7 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
     let cores: Vec<_> = limits.cores.iter().map(u32::to_string).collect();
     let options = [
         Some("no-new-privileges".to_owned()),
-        Some(format!("seccomp={profile}")),
+        Some(profile.to_owned()),
         facts.podman.then(|| "unmask=ALL".to_owned()),
         facts.has("apparmor").then(|| "apparmor=unconfined".to_owned()),
         facts.has("selinux").then(|| "label=disable".to_owned()),

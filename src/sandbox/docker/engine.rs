@@ -21,8 +21,18 @@ const OLDEST: (usize, usize) = (1, 41);
 pub struct Engine {
     host: Host,
     met: Mutex<Option<Met>>,
+    tool: Mutex<Option<Tool>>,
     /// Whether it shares our files, once that is known.
     pub shares: OnceLock<bool>,
+}
+
+/// What a container of an engine is made of.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// The image, by what the engine knows it.
+    pub image: String,
+    /// The security option that is the filter of system calls.
+    pub profile: String,
 }
 
 /// An engine that answered.
@@ -65,7 +75,7 @@ impl Facts {
 impl Engine {
     /// An engine that was not spoken to yet.
     pub fn new(host: Host) -> Self {
-        Self { host, met: Mutex::new(None), shares: OnceLock::new() }
+        Self { host, met: Mutex::new(None), tool: Mutex::new(None), shares: OnceLock::new() }
     }
 
     /// Where it is, and what it is called.
@@ -95,6 +105,21 @@ impl Engine {
             return Err(self.refuses(operation(), because));
         }
         Ok(met.insert(Met { client, facts }).clone())
+    }
+
+    /// What its containers are made of, brought to it the first time.
+    pub fn tool(&self, bring: impl FnOnce() -> Result<Tool>) -> Result<Tool> {
+        let mut tool = self.tool.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*tool {
+            Some(tool) => Ok(tool.clone()),
+            None => Ok(tool.insert(bring()?).clone()),
+        }
+    }
+
+    /// Forgets what was brought to it: somebody may have removed that, or the engine is another.
+    pub fn forget(&self) {
+        *self.tool.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.met.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn connect(&self) -> Result<Client> {

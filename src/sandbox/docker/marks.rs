@@ -34,7 +34,7 @@ pub const HOME: &str = "perestroika.home";
 pub const RUN: &str = "perestroika.run";
 
 /// The folder of the home that marks are kept in.
-const FOLDER: &str = "engines";
+pub const FOLDER: &str = "engines";
 
 /// The name of the home, made once.
 const NAME: &str = "name";

@@ -6,14 +6,17 @@
 //! processors. Inside it this program makes the guest of the contract as it does on the host, so
 //! what a build sees is the same by construction.
 
+mod carry;
 mod container;
 mod engine;
 mod hosts;
 mod image;
+mod layers;
 mod marks;
 mod places;
 mod profile;
 mod run;
+mod site;
 #[cfg(test)]
 mod trial;
 
@@ -27,8 +30,10 @@ use super::doctor::Finding;
 use super::native::Session;
 use super::{Enforcement, Error, Executor, Outcome, Request, Result};
 use crate::base::HostPath;
-use engine::{Engine, Met};
+use engine::{Engine, Met, Tool};
+use image::Image;
 use marks::Marks;
+use profile::Profile;
 
 /// Where sentences for the user go: an engine that is rested, leftovers that were removed.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
@@ -41,14 +46,6 @@ pub struct Docker {
     enforcement: Enforcement,
     notice: Notice,
     marks: OnceLock<Marks>,
-}
-
-/// What a container of an engine is made of.
-struct Tool {
-    /// The image, by what the engine knows it.
-    image: String,
-    /// The filter of system calls, in the form that the engine takes.
-    profile: String,
 }
 
 impl Docker {
@@ -125,12 +122,19 @@ impl Docker {
         Ok(self.marks.get_or_init(|| marks))
     }
 
-    /// The tool image and the profile, on this engine.
-    fn tool(&self, _engine: &Engine, _met: &Met) -> Result<Tool> {
-        let _ = &self.program;
-        Ok(Tool {
-            image: std::env::var("TOOL_IMAGE").unwrap_or_default(),
-            profile: "unconfined".to_owned(),
+    /// The tool image and the profile, on this engine; made and loaded once.
+    fn tool(&self, engine: &Engine, met: &Met) -> Result<Tool> {
+        engine.tool(|| {
+            let folder = self.home.join(marks::FOLDER);
+            let image = Image::of(&self.program, &folder)?;
+            let operation = || format!("load the image `{}`", image.name());
+            let image = engine.ask(operation, image.ensure(&met.client))?;
+            let profile = Profile::new();
+            let profile = match met.facts.podman {
+                true => profile.option_in(&folder)?,
+                false => profile.option(),
+            };
+            Ok(Tool { image, profile })
         })
     }
 }

@@ -1,14 +1,17 @@
 //! One run, from the request to its outcome.
 
 use std::io::Write;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use super::container::{self, Container, Plan};
+use super::Docker;
+use super::carry::Carried;
+use super::container;
 use super::engine::Engine;
 use super::places::Places;
-use super::{Docker, marks};
+use super::site::Site;
 use crate::sandbox::native::{self, Afar, Ended, Session};
-use crate::sandbox::{Enforcement, Error, Outcome, Receipt, Request, Result, Verdict};
+use crate::sandbox::{Enforcement, Error, Outcome, Receipt, Request, Result, Usage, Verdict};
 
 /// Runs a request in a container of this engine.
 pub fn run(
@@ -22,18 +25,27 @@ pub fn run(
     let met = engine.meet()?;
     let mut order = native::order_afar(request, session)?;
     native::hand_over(&order)?;
-    let places = Places::shared(&mut order);
     let tool = docker.tool(engine, &met)?;
-    let plan = Plan {
-        image: &tool.image,
-        profile: &tool.profile,
-        places,
-        limits: &request.limits,
-        labels: docker.marks()?.labels(marks::CONTAINER),
-        argument: native::RELAY,
+    let site = Site { docker, engine, met: &met, tool: &tool, limits: &request.limits };
+    let begun = Instant::now();
+    let begin = || match site.shares_files()? {
+        true => {
+            let container = site.container(Places::shared(&mut order))?;
+            let stream = container.start()?;
+            Ok((container, stream, None))
+        }
+        false => {
+            let (places, mut carried) = Carried::prepare(&site, request, &mut order, cancel)?;
+            let container = site.container(places)?;
+            let stream = carried.start(&site, &container, cancel)?;
+            Ok((container, stream, Some(carried)))
+        }
     };
-    let container = Container::make(engine, &met, plan)?;
-    let stream = container.start()?;
+    let (container, stream, carried) = match begin() {
+        // Sending may take long.
+        Err(_) if cancel.load(Ordering::Relaxed) => return Ok(called_off(begun)),
+        begun => begun?,
+    };
     let greeted = Afar::greet(stream, &order);
     let afar = match greeted {
         Ok(afar) => afar,
@@ -66,5 +78,20 @@ pub fn run(
     inner.extend(outer);
     // Its result is whole whether the engine removes it now or the next run does.
     let _left = container.remove();
+    if let Some(carried) = carried {
+        carried.bring_back(&site, &mut outcome, cancel)?;
+    }
     Ok(*outcome)
+}
+
+/// What became of a run that was stopped before anything ran.
+fn called_off(begun: Instant) -> Outcome {
+    Outcome {
+        verdict: Verdict::Cancelled,
+        usage: Usage { wall: begun.elapsed(), ..Usage::default() },
+        receipt: Receipt::default(),
+        collected: Vec::new(),
+        kept: None,
+        observed: None,
+    }
 }

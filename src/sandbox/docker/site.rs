@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::container::{Container, Plan};
-use super::engine::{Engine, Met};
+use super::engine::{Engine, Met, Tool};
 use super::places::Places;
-use super::{Docker, Tool, marks};
+use super::{Docker, marks};
 use crate::sandbox::{Error, Limits, Result, native};
 
 /// One engine, for one request.
@@ -34,7 +34,8 @@ impl<'a> Site<'a> {
             labels: self.docker.marks()?.labels(marks::CONTAINER),
             argument: native::RELAY,
         };
-        Container::make(self.engine, self.met, plan)
+        // Another program may have removed the image meanwhile.
+        Container::make(self.engine, self.met, plan).inspect_err(|_| self.engine.forget())
     }
 
     /// Whether the engine sees the caller's files: a folder that is made now, with a name that
