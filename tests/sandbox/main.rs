@@ -14,5 +14,6 @@ mod layers;
 mod limits;
 mod observe;
 mod parcel;
+mod remote;
 mod speed;
 mod tiny;

@@ -16,7 +16,7 @@ use super::places::Places;
 use super::site::Site;
 use crate::sandbox::native::{Order, Stream};
 use crate::sandbox::parcel::{self, LONE};
-use crate::sandbox::{Error, Keeping, Outcome, Request, Result, Scratch, Stage, Verdict};
+use crate::sandbox::{Error, Keeping, Outcome, Request, Result, Stage, Verdict};
 
 /// Where the volume of a run is mounted.
 const CARRIED: &str = "/carried";

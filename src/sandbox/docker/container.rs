@@ -99,13 +99,10 @@ impl<'a> Container<'a> {
         let archive = archive
             .into_inner()
             .map_err(|source| Error::System { operation: operation(), source })?;
-        let options =
-            UploadToContainerOptions { path: place.to_owned(), ..Default::default() };
+        let options = UploadToContainerOptions { path: place.to_owned(), ..Default::default() };
         let body = bollard::body_full(archive.into());
-        self.engine.ask(
-            operation,
-            self.met.client.upload_to_container(&self.id, Some(options), body),
-        )
+        self.engine
+            .ask(operation, self.met.client.upload_to_container(&self.id, Some(options), body))
     }
 
     /// Starts it. Returns the two directions of its stream.

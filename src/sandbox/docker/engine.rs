@@ -1,7 +1,7 @@
 //! One engine: the way to it, and what it says of itself.
 
 use std::future::Future;
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bollard::errors::Error as ApiError;
 use bollard::models::{SystemInfo, SystemVersion};
@@ -22,8 +22,7 @@ pub struct Engine {
     host: Host,
     met: Mutex<Option<Met>>,
     tool: Mutex<Option<Tool>>,
-    /// Whether it shares our files, once that is known.
-    pub shares: OnceLock<bool>,
+    shares: Mutex<Option<bool>>,
 }
 
 /// What a container of an engine is made of.
@@ -75,7 +74,7 @@ impl Facts {
 impl Engine {
     /// An engine that was not spoken to yet.
     pub fn new(host: Host) -> Self {
-        Self { host, met: Mutex::new(None), tool: Mutex::new(None), shares: OnceLock::new() }
+        Self { host, met: Mutex::new(None), tool: Mutex::new(None), shares: Mutex::new(None) }
     }
 
     /// Where it is, and what it is called.
@@ -120,6 +119,15 @@ impl Engine {
     pub fn forget(&self) {
         *self.tool.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.met.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shares.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it shares our files, found out like this if that is not known.
+    pub fn shares(&self, find_out: impl FnOnce() -> Result<bool>) -> Result<bool> {
+        let known = *self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let shares = known.map_or_else(find_out, Ok)?;
+        *self.shares.lock().unwrap_or_else(PoisonError::into_inner) = Some(shares);
+        Ok(shares)
     }
 
     fn connect(&self) -> Result<Client> {

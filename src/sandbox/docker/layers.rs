@@ -92,10 +92,8 @@ pub struct Made<'a> {
 impl<'a> Made<'a> {
     /// Makes a volume of this kind.
     pub fn new(site: &Site<'a>, kind: &str) -> Result<Self> {
-        let name = marks::random().map_err(|source| Error::System {
-            operation: "name a volume".into(),
-            source,
-        })?;
+        let name = marks::random()
+            .map_err(|source| Error::System { operation: "name a volume".into(), source })?;
         let name = format!("perestroika-{name}");
         create(site, &name, site.docker.marks()?.labels(kind))?;
         Ok(Self { site: *site, name, kept: false })
@@ -186,10 +184,8 @@ struct Known(Vec<Volume>);
 impl Known {
     fn on(engine: &Engine, met: &Met, marks: &Marks) -> Result<Self> {
         let options = ListVolumesOptions { filters: Some(marks.ours()) };
-        let listed = engine.ask(
-            || "list its volumes".to_owned(),
-            met.client.list_volumes(Some(options)),
-        )?;
+        let listed =
+            engine.ask(|| "list its volumes".to_owned(), met.client.list_volumes(Some(options)))?;
         Ok(Self(listed.volumes.unwrap_or_default()))
     }
 

@@ -28,20 +28,21 @@ pub fn run(
     let tool = docker.tool(engine, &met)?;
     let site = Site { docker, engine, met: &met, tool: &tool, limits: &request.limits };
     let begun = Instant::now();
-    let begin = || match site.shares_files()? {
+    let mut begin = || match site.shares_files()? {
         true => {
             let container = site.container(Places::shared(&mut order))?;
             let stream = container.start()?;
-            Ok((container, stream, None))
+            Ok((None, container, stream))
         }
         false => {
             let (places, mut carried) = Carried::prepare(&site, request, &mut order, cancel)?;
             let container = site.container(places)?;
             let stream = carried.start(&site, &container, cancel)?;
-            Ok((container, stream, Some(carried)))
+            Ok((Some(carried), container, stream))
         }
     };
-    let (container, stream, carried) = match begin() {
+    // In this order: a volume goes after what has it.
+    let (carried, container, stream) = match begin() {
         // Sending may take long.
         Err(_) if cancel.load(Ordering::Relaxed) => return Ok(called_off(begun)),
         begun => begun?,

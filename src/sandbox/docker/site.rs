@@ -41,15 +41,13 @@ impl<'a> Site<'a> {
     /// Whether the engine sees the caller's files: a folder that is made now, with a name that
     /// nobody else has, can be mounted. Asked once of each engine.
     pub fn shares_files(&self) -> Result<bool> {
-        if let Some(known) = self.engine.shares.get() {
-            return Ok(*known);
-        }
-        let folder = self.docker.marks()?.folder().join(marks::random().map_err(marked)?);
-        std::fs::create_dir(folder.as_path()).map_err(marked)?;
-        let seen = self.sees(folder.as_path());
-        std::fs::remove_dir(folder.as_path()).map_err(marked)?;
-        let seen = seen?;
-        Ok(*self.engine.shares.get_or_init(|| seen))
+        self.engine.shares(|| {
+            let folder = self.docker.marks()?.folder().join(marks::random().map_err(marked)?);
+            std::fs::create_dir(folder.as_path()).map_err(marked)?;
+            let seen = self.sees(folder.as_path());
+            std::fs::remove_dir(folder.as_path()).map_err(marked)?;
+            seen
+        })
     }
 
     fn sees(&self, folder: &Path) -> Result<bool> {
