@@ -101,7 +101,8 @@ pub enum Command {
         args_override_self = true,
         after_help = "Examples:\n  perestroika build specs/demo libxslt -j 2\n  \
                             perestroika build specs/demo -n\n  \
-                            perestroika build specs/demo specs/single\n\n\
+                            perestroika build specs/demo specs/single\n  \
+                            perestroika build specs/demo --executor docker --engine fast\n\n\
                             Packages are copied to RELEASE/out, beside MANIFEST.json. Several releases \
                             share the machine\nevenly, in one run and in several: all builds on one \
                             store together are as many as\nthe largest --jobs of them allows.\n\n\
@@ -254,7 +255,10 @@ pub enum Command {
                             perestroika root diff specs/demo HEAD~1 HEAD")]
     Root(Root),
     /// Check whether this machine can build in isolation, and say what to change if not
-    #[command(after_help = "Example:\n  perestroika doctor")]
+    #[command(after_help = "Examples:\n  perestroika doctor\n  \
+                            perestroika doctor --executor docker\n\n\
+                            Container engines are looked at where config.toml, DOCKER_HOST or \
+                            --executor names any.")]
     Doctor,
     /// Print the completions of a shell, to be read by it
     #[command(after_help = "Example:\n  perestroika completions bash \\\n    \

@@ -244,17 +244,17 @@ impl Prepared {
         let again = driver::untraced(&world, wanted, &survey, options).len();
         let there = survey.iter().filter(|surveyed| surveyed.there.is_some()).count();
         let cached = there - again;
+        let mut executor = String::new();
+        if cached < survey.len() {
+            machine.ready()?;
+            executor = machine.executor().told();
+        }
         // What was resolved before has names that are known.
         if !driver::is_resolved(&world, graph, &survey) {
             output.under_way("reading the pinned indexes…");
             release.check_names(graph, &world, snapshots, output)?;
         }
         let spec = &release.spec.release;
-        let mut executor = String::new();
-        if cached < survey.len() {
-            machine.ready()?;
-            executor = machine.executor().told();
-        }
         output.summary(&format!(
             "{} {} · {} · {}: {cached} cached, {} to build{}{executor}\n",
             spec.name,

@@ -39,11 +39,11 @@ enum Told {
 }
 
 /// The display that runs now, if one does that shows anything.
-static SHOWN: Mutex<Option<SyncSender<Told>>> = Mutex::new(None);
+static DISPLAY: Mutex<Option<SyncSender<Told>>> = Mutex::new(None);
 
 /// Shows a sentence above what moves, and says whether there was a display to do so.
 pub fn note(text: &str) -> bool {
-    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let shown = DISPLAY.lock().unwrap_or_else(PoisonError::into_inner).clone();
     shown.is_some_and(|display| display.send(Told::Note(text.to_owned())).is_ok())
 }
 
@@ -70,7 +70,7 @@ impl Progress {
         let colour = output::coloured(global.color);
         let shows = (kind != ProgressKind::None).then(interrupt::Shows::begin);
         let shown = (kind != ProgressKind::None).then(|| events.clone());
-        *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        *DISPLAY.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         let display = std::thread::spawn(move || match kind {
             ProgressKind::Bar => follow(&inbox, bars::Bars::new(colour, verbose)),
             ProgressKind::Auto | ProgressKind::Plain => follow(&inbox, plain::Plain::new(verbose)),
@@ -95,7 +95,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        drop(SHOWN.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(DISPLAY.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.events.take());
         if let Some(display) = self.display.take() {
             let _ = display.join();
@@ -254,5 +254,19 @@ mod tests {
             assert_eq!(duration(Duration::from_secs_f64(seconds)), text);
         }
         assert_eq!(duration(Duration::from_secs(7380)), "2h 03m");
+    }
+
+    #[test]
+    fn sentences_go_to_the_display_that_runs() {
+        use clap::Parser as _;
+        assert!(!note("nobody shows it"));
+        for (kind, is_shown) in [("plain", true), ("json", true), ("none", false)] {
+            let words = ["perestroika", "doctor", "--progress", kind];
+            let arguments = super::super::arguments::Arguments::try_parse_from(words);
+            let progress = Progress::start(&arguments.expect("flags").global);
+            assert_eq!(note("engine `far` rests for 60s"), is_shown, "{kind}");
+            drop(progress);
+            assert!(!note("nobody shows it any more"), "{kind}");
+        }
     }
 }

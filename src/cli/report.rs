@@ -243,6 +243,8 @@ impl Told<'_> {
                 })
             })
             .collect();
+        let receipt = package.record.as_ref().map(|record| &record.receipt);
+        let of_receipt = |name: &str| receipt.and_then(|receipt| receipt.get(name));
         json!({
             "name": package.name.as_str(),
             "version": package.version,
@@ -250,6 +252,8 @@ impl Told<'_> {
             "action": action,
             "status": word(&package.result),
             "failure": failure,
+            "executor": of_receipt("executor"),
+            "engine": of_receipt("outer engine"),
             "again": package.again.map(|again| match again {
                 Outputs::Identical => "identical",
                 Outputs::Different => "differs",

@@ -149,8 +149,8 @@ fn once(job: &Job<'_>, resolve: Resolve<'_>, change: Change<'_>) -> Result<Again
         outputs,
         layers: laid.root.manifests,
         log: log.digest,
+        circumstances: package::circumstances(&job.allowance, &outcome.receipt.0),
         receipt: outcome.receipt.0,
-        circumstances: package::circumstances(&job.allowance),
         started,
         elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
     })

@@ -229,8 +229,8 @@ fn build(job: &Job<'_>, resolved: &Resolved) -> Result<Done, Box<Failure>> {
         outputs,
         layers: root.manifests,
         log: kept.digest,
+        circumstances: circumstances(&job.allowance, &outcome.receipt.0),
         receipt: outcome.receipt.0,
-        circumstances: circumstances(&job.allowance),
         started,
         elapsed: i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX),
         cause: causes.line(),
@@ -479,11 +479,17 @@ fn cause(job: &Job<'_>, action: &Action) -> Result<Cause> {
 }
 
 /// What may not matter, kept for when it does.
-pub(super) fn circumstances(allowance: &Allowance) -> BTreeMap<String, String> {
+pub(super) fn circumstances(
+    allowance: &Allowance,
+    receipt: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let system = rustix::system::uname();
+    let own = || system.release().to_string_lossy().into_owned();
+    // A container runs on the kernel of its engine, which may be another machine.
+    let kernel = receipt.get("outer kernel").cloned().unwrap_or_else(own);
     BTreeMap::from([
         ("cores".to_owned(), allowance.cores.len().to_string()),
-        ("kernel".to_owned(), system.release().to_string_lossy().into_owned()),
+        ("kernel".to_owned(), kernel),
         ("machine".to_owned(), system.machine().to_string_lossy().into_owned()),
         ("tool".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
     ])

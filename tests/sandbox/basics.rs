@@ -5,7 +5,7 @@ use crate::tiny::{Tiny, run};
 use perestroika::base::HostPath;
 use perestroika::sandbox::{Enforcement, Receipt, Request, Verdict, doctor, native};
 
-in_every_mode! {
+in_every_mode_and_by_users! {
     fn a_command_prints_and_ends_with_its_code() {
         let tiny = Tiny::new();
         for (script, verdict) in [
@@ -31,7 +31,8 @@ in_every_mode! {
     }
 }
 
-in_every_mode! {
+// About this machine and the native executor; `container` has the like of engines.
+natively! {
     fn a_machine_that_runs_builds_is_found_healthy() {
         let tiny = Tiny::new();
         let program = HostPath::new(modes::program());

@@ -1,4 +1,5 @@
-//! Whether limits are enforced as demanded: by a control group, or by whatever can be had.
+//! Whether limits are enforced as demanded: by a control group, or by whatever can be had. Of the
+//! native executor alone: in a container the engine has made the group.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,14 +8,16 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use crate::modes;
-use crate::tiny::{Tiny, executor, run};
+use crate::tiny::{Tiny, run};
 use perestroika::base::HostPath;
+use perestroika::sandbox::native::Native;
 use perestroika::sandbox::{Enforcement, Error, Executor, Receipt, Verdict, doctor, native};
 
 /// What came of a run that demands a control group, and what it printed.
 fn demand(tiny: &Tiny, script: &str) -> (Result<(Verdict, Receipt), Error>, String) {
     let mut log = Vec::new();
-    let executor = executor().enforcing(Enforcement::ControlGroup);
+    let executor =
+        Native::new(HostPath::new(modes::program())).enforcing(Enforcement::ControlGroup);
     let outcome = executor.run(&tiny.build(script), &mut log, &AtomicBool::new(false));
     let outcome = outcome.map(|outcome| (outcome.verdict, outcome.receipt));
     (outcome, String::from_utf8_lossy(&log).into_owned())
@@ -27,7 +30,7 @@ fn limits_of(tiny: &Tiny) -> doctor::Finding {
     findings.into_iter().find(|finding| finding.name == "limits").expect("a finding")
 }
 
-in_every_mode! {
+natively! {
     fn a_control_group_that_is_demanded_is_there_or_nothing_runs() {
         let tiny = Tiny::new();
         let there = native::limits_mechanism();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::tiny::{Tiny, executor, run};
 use perestroika::base::HostPath;
-use perestroika::sandbox::{Executor, Keep, Keeping, Request, Scratch, Stage, Verdict};
+use perestroika::sandbox::{Keep, Keeping, Request, Scratch, Stage, Verdict};
 
 /// A request that keeps what is left, and where.
 fn keeping(tiny: &Tiny, script: &str, bytes: u64) -> (Request, HostPath) {

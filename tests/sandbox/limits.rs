@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::tiny::{Tiny, assert_nothing_left, executor, run, token};
-use perestroika::sandbox::{Executor, Limits, Scratch, Verdict};
+use perestroika::sandbox::{Limits, Scratch, Verdict};
 
 const SOON: Duration = Duration::from_millis(700);
 const MEGABYTE: u64 = 1 << 20;

@@ -3,9 +3,12 @@
 #[macro_use]
 mod modes;
 
+mod attempts;
 mod basics;
+mod container;
 mod contract;
 mod enforcement;
+mod engine;
 mod guise;
 mod hostile;
 mod keep;

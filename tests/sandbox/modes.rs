@@ -1,6 +1,6 @@
-//! Running one test as everybody who may run a sandbox.
+//! Running one test as everybody who may run a sandbox, on every executor.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,14 +19,74 @@ pub fn program() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_perestroika")), PathBuf::from)
 }
 
-/// Runs a test as it was started, as an ordinary user, and as root of a user namespace that
-/// maps only that user. `name` is the test's own: it is started again by that.
+/// An engine that the tests run on besides, and who runs them there.
+struct Engine {
+    /// The mode, which is also the word in `PERESTROIKA_REQUIRE`.
+    mode: &'static str,
+    /// The variable that holds its address.
+    variable: &'static str,
+    /// Who asks it.
+    caller: Caller,
+}
+
+/// Who runs a test once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// Whoever runs all tests.
+    Same,
+    /// An ordinary user, who is in the group of the engine's socket.
+    User,
+}
+
+/// The engines of every test.
+const ENGINES: [Engine; 2] = [
+    Engine { mode: "docker", variable: "PERESTROIKA_TEST_DOCKER", caller: Caller::Same },
+    Engine { mode: "podman", variable: "PERESTROIKA_TEST_PODMAN", caller: Caller::Same },
+];
+
+/// Those of a few: a container takes a hundred times as long as a sandbox without one.
+const MORE_ENGINES: [Engine; 2] = [
+    Engine { mode: "docker as user", variable: "PERESTROIKA_TEST_DOCKER", caller: Caller::User },
+    Engine {
+        mode: "podman-rootless",
+        variable: "PERESTROIKA_TEST_PODMAN_ROOTLESS",
+        caller: Caller::User,
+    },
+];
+
+impl Engine {
+    /// Its address, or a loud skip, and a failure if `PERESTROIKA_REQUIRE` names it.
+    fn address(&self, test: &str) -> Option<String> {
+        let address = std::env::var(self.variable).ok().filter(|address| !address.is_empty());
+        if address.is_none() {
+            let word = self.mode.split(' ').next().unwrap_or(self.mode);
+            skip(test, word, &format!("{} names no engine", self.variable));
+        }
+        address
+    }
+}
+
+/// As whom a test was started once more, if it was.
+pub fn now() -> Option<String> {
+    std::env::var(MODE).ok()
+}
+
+/// The address of the engine that runs what this process runs; none where it is the native
+/// executor.
+pub fn engine() -> Option<String> {
+    let mode = now()?;
+    let engine = ENGINES.iter().chain(&MORE_ENGINES).find(|engine| engine.mode == mode)?;
+    std::env::var(engine.variable).ok()
+}
+
+/// Runs a test as everybody who may run a sandbox without an engine: as it was started, as an
+/// ordinary user, and as root of a user namespace that maps only that user. `name` is the test's
+/// own: it is started again by that.
 ///
 /// Only root can become the initial namespace's root; for anybody else that mode is a loud skip,
 /// and a failure if `PERESTROIKA_REQUIRE` names `root`.
-pub fn in_every_mode(name: &str, test: impl FnOnce()) {
-    // As the test harness calls it: without the name of this program.
-    let name = name.split_once("::").map_or(name, |(_, name)| name);
+pub fn natively(name: &str, test: impl FnOnce()) {
+    let name = plain(name);
     if std::env::var_os(MODE).is_some() {
         return test();
     }
@@ -34,8 +94,67 @@ pub fn in_every_mode(name: &str, test: impl FnOnce()) {
     if !rustix::process::geteuid().is_root() {
         root_only(name);
     }
-    again(name, "user", &[]);
-    again(name, "namespace root", &["unshare", "-r"]);
+    again(name, "user", become_user(), &[]);
+    again(name, "namespace root", become_user(), &["unshare", "-r"]);
+}
+
+/// The same, and then in the containers of each engine.
+pub fn in_every_mode(name: &str, test: impl FnOnce()) {
+    natively(name, test);
+    on(&ENGINES, name);
+}
+
+/// The same, and on engines that an ordinary user asks.
+pub fn in_every_mode_and_by_users(name: &str, test: impl FnOnce()) {
+    in_every_mode(name, test);
+    on(&MORE_ENGINES, name);
+}
+
+/// Runs a test on each engine alone.
+pub fn on_engines(name: &str, test: impl FnOnce()) {
+    match now() {
+        Some(_) => test(),
+        None => on(&ENGINES, name),
+    }
+}
+
+/// Runs a test on Docker alone.
+pub fn on_docker(name: &str, test: impl FnOnce()) {
+    match now() {
+        Some(_) => test(),
+        None => on(&ENGINES[..1], name),
+    }
+}
+
+fn on(engines: &[Engine], name: &str) {
+    let name = plain(name);
+    if std::env::var_os(MODE).is_some() {
+        return;
+    }
+    for engine in engines {
+        let Some(address) = engine.address(name) else { continue };
+        match engine.caller {
+            Caller::Same => again(name, engine.mode, &["env"], &[]),
+            Caller::User => again(name, engine.mode, &user_of(&address), &[]),
+        }
+    }
+}
+
+/// The name of a test as the harness calls it: without that of this program.
+fn plain(name: &str) -> &str {
+    name.split_once("::").map_or(name, |(_, name)| name)
+}
+
+/// The words that start a program as an ordinary user who may use the socket of an engine.
+fn user_of(address: &str) -> Vec<&'static str> {
+    let mut words = become_user().to_vec();
+    let socket = address.strip_prefix("unix://").and_then(|path| std::fs::metadata(path).ok());
+    if let (Some(socket), Some(groups)) = (socket, words.last_mut())
+        && groups.starts_with("--groups=")
+    {
+        *groups = format!("{groups},{}", socket.gid()).leak();
+    }
+    words
 }
 
 /// Runs a test as an ordinary user, started by these words.
@@ -43,13 +162,12 @@ pub fn in_other_mode(name: &str, mode: &str, words: &[&str], test: impl FnOnce()
     match std::env::var(MODE) {
         Ok(now) if now == mode => test(),
         Ok(_) => {}
-        Err(_) => again(name, mode, words),
+        Err(_) => again(name, mode, become_user(), words),
     }
 }
 
-/// Starts a test of this program once more, as an ordinary user and by these words.
-fn again(name: &str, mode: &str, words: &[&str]) {
-    let become_user = become_user();
+/// Starts a test of this program once more, as somebody and by these words.
+fn again(name: &str, mode: &str, become_user: &[&str], words: &[&str]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))
         .expect("a folder for everybody");
@@ -81,19 +199,21 @@ pub fn become_user() -> &'static [&'static str] {
 }
 
 /// Says that a test was left out because nobody but root can run it.
-#[expect(clippy::print_stderr, reason = "a skip must not look like a pass")]
 pub fn root_only(name: &str) {
-    let wanted = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
-    assert!(!wanted.split(',').any(|mode| mode == "root"), "{name} was not run as root");
-    eprintln!("SKIPPED {name} as root: run by an ordinary user");
+    skip(name, "root", "run by an ordinary user");
 }
 
 /// Says that a test was left out because this machine is not the one that it is about.
-#[expect(clippy::print_stderr, reason = "a skip must not look like a pass")]
 pub fn left_out(name: &str, why: &str) {
+    skip(name, "cgroup-v1", why);
+}
+
+/// Says that a test was left out in a mode; fails if `PERESTROIKA_REQUIRE` names that.
+#[expect(clippy::print_stderr, reason = "a skip must not look like a pass")]
+fn skip(name: &str, mode: &str, why: &str) {
     let wanted = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
-    assert!(!wanted.split(',').any(|part| part == "cgroup-v1"), "{name} was not run: {why}");
-    eprintln!("SKIPPED {name}: {why}");
+    assert!(!wanted.split(',').any(|part| part == mode), "{name} was not run ({mode}): {why}");
+    eprintln!("SKIPPED {name} ({mode}): {why}");
 }
 
 /// A second name for a program, where everybody may go.
@@ -107,10 +227,35 @@ pub fn reachable(program: &Path, folder: &Path) -> PathBuf {
 
 /// Declares tests that run in every mode.
 macro_rules! in_every_mode {
-    ($(fn $name:ident() $body:block)*) => {
+    ($($tests:tt)*) => { $crate::modes::declared! { in_every_mode $($tests)* } };
+}
+
+/// Declares tests of the native executor alone.
+macro_rules! natively {
+    ($($tests:tt)*) => { $crate::modes::declared! { natively $($tests)* } };
+}
+
+/// Declares tests that run in every mode, and as ordinary users of engines too.
+macro_rules! in_every_mode_and_by_users {
+    ($($tests:tt)*) => { $crate::modes::declared! { in_every_mode_and_by_users $($tests)* } };
+}
+
+/// Declares tests of what is special about containers.
+macro_rules! on_engines {
+    ($($tests:tt)*) => { $crate::modes::declared! { on_engines $($tests)* } };
+}
+
+/// Declares tests of containers that one engine is enough for: they take long.
+macro_rules! on_docker {
+    ($($tests:tt)*) => { $crate::modes::declared! { on_docker $($tests)* } };
+}
+
+macro_rules! declared {
+    ($how:ident $(fn $name:ident() $body:block)*) => {
         $(#[test]
         fn $name() {
-            $crate::modes::in_every_mode(concat!(module_path!(), "::", stringify!($name)), || $body);
+            $crate::modes::$how(concat!(module_path!(), "::", stringify!($name)), || $body);
         })*
     };
 }
+pub(crate) use declared;

@@ -107,37 +107,38 @@ in_every_mode! {
     }
 }
 
-#[test]
-fn builds_over_the_same_layers_are_told_apart() {
-    let tiny = Tiny::new();
-    let request = |script: &str| Request { observe: Observe::Opens, ..tiny.build(script) };
-    // Each waits in scratch for as long as the other takes to open its file.
-    let shared = tiny.make("shared");
-    tiny.hand_over(shared.as_path());
-    let script = |own: &str, file: &str, other: &str| {
-        format!(
-            "touch /build/s/{own}; cat {file}; until [ -e /build/s/{other} ]; do sleep 0.01; done"
-        )
-    };
-    let mounted = |request: Request| Request {
-        mounts: vec![perestroika::sandbox::Mount {
-            source: HostPath::new(shared.as_path()),
-            target: "/build/s".parse().expect("a guest path"),
-            access: perestroika::sandbox::Access::Writable,
-        }],
-        ..request
-    };
-    let one = mounted(request(&script("one", "/usr/share/old/file", "two")));
-    let two = mounted(request(&script("two", "/etc/group", "one")));
-    let files = std::thread::scope(|scope| {
-        let runs = [&one, &two].map(|request| scope.spawn(|| run(request)));
-        runs.map(|run| {
-            let (outcome, log) = run.join().expect("a run");
-            let files = outcome.expect("a run").observed.expect("what was opened").files;
-            (files, log)
-        })
-    });
-    let has = |index: usize, name: &str| files[index].0.iter().any(|file| file == name);
-    assert!(has(0, "/usr/share/old/file") && !has(0, "/etc/group"), "{files:?}");
-    assert!(has(1, "/etc/group") && !has(1, "/usr/share/old/file"), "{files:?}");
+in_every_mode! {
+    fn builds_over_the_same_layers_are_told_apart() {
+        let tiny = Tiny::new();
+        let request = |script: &str| Request { observe: Observe::Opens, ..tiny.build(script) };
+        // Each waits in scratch for as long as the other takes to open its file.
+        let shared = tiny.make("shared");
+        tiny.hand_over(shared.as_path());
+        let script = |own: &str, file: &str, other: &str| {
+            format!(
+                "touch /build/s/{own}; cat {file}; until [ -e /build/s/{other} ]; do sleep 0.01; done"
+            )
+        };
+        let mounted = |request: Request| Request {
+            mounts: vec![perestroika::sandbox::Mount {
+                source: HostPath::new(shared.as_path()),
+                target: "/build/s".parse().expect("a guest path"),
+                access: perestroika::sandbox::Access::Writable,
+            }],
+            ..request
+        };
+        let one = mounted(request(&script("one", "/usr/share/old/file", "two")));
+        let two = mounted(request(&script("two", "/etc/group", "one")));
+        let files = std::thread::scope(|scope| {
+            let runs = [&one, &two].map(|request| scope.spawn(|| run(request)));
+            runs.map(|run| {
+                let (outcome, log) = run.join().expect("a run");
+                let files = outcome.expect("a run").observed.expect("what was opened").files;
+                (files, log)
+            })
+        });
+        let has = |index: usize, name: &str| files[index].0.iter().any(|file| file == name);
+        assert!(has(0, "/usr/share/old/file") && !has(0, "/etc/group"), "{files:?}");
+        assert!(has(1, "/etc/group") && !has(1, "/usr/share/old/file"), "{files:?}");
+    }
 }

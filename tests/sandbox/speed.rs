@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use perestroika::base::{ActionId, DerivationId, Digest, HostPath, Json};
-use perestroika::sandbox::{Collect, Executor as _, Verdict};
+use perestroika::sandbox::{Collect, Verdict};
 use perestroika::store::{NewAttempt, Store};
 
 use crate::tiny::{Tiny, executor};

@@ -5,9 +5,12 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::modes;
 use perestroika::base::HostPath;
+use perestroika::sandbox::docker::{Docker, Host};
 use perestroika::sandbox::native::{self, Native};
 use perestroika::sandbox::{
     Executor, Guise, Limits, Observe, Outcome, Request, Result, Scratch, Stage,
@@ -126,8 +129,25 @@ impl Tiny {
 }
 
 /// The executor under test.
-pub fn executor() -> Native {
-    Native::new(HostPath::new(crate::modes::program()))
+pub fn executor() -> &'static dyn Executor {
+    static EXECUTOR: OnceLock<Box<dyn Executor>> = OnceLock::new();
+    &**EXECUTOR.get_or_init(|| match modes::engine() {
+        None => Box::new(Native::new(HostPath::new(modes::program()))),
+        Some(address) => Box::new(docker(address, HostPath::new(home()))),
+    })
+}
+
+/// An executor on the containers of an engine, for whom they belong to.
+pub fn docker(address: String, home: HostPath) -> Docker {
+    let host =
+        Host { name: address.clone(), address, certificates: None, slots: None, labels: vec![] };
+    Docker::new(HostPath::new(modes::program()), home, vec![host], Arc::new(|_| ()))
+}
+
+/// Whom the containers of these tests belong to.
+fn home() -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    std::env::temp_dir().join(format!("perestroika-tests-{user}"))
 }
 
 /// Runs a request, with what it printed.

@@ -17,7 +17,9 @@ pub enum Store {
     #[command(after_help = "Examples:\n  perestroika store gc -n\n  \
                             perestroika store gc --max-size 20G\n\n\
                             Of each release folder the last build stays, and the last that was \
-                            whole. Builds may\nrun meanwhile.\n\n\
+                            whole. Builds may\nrun meanwhile. From container engines \
+                            that config.toml, DOCKER_HOST or --executor names\ngoes all that is \
+                            of this store and not in use.\n\n\
                             Exit code: 1 if what is needed takes more than --max-size.")]
     Gc(Gc),
     /// Keep a release that was built, whatever is built in its folder later

@@ -175,7 +175,7 @@ impl<'a> Carried<'a> {
         let Some(first) = wanted.next() else { return Ok(()) };
         let mut places = Places::default();
         places.volume(self.volume.name(), CARRIED.to_owned(), false);
-        let container = site.container(places)?;
+        let container = site.container(&places)?;
         let mut stream = container.start()?;
         for Wanted { from, to, role, limits } in std::iter::once(first).chain(wanted) {
             let came = match role {

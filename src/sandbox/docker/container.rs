@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, HostConfig, HostConfigLogConfig,
+    Mount, MountType, ResourcesUlimits,
 };
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, KillContainerOptions, RemoveContainerOptions,
@@ -16,13 +17,16 @@ use tokio::io::AsyncWriteExt as _;
 use super::engine::{Engine, Facts, Met, runtime};
 use super::places::Places;
 use crate::sandbox::native::{self, Hello, Stream};
-use crate::sandbox::{Error, Limits, Result};
+use crate::sandbox::{Error, Limits, Result, contract};
 
 /// Bytes that the relay and the sandbox's own processes may use beside what the guest may.
 const OWN_MEMORY: u64 = 64 << 20;
 
 /// Processes and threads of the relay and of the sandbox beside those of the guest.
 const OWN_PROCESSES: u32 = 8;
+
+/// Processes of all containers together, as the kernel counts those of one id.
+const PROCESSES_OF_ALL: u64 = 32_768;
 
 /// What a container is made for.
 pub struct Plan<'a> {
@@ -31,7 +35,7 @@ pub struct Plan<'a> {
     /// The security option that is the filter of system calls.
     pub profile: &'a str,
     /// Where everything lies.
-    pub places: Places,
+    pub places: &'a Places,
     /// What it may use.
     pub limits: &'a Limits,
     /// Whose it is.
@@ -249,7 +253,7 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
     ];
     let log = HostConfigLogConfig { typ: Some("none".to_owned()), config: None };
     let host = HostConfig {
-        mounts: Some(places.mounts),
+        mounts: Some(places.mounts.clone()),
         memory: facts.limits.0.then_some(memory),
         memory_swap: facts.limits.0.then_some(memory),
         pids_limit: facts.limits.1.then(|| i64::from(limits.processes + OWN_PROCESSES)),
@@ -262,6 +266,7 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
         network_mode: Some("none".to_owned()),
         // Where ids are shifted, files of the store would belong to nobody.
         userns_mode: facts.has("userns").then(|| "host".to_owned()),
+        ulimits: Some(ulimits(facts)),
         log_config: Some(log),
         privileged: Some(false),
         auto_remove: Some(false),
@@ -286,6 +291,19 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
     }
 }
 
+/// Resource limits of a container's first process. Podman as root would otherwise set its own,
+/// which can be more than it may.
+fn ulimits(facts: &Facts) -> Vec<ResourcesUlimits> {
+    let limit = |name: &str, most: u64| {
+        let most = i64::try_from(most).ok();
+        ResourcesUlimits { name: Some(name.to_owned()), soft: most, hard: most }
+    };
+    // As many as a guest gets at most.
+    let files = contract::OPEN_FILES.1.map(|files| limit("nofile", files));
+    let of_podman = facts.podman && !facts.has("rootless");
+    files.into_iter().chain(of_podman.then(|| limit("nproc", PROCESSES_OF_ALL))).collect()
+}
+
 /// What of the wall is really there, as the engine says and as the kernel tells the relay; an
 /// error if any of it is weaker than asked.
 pub fn confirm(
@@ -293,6 +311,7 @@ pub fn confirm(
     facts: &Facts,
     inspected: &ContainerInspectResponse,
     hello: &Hello,
+    planned: &[Mount],
 ) -> Result<BTreeMap<String, String>> {
     let host = inspected.host_config.clone().unwrap_or_default();
     let (uid, gid) = ids(facts);
@@ -302,7 +321,7 @@ pub fn confirm(
     for (kept, what, remedy) in [
         (host.privileged != Some(true), "keep it from being privileged", ""),
         (none(&host.cap_add), "keep it without added capabilities", ""),
-        (none(&host.binds), "keep other files of the host out of it", ""),
+        (nothing_else(inspected, planned), "keep other files of the host out of it", ""),
         (hello.capabilities.iter().all(nothing), "take every capability from it", ""),
         (hello.no_new_privileges, "deny it new privileges", ""),
         (hello.seccomp == 2, "filter its system calls", "the engine needs seccomp"),
@@ -352,6 +371,19 @@ pub fn confirm(
     ]
     .map(|(name, fact)| (name.to_owned(), fact))
     .into())
+}
+
+/// Whether everything that is mounted in a container was asked for.
+fn nothing_else(inspected: &ContainerInspectResponse, planned: &[Mount]) -> bool {
+    inspected.mounts.iter().flatten().all(|found| {
+        planned.iter().any(|mount| {
+            // A volume has a name, and lies where the engine likes.
+            let volume = mount.typ == Some(MountType::VOLUME);
+            let same =
+                if volume { found.name == mount.source } else { found.source == mount.source };
+            same && found.destination == mount.target
+        })
+    })
 }
 
 /// Whether the engine says that it was killed for want of memory.

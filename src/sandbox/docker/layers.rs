@@ -126,7 +126,7 @@ fn fill(
     let mut volume = Made::new(site, marks::LAYER)?;
     let mut places = Places::default();
     places.volume(volume.name(), FILLED.to_owned(), false);
-    let container = site.container(places)?;
+    let container = site.container(&places)?;
     container.make_folders(FILLED, &[TREE.to_owned()])?;
     let mut stream = container.start()?;
     let failed = |error| site.engine.failed(operation(), &error);

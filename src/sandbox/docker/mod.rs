@@ -14,6 +14,7 @@ mod image;
 mod layers;
 mod marks;
 mod places;
+mod pool;
 mod profile;
 mod run;
 mod site;
@@ -21,18 +22,20 @@ mod site;
 mod trial;
 
 use std::io::Write;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 pub use hosts::{Certificates, Host};
 
 use super::doctor::Finding;
 use super::native::Session;
-use super::{Enforcement, Error, Executor, Outcome, Request, Result};
+use super::{Enforcement, Error, Executor, Outcome, Receipt, Request, Result, Usage, Verdict};
 use crate::base::HostPath;
 use engine::{Engine, Met, Tool};
 use image::Image;
 use marks::Marks;
+use pool::{Member, Pool, Refusal};
 use profile::Profile;
 
 /// Where sentences for the user go: an engine that is rested, leftovers that were removed.
@@ -42,7 +45,7 @@ pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct Docker {
     program: HostPath,
     home: HostPath,
-    engines: Vec<Engine>,
+    engines: Pool<Engine>,
     enforcement: Enforcement,
     notice: Notice,
     marks: OnceLock<Marks>,
@@ -54,7 +57,13 @@ impl Docker {
     /// and volumes are marked as belonging to it, and only those are ever removed. No engine is
     /// asked anything yet.
     pub fn new(program: HostPath, home: HostPath, hosts: Vec<Host>, notice: Notice) -> Self {
-        let engines = hosts.into_iter().map(Engine::new).collect();
+        let member = |host: Host| Member {
+            name: host.name.clone(),
+            slots: host.slots,
+            engine: Engine::new(host),
+        };
+        let members = hosts.into_iter().map(member).collect();
+        let engines = Pool::new(members, Arc::clone(&notice), Instant::now);
         let marks = OnceLock::new();
         Self { program, home, engines, enforcement: Enforcement::Best, notice, marks }
     }
@@ -66,8 +75,8 @@ impl Docker {
 
     /// Fails if limits cannot be enforced as demanded; a run would fail with the same error.
     pub fn check_limits(&self) -> Result<()> {
-        for engine in &self.engines {
-            let limits = engine.meet()?.facts.limits;
+        for member in self.engines.members() {
+            let limits = member.engine.meet()?.facts.limits;
             if self.enforcement == Enforcement::ControlGroup && limits != (true, true) {
                 return Err(container::unlimited(&["memory", "processes"]));
             }
@@ -96,8 +105,13 @@ impl Docker {
     /// containers and their volumes. With `all`, also layers and images that are kept for the
     /// next run. Nothing of anybody else's is touched.
     pub fn sweep(&self, all: bool) -> Result<Swept> {
-        let _ = (&self.home, all, &self.notice);
-        Ok(Swept::default())
+        let _ = (&self.home, &self.notice);
+        let mut swept = Swept::default();
+        for member in self.engines.members() {
+            let engine = &member.engine;
+            swept.volumes += layers::sweep(engine, &engine.meet()?, self.marks()?, all)?;
+        }
+        Ok(swept)
     }
 
     fn take(
@@ -107,7 +121,30 @@ impl Docker {
         log: &mut dyn Write,
         cancel: &AtomicBool,
     ) -> Result<Outcome> {
-        run::run(self, &self.engines[0], request, session, log, cancel)
+        let lease = match self.engines.take(cancel) {
+            Ok(lease) => lease,
+            Err(Refusal::Cancelled) => return Ok(cancelled()),
+            Err(Refusal::Resting { engine, passes_in, because }) => {
+                return Err(Error::Engine {
+                    engine,
+                    operation: format!("take a run for another {} s", pool::seconds(passes_in)),
+                    because: format!("like every other it failed too often, last: {because}"),
+                    passes: true,
+                });
+            }
+        };
+        let ended = run::run(self, &lease.member().engine, request, session, log, cancel);
+        match &ended {
+            Ok(_) => lease.succeeded(),
+            Err(_) if cancel.load(Ordering::Relaxed) => drop(lease),
+            Err(Error::Engine { operation, because, .. }) => {
+                lease.failed(format!("it cannot {operation}: {because}"));
+            }
+            Err(error @ Error::Lost(_)) => lease.failed(error),
+            // Of the request, or of this machine.
+            Err(_) => drop(lease),
+        }
+        ended
     }
 
     /// The marks of this run, made when the first container is.
@@ -136,6 +173,18 @@ impl Docker {
             };
             Ok(Tool { image, profile })
         })
+    }
+}
+
+/// The outcome of a run that was cancelled before it had an engine.
+fn cancelled() -> Outcome {
+    Outcome {
+        verdict: Verdict::Cancelled,
+        usage: Usage::default(),
+        receipt: Receipt::default(),
+        collected: Vec::new(),
+        kept: None,
+        observed: None,
     }
 }
 

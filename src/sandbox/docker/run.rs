@@ -2,16 +2,15 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use super::Docker;
 use super::carry::Carried;
 use super::container;
 use super::engine::Engine;
 use super::places::Places;
 use super::site::Site;
+use super::{Docker, cancelled};
 use crate::sandbox::native::{self, Afar, Ended, Session};
-use crate::sandbox::{Enforcement, Error, Outcome, Receipt, Request, Result, Usage, Verdict};
+use crate::sandbox::{Enforcement, Error, Outcome, Receipt, Request, Result, Verdict};
 
 /// Runs a request in a container of this engine.
 pub fn run(
@@ -27,24 +26,24 @@ pub fn run(
     native::hand_over(&order)?;
     let tool = docker.tool(engine, &met)?;
     let site = Site { docker, engine, met: &met, tool: &tool, limits: &request.limits };
-    let begun = Instant::now();
     let mut begin = || match site.shares_files()? {
         true => {
-            let container = site.container(Places::shared(&mut order))?;
+            let places = Places::shared(&mut order);
+            let container = site.container(&places)?;
             let stream = container.start()?;
-            Ok((None, container, stream))
+            Ok((places, None, container, stream))
         }
         false => {
             let (places, mut carried) = Carried::prepare(&site, request, &mut order, cancel)?;
-            let container = site.container(places)?;
+            let container = site.container(&places)?;
             let stream = carried.start(&site, &container, cancel)?;
-            Ok((Some(carried), container, stream))
+            Ok((places, Some(carried), container, stream))
         }
     };
     // In this order: a volume goes after what has it.
-    let (carried, container, stream) = match begin() {
+    let (places, carried, container, stream) = match begin() {
         // Sending may take long.
-        Err(_) if cancel.load(Ordering::Relaxed) => return Ok(called_off(begun)),
+        Err(_) if cancel.load(Ordering::Relaxed) => return Ok(cancelled()),
         begun => begun?,
     };
     let greeted = Afar::greet(stream, &order);
@@ -55,7 +54,8 @@ pub fn run(
             return Err(container::lost(state.as_ref(), &error.to_string()));
         }
     };
-    let outer = container::confirm(engine, &met.facts, &container.inspect()?, &afar.hello)?;
+    let outer =
+        container::confirm(engine, &met.facts, &container.inspect()?, &afar.hello, &places.mounts)?;
     if docker.enforcement == Enforcement::ControlGroup {
         container::limited(&outer)?;
     }
@@ -83,16 +83,4 @@ pub fn run(
         carried.bring_back(&site, &mut outcome, cancel)?;
     }
     Ok(*outcome)
-}
-
-/// What became of a run that was stopped before anything ran.
-fn called_off(begun: Instant) -> Outcome {
-    Outcome {
-        verdict: Verdict::Cancelled,
-        usage: Usage { wall: begun.elapsed(), ..Usage::default() },
-        receipt: Receipt::default(),
-        collected: Vec::new(),
-        kept: None,
-        observed: None,
-    }
 }

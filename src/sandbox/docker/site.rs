@@ -25,7 +25,7 @@ pub struct Site<'a> {
 
 impl<'a> Site<'a> {
     /// Makes a container, which is not started.
-    pub fn container(&self, places: Places) -> Result<Container<'a>> {
+    pub fn container(&self, places: &Places) -> Result<Container<'a>> {
         let plan = Plan {
             image: &self.tool.image,
             profile: &self.tool.profile,
@@ -53,7 +53,7 @@ impl<'a> Site<'a> {
     fn sees(&self, folder: &Path) -> Result<bool> {
         let mut places = Places::default();
         places.bind(folder, "/seen".to_owned(), true);
-        let tried = self.container(places).and_then(|container| match self.met.facts.podman {
+        let tried = self.container(&places).and_then(|container| match self.met.facts.podman {
             // Podman only looks when it starts one.
             true => container.start().map(drop),
             false => Ok(()),

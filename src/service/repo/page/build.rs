@@ -10,6 +10,9 @@ use crate::service::repo::view::View;
 /// How much of a log is on the page, in bytes.
 const LOG: usize = 48 << 10;
 
+/// What the names of facts about a container begin with.
+const OUTER: &str = "outer ";
+
 /// The page of the build with this id.
 pub fn build(depot: &Depot, view: &View, action: &str) -> Answer {
     let (Some(store), Some(evidence)) = (&depot.store, find(depot, view, action)) else {
@@ -80,16 +83,24 @@ pub fn build(depot: &Depot, view: &View, action: &str) -> Answer {
         page.raw("</ul>\n");
     }
     page.raw("</details>\n");
-    for (heading, members) in
-        [("Isolation", &record.receipt), ("Circumstances", &record.circumstances)]
-    {
-        page.raw("<h2>").text(heading).raw("</h2>\n<dl>\n");
-        for (name, value) in members {
-            page.term(name, value);
-        }
-        page.raw("</dl>\n");
-    }
+    let (around, own): (Vec<_>, Vec<_>) =
+        record.receipt.iter().partition(|(name, _)| name.starts_with(OUTER));
+    facts(&mut page, "Isolation", &own);
+    facts(&mut page, "The container around it", &around);
+    facts(&mut page, "Circumstances", &record.circumstances.iter().collect::<Vec<_>>());
     page.answer()
+}
+
+/// Facts by name, if there are any.
+fn facts(page: &mut Page, heading: &str, facts: &[(&String, &String)]) {
+    if facts.is_empty() {
+        return;
+    }
+    page.raw("<h2>").text(heading).raw("</h2>\n<dl>\n");
+    for (name, fact) in facts {
+        page.term(name.strip_prefix(OUTER).unwrap_or(name), fact);
+    }
+    page.raw("</dl>\n");
 }
 
 /// `greet 1.0-1 amd64`
