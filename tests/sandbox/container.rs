@@ -18,6 +18,7 @@ use crate::engine::{Engine, OwnEngine};
 use crate::modes;
 use crate::tiny::{Tiny, anything_left, assert_nothing_left, docker, token};
 use perestroika::base::{Digest, HostPath};
+use perestroika::sandbox::docker::Docker;
 use perestroika::sandbox::{
     Access, Collect, Executor, Limits, Mount, Outcome, Receipt, Request, Result, Scratch, Verdict,
 };
