@@ -220,15 +220,16 @@ fn container() -> Finding {
     Finding { name: "container", ok: true, detail, remedy: None }
 }
 
+/// The two guests of the contract.
 #[derive(Clone, Copy)]
-enum Guest {
+pub(super) enum Guest {
     Build,
     Configure,
 }
 
 /// Runs a guest whose root is empty. If all of it could be set up, what is missing in the end is
 /// the command.
-fn trial(executor: &Native, folder: &HostPath, guest: Guest) -> Finding {
+pub(super) fn trial(executor: &dyn Executor, folder: &HostPath, guest: Guest) -> Finding {
     let name = match guest {
         Guest::Build => "guest for building",
         Guest::Configure => "guest for configuring",

@@ -208,6 +208,7 @@ fn builds_with_what_it_was_sent(engine: &Engine, executor: &Docker, tiny: &Tiny)
     let (outcome, log) = run_on(executor, &request);
     assert_eq!(outcome.verdict, Verdict::Built, "{log}");
     assert_eq!(outcome.collected, ["made"]);
+    assert_eq!(outcome.receipt.0["outer files"], "sent");
     fs::remove_file(out.join("made").as_path()).expect("what was collected");
     assert_eq!(log, run(&request).1, "it is not what it is here");
     engine.assert_only_layers(1);

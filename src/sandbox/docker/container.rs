@@ -70,11 +70,6 @@ impl<'a> Container<'a> {
         Ok(Self { engine, met, id: made.id, removed: false })
     }
 
-    /// Its id.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
     /// What the engine says of it.
     pub fn inspect(&self) -> Result<ContainerInspectResponse> {
         self.engine.ask(
@@ -405,10 +400,15 @@ pub fn limited(outer: &BTreeMap<String, String>) -> Result<()> {
 pub fn unlimited(lacks: &[&str]) -> Error {
     Error::Limits {
         because: format!("the container engine sets no limit of {}", lacks.join(" and ")),
-        remedy: "an engine without root needs control groups of version 2 that are delegated to \
-                 its user; run one as root"
-            .to_owned(),
+        remedy: remedy_of_limits(),
     }
+}
+
+/// What an engine that sets no limits lacks.
+pub fn remedy_of_limits() -> String {
+    "an engine without root needs control groups of version 2 that are delegated to its user; run \
+     one as root"
+        .to_owned()
 }
 
 /// The error of a container that is over without a word.

@@ -115,6 +115,25 @@ impl Engine {
         }
     }
 
+    /// What was brought to it, if anything was.
+    pub fn known_tool(&self) -> Option<Tool> {
+        self.tool.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for something to be removed; whether it was. What is gone already, or in use, is
+    /// nothing to remove.
+    pub fn removed<T>(
+        &self,
+        operation: impl FnOnce() -> String,
+        removal: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<bool> {
+        match runtime()?.block_on(removal) {
+            Ok(_) => Ok(true),
+            Err(ApiError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(false),
+            Err(error) => Err(self.fault(&operation(), error)),
+        }
+    }
+
     /// Forgets what was brought to it: somebody may have removed that, or the engine is another.
     pub fn forget(&self) {
         *self.tool.lock().unwrap_or_else(PoisonError::into_inner) = None;

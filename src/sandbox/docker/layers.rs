@@ -12,11 +12,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use bollard::errors::Error as ApiError;
 use bollard::models::{Volume, VolumeCreateRequest};
 use bollard::query_parameters::{ListVolumesOptions, RemoveVolumeOptions};
 
-use super::engine::{Engine, Met, runtime};
+use super::engine::{Engine, Met};
 use super::marks::{self, Marks, Shared};
 use super::places::Places;
 use super::site::Site;
@@ -70,14 +69,16 @@ pub fn stored(
 }
 
 /// Removes what killed runs left of volumes on an engine; with `all`, also the layers that are
-/// kept for the next run. Returns how many volumes these were.
+/// kept for the next run. Returns how many volumes these were. While another run fills layers or
+/// looks for them, they all stay.
 pub fn sweep(engine: &Engine, met: &Met, marks: &Marks, all: bool) -> Result<usize> {
-    let never = AtomicBool::new(false);
-    let _alone = lock(engine, marks, Shared::WithNobody, &never)?;
+    let alone = marks.try_lock(&lock_name(engine), Shared::WithNobody).map_err(locking)?;
     let known = Known::on(engine, met, marks)?;
     let mut removed = 0;
-    for name in known.left(marks, all) {
-        removed += usize::from(remove(engine, met, name)?);
+    for volume in known.left(marks, all) {
+        if alone.is_some() || !is_layer(&volume.labels) {
+            removed += usize::from(remove(engine, met, &volume.name)?);
+        }
     }
     Ok(removed)
 }
@@ -160,22 +161,25 @@ fn create(site: &Site<'_>, name: &str, labels: HashMap<String, String>) -> Resul
 
 /// Removes a volume. False if something has it, or it is not there.
 fn remove(engine: &Engine, met: &Met, name: &str) -> Result<bool> {
-    let options = RemoveVolumeOptions { force: false };
-    let removed = runtime()?.block_on(met.client.remove_volume(name, Some(options)));
-    match removed {
-        Ok(()) => Ok(true),
-        Err(ApiError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(false),
-        Err(error) => Err(engine.fault(&format!("remove the volume `{name}`"), error)),
-    }
+    let removal = met.client.remove_volume(name, None::<RemoveVolumeOptions>);
+    engine.removed(|| format!("remove the volume `{name}`"), removal)
 }
 
 /// The lock on the layers of an engine.
 fn lock(engine: &Engine, marks: &Marks, shared: Shared, cancel: &AtomicBool) -> Result<File> {
-    let name = format!("{:.12}", Digest::of(engine.host().address.as_bytes()).to_string());
-    marks.lock(&name, shared, cancel).map_err(|source| Error::System {
-        operation: "lock the layers of a container engine".into(),
-        source,
-    })
+    marks.lock(&lock_name(engine), shared, cancel).map_err(locking)
+}
+
+fn lock_name(engine: &Engine) -> String {
+    format!("{:.12}", Digest::of(engine.host().address.as_bytes()).to_string())
+}
+
+fn locking(source: std::io::Error) -> Error {
+    Error::System { operation: "lock the layers of a container engine".into(), source }
+}
+
+fn is_layer(labels: &HashMap<String, String>) -> bool {
+    labels.get(marks::KIND).is_some_and(|kind| kind == marks::LAYER)
 }
 
 /// The volumes of this home on an engine.
@@ -197,21 +201,20 @@ impl Known {
     }
 
     /// What can be removed: what runs that are over left; with `all`, every layer too.
-    fn left<'a>(&'a self, marks: &'a Marks, all: bool) -> impl Iterator<Item = &'a str> {
+    fn left<'a>(&'a self, marks: &'a Marks, all: bool) -> impl Iterator<Item = &'a Volume> {
         let Self(volumes) = self;
         let held = |name: &String| {
             volumes.iter().any(|volume| volume.labels.get(marks::HELD) == Some(name))
         };
         let left = move |volume: &&Volume| {
             let labels = &volume.labels;
-            let is_layer = labels.get(marks::KIND).is_some_and(|kind| kind == marks::LAYER);
             match labels.contains_key(marks::HELD) {
-                _ if all && is_layer => marks.is_ours(labels),
+                _ if all && is_layer(labels) => marks.is_ours(labels),
                 true => marks.is_ours(labels) && self.holder(&volume.name).is_none(),
-                false if is_layer => marks.is_left(labels) && !held(&volume.name),
+                false if is_layer(labels) => marks.is_left(labels) && !held(&volume.name),
                 false => marks.is_left(labels),
             }
         };
-        volumes.iter().filter(left).map(|volume| volume.name.as_str())
+        volumes.iter().filter(left)
     }
 }

@@ -21,7 +21,7 @@ pub const KIND: &str = "perestroika";
 /// A container, and what is removed with it.
 pub const CONTAINER: &str = "run";
 
-/// A volume that holds a layer, and the one whose name says so.
+/// A volume that holds a layer, and the one whose name says so; both are kept for later runs.
 pub const LAYER: &str = "layer";
 
 /// Of the latter: the name of the former, which is whole.
@@ -101,24 +101,32 @@ impl Marks {
         format!("perestroika-{:.12}-{digest}-{uid}", self.home)
     }
 
-    /// A lock on what all runs of this home share, until the file is dropped. An error of the
-    /// kind `Interrupted` when `cancel` becomes true.
-    pub fn lock(&self, name: &str, shared: Shared, cancel: &AtomicBool) -> io::Result<File> {
+    /// A lock on what all runs of this home share, until the file is dropped; none if somebody
+    /// has it who does not share it.
+    pub fn try_lock(&self, name: &str, shared: Shared) -> io::Result<Option<File>> {
         let path = self.folder.join(format!("{name}.lock"));
         let file = File::options().create(true).append(true).open(path.as_path())?;
         let operation = match shared {
             Shared::WithOthers => FlockOperation::NonBlockingLockShared,
             Shared::WithNobody => FlockOperation::NonBlockingLockExclusive,
         };
+        match rustix::fs::flock(&file, operation) {
+            Ok(()) => Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same, as soon as it can be had. An error when `cancel` becomes true.
+    pub fn lock(&self, name: &str, shared: Shared, cancel: &AtomicBool) -> io::Result<File> {
         loop {
-            match rustix::fs::flock(&file, operation) {
-                Ok(()) => return Ok(file),
-                Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
-                Err(error) => return Err(error.into()),
+            if let Some(file) = self.try_lock(name, shared)? {
+                return Ok(file);
             }
             if cancel.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -136,6 +144,22 @@ impl Marks {
             Ok(file) => rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
+    }
+
+    /// Notes that this home had an image brought to an engine. Without the note the image stays
+    /// there for good, which harms nobody.
+    pub fn brought(&self, image: &str) {
+        let _noted = fs::write(self.image(image).as_path(), "");
+    }
+
+    /// Whether this home had an image brought to an engine.
+    pub fn has_brought(&self, image: &str) -> bool {
+        self.image(image).as_path().exists()
+    }
+
+    fn image(&self, id: &str) -> HostPath {
+        let plain: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+        self.folder.join(format!("image-{plain}"))
     }
 
     /// Removes the marks of runs that are over, after what they left was removed.

@@ -18,28 +18,32 @@ mod pool;
 mod profile;
 mod run;
 mod site;
+mod tend;
 #[cfg(test)]
 mod trial;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use hosts::{Certificates, Host};
 
-use super::doctor::Finding;
 use super::native::Session;
 use super::{Enforcement, Error, Executor, Outcome, Receipt, Request, Result, Usage, Verdict};
 use crate::base::HostPath;
 use engine::{Engine, Met, Tool};
 use image::Image;
 use marks::Marks;
-use pool::{Member, Pool, Refusal};
+use pool::{Lease, Member, Pool, Refusal};
 use profile::Profile;
 
 /// Where sentences for the user go: an engine that is rested, leftovers that were removed.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How long a wish to cancel may go unnoticed while every engine rests.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Runs commands in containers, on one engine or several.
 pub struct Docker {
@@ -73,15 +77,24 @@ impl Docker {
         Self { enforcement, ..self }
     }
 
-    /// Fails if limits cannot be enforced as demanded; a run would fail with the same error.
+    /// Fails if limits cannot be enforced as demanded, or if no engine answers; a run would fail
+    /// with the same error.
     pub fn check_limits(&self) -> Result<()> {
+        let mut missed = None;
+        let mut met = false;
         for member in self.engines.members() {
-            let limits = member.engine.meet()?.facts.limits;
-            if self.enforcement == Enforcement::ControlGroup && limits != (true, true) {
-                return Err(container::unlimited(&["memory", "processes"]));
+            match member.engine.meet() {
+                Ok(Met { facts, .. }) => {
+                    met = true;
+                    let strict = self.enforcement == Enforcement::ControlGroup;
+                    if strict && facts.limits != (true, true) {
+                        return Err(container::unlimited(&["memory", "processes"]));
+                    }
+                }
+                Err(error) => missed = Some(error),
             }
         }
-        Ok(())
+        missed.filter(|_| !met).map_or(Ok(()), Err)
     }
 
     /// Runs a request with somebody at its command instead of a log, as
@@ -95,25 +108,6 @@ impl Docker {
         self.take(request, Some(session), &mut std::io::sink(), cancel)
     }
 
-    /// What `doctor` tells of each engine: version, storage driver, control groups, security
-    /// options, whether it shares this machine's files; and a trial of each guest.
-    pub fn probe(&self) -> Vec<Finding> {
-        Vec::new()
-    }
-
-    /// Removes what runs of this machine and home left on the engines when they were killed:
-    /// containers and their volumes. With `all`, also layers and images that are kept for the
-    /// next run. Nothing of anybody else's is touched.
-    pub fn sweep(&self, all: bool) -> Result<Swept> {
-        let _ = (&self.home, &self.notice);
-        let mut swept = Swept::default();
-        for member in self.engines.members() {
-            let engine = &member.engine;
-            swept.volumes += layers::sweep(engine, &engine.meet()?, self.marks()?, all)?;
-        }
-        Ok(swept)
-    }
-
     fn take(
         &self,
         request: &Request,
@@ -121,7 +115,7 @@ impl Docker {
         log: &mut dyn Write,
         cancel: &AtomicBool,
     ) -> Result<Outcome> {
-        let lease = match self.engines.take(cancel) {
+        let lease = match self.wait_for_engine(cancel) {
             Ok(lease) => lease,
             Err(Refusal::Cancelled) => return Ok(cancelled()),
             Err(Refusal::Resting { engine, passes_in, because }) => {
@@ -147,6 +141,22 @@ impl Docker {
         ended
     }
 
+    /// A place on an engine. When all of them rest for the first time, as while the only one is
+    /// restarted, that is waited for.
+    fn wait_for_engine(&self, cancel: &AtomicBool) -> Result<Lease<'_, Engine>, Refusal> {
+        loop {
+            match self.engines.take(cancel) {
+                Err(Refusal::Resting { passes_in, .. }) if passes_in <= pool::REST => {
+                    let until = Instant::now() + passes_in;
+                    while Instant::now() < until && !cancel.load(Ordering::Relaxed) {
+                        thread::sleep(GLANCE);
+                    }
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// The marks of this run, made when the first container is.
     fn marks(&self) -> Result<&Marks> {
         if let Some(marks) = self.marks.get() {
@@ -166,6 +176,7 @@ impl Docker {
             let image = Image::of(&self.program, &folder)?;
             let operation = || format!("load the image `{}`", image.name());
             let image = engine.ask(operation, image.ensure(&met.client))?;
+            self.marks()?.brought(&image);
             let profile = Profile::new();
             let profile = match met.facts.podman {
                 true => profile.option_in(&folder)?,

@@ -14,7 +14,7 @@ use super::Notice;
 const FAULTS: u32 = 3;
 
 /// How long the first rest is; each further one without a success between is twice as long.
-const REST: Duration = Duration::from_secs(60);
+pub const REST: Duration = Duration::from_secs(60);
 
 /// How long no rest exceeds.
 const LONGEST: Duration = Duration::from_mins(15);

@@ -77,6 +77,8 @@ pub fn run(
     }
     let Receipt(inner) = &mut outcome.receipt;
     inner.extend(outer);
+    let files = if carried.is_some() { "sent" } else { "mounted" };
+    inner.insert("outer files".to_owned(), files.to_owned());
     // Its result is whole whether the engine removes it now or the next run does.
     let _left = container.remove();
     if let Some(carried) = carried {
