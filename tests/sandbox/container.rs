@@ -14,8 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::attempts::compile;
-use crate::engine::{Engine, OwnEngine};
-use crate::modes;
+use crate::engine::{Engine, Foreign, OwnEngine};
 use crate::tiny::{Tiny, anything_left, assert_nothing_left, docker, token};
 use perestroika::base::{Digest, HostPath};
 use perestroika::sandbox::docker::Docker;
@@ -240,19 +239,7 @@ on_engines! {
         let (docker, home) = own(&tiny);
         assert_eq!(run(&docker, &tiny.build(":")).0.expect("a run").verdict, Verdict::Built);
 
-        // Somebody else's, some of it with marks like ours.
-        let name = format!("foreign-{token}");
-        let image = engine.import(&name);
-        let made = |labels: &[&str]| {
-            engine.says(&[&["create"], labels, &[&name, "/bin/busybox", "true"]].concat())
-        };
-        let of_others = format!("--label=perestroika.home={:032x}", 7);
-        let foreign = [
-            made(&[]),
-            made(&["--label=perestroika=run"]),
-            made(&["--label=perestroika=run", &of_others, &format!("--label=perestroika.run={:032x}", 9)]),
-        ];
-        engine.says(&["volume", "create", &name]);
+        let foreign = Foreign::new(&token);
 
         // One that is killed while its container stands still, which can therefore not end itself.
         let test = "container::what_a_killed_run_left_is_removed_and_nothing_of_anybody_else";
@@ -305,17 +292,7 @@ on_engines! {
         assert_eq!(engine.containers(home.as_path()), [""; 0]);
         assert_eq!(anything_left(&token), None);
 
-        let there = engine.says(&["ps", "--all", "--quiet", "--no-trunc"]);
-        for id in &foreign {
-            assert!(there.contains(id), "{id} is gone: {there}");
-        }
-        assert!(engine.says(&["volume", "ls", "--quiet"]).contains(&name));
-        assert!(engine.says(&["image", "inspect", "--format", "{{.Id}}", &image]).contains(
-            image.trim_start_matches("sha256:")
-        ));
-        foreign.iter().for_each(|id| drop(engine.says(&["rm", id])));
-        engine.says(&["volume", "rm", &name]);
-        engine.says(&["rmi", &name]);
+        foreign.is_there();
     }
 }
 
@@ -389,7 +366,6 @@ on_docker! {
         for log in &logs[1..] {
             assert_eq!(*log, format!("on\n{inode}\n{all}"));
         }
-        assert_eq!(pages(), all);
     }
 
     fn an_engine_that_dies_under_a_build_is_the_machines_fault_and_leaves_nothing_for_ever() {

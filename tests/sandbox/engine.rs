@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
 /// An engine that listens somewhere.
@@ -55,7 +56,7 @@ impl Engine {
         value
     }
 
-    /// An image of somebody else's, with busybox in it.
+    /// An image with busybox in it; its id.
     #[track_caller]
     pub fn import(&self, name: &str) -> String {
         let mut tar = Command::new("tar")
@@ -67,6 +68,55 @@ impl Engine {
         let id = self.says_of(&["import", "-", name], input.into());
         assert!(tar.wait().expect("an end").success());
         id
+    }
+}
+
+/// What is on an engine and belongs to somebody else: containers, of which some have marks like
+/// ours, a volume and an image. Removed when dropped.
+pub struct Foreign {
+    engine: Engine,
+    name: String,
+    image: String,
+    containers: Vec<String>,
+}
+
+impl Foreign {
+    pub fn new(token: &str) -> Self {
+        let (engine, name) = (Engine::here(), format!("foreign-{token}"));
+        let image = engine.import(&name);
+        engine.says(&["volume", "create", &name]);
+        let mut foreign = Self { engine, name, image, containers: Vec::new() };
+        let kind = "--label=perestroika=run";
+        let home = format!("--label=perestroika.home={:032x}", 7);
+        let run = format!("--label=perestroika.run={:032x}", 9);
+        for labels in [&[][..], &[kind], &[kind, &home, &run]] {
+            let words = [&["create"], labels, &[&foreign.name, "/bin/busybox", "true"]].concat();
+            let id = foreign.engine.says(&words);
+            foreign.containers.push(id);
+        }
+        foreign
+    }
+
+    #[track_caller]
+    pub fn is_there(&self) {
+        let there = self.engine.says(&["ps", "--all", "--quiet", "--no-trunc"]);
+        for id in &self.containers {
+            assert!(there.contains(id), "{id} is gone: {there}");
+        }
+        assert!(self.engine.says(&["volume", "ls", "--quiet"]).contains(&self.name));
+        let images = self.engine.says(&["images", "--all", "--quiet", "--no-trunc"]);
+        assert!(images.contains(&self.image), "{} is gone: {images}", self.image);
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let rm = self.containers.iter().map(|id| vec!["rm", id]);
+        for words in rm.chain([vec!["volume", "rm", &self.name], vec!["rmi", &self.name]]) {
+            let mut client = Command::new("docker");
+            let client = client.args(["--host", &self.engine.0]).args(words);
+            let _gone = client.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
     }
 }
 
@@ -102,7 +152,7 @@ impl OwnEngine {
             .arg("--exec-root")
             .arg(self.near.path().join("run"))
             .arg("--pidfile")
-            .arg(self.pid())
+            .arg(self.near.path().join("pid"))
             .stderr(Stdio::piped())
             .spawn()
             .expect("tests need Debian's package docker.io");
@@ -119,15 +169,15 @@ impl OwnEngine {
         self.process = Some(process);
     }
 
-    fn pid(&self) -> PathBuf {
-        self.near.path().join("pid")
-    }
-
     /// Ends it at once, as a crash would; what it manages goes on without it.
     pub fn kill(&mut self) {
+        let below = self.near.path().join("run/containerd/containerd.pid");
+        let below = fs::read_to_string(below).expect("what it runs on");
+        let below = Pid::from_raw(below.trim().parse().expect("a number")).expect("a process");
+        let ended = pidfd_open(below, PidfdFlags::empty()).expect("a process");
         self.end(Signal::KILL);
-        // It would not start over its own name.
-        let _gone = fs::remove_file(self.pid());
+        // That is tied to its life, and it would not start again while it dies.
+        poll(&mut [PollFd::new(&ended, PollFlags::IN)], None).expect("its end");
     }
 
     fn end(&mut self, signal: Signal) {

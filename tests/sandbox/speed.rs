@@ -1,5 +1,5 @@
 //! How long builds that do nothing take, with everything that is kept of a build: measured, not
-//! tested. `tests/bench/run` holds it against its peer.
+//! tested. `tests/bench/run` and `tests/bench/docker` hold it against its peers.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,22 +12,28 @@ use perestroika::store::{NewAttempt, Store};
 
 use crate::tiny::{Tiny, executor};
 
-/// As many as the peer gets.
-const NODES: usize = 200;
-const JOBS: usize = 2;
+/// How many builds, and how many at once: as many as the peer gets.
+fn amounts() -> [usize; 2] {
+    let set = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    [("PERESTROIKA_NODES", 200), ("PERESTROIKA_JOBS", 2)]
+        .map(|(name, usual)| set(name).unwrap_or(usual))
+}
 
 #[test]
 #[ignore = "measures: tests/bench/run 3 sandbox"]
 fn builds_that_do_nothing_are_measured() {
+    let [nodes, jobs] = amounts();
     let tiny = Tiny::new();
     let store = Store::open(&tiny.make("store")).expect("a store");
     let next = AtomicUsize::new(0);
     let times = Mutex::new(Vec::new());
     let began = Instant::now();
     thread::scope(|scope| {
-        for _ in 0..JOBS {
+        for _ in 0..jobs {
             scope.spawn(|| {
-                while let number @ 0..NODES = next.fetch_add(1, Ordering::Relaxed) {
+                while let number = next.fetch_add(1, Ordering::Relaxed)
+                    && number < nodes
+                {
                     let began = Instant::now();
                     build(&tiny, &store, number);
                     times.lock().expect("no panic").push(began.elapsed());
@@ -39,7 +45,7 @@ fn builds_that_do_nothing_are_measured() {
     let mut times = times.into_inner().expect("no panic");
     times.sort_unstable();
     let median = times[times.len() / 2].as_secs_f64() * 1000.0;
-    println!("{NODES} builds, {JOBS} at once: {all:.1} ms, {:.2} ms each", all / NODES as f64);
+    println!("{nodes} builds, {jobs} at once: {all:.1} ms, {:.2} ms each", all / nodes as f64);
     println!("one build: median {median:.2} ms");
 }
 

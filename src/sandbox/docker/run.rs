@@ -80,7 +80,9 @@ pub fn run(
     let files = if carried.is_some() { "sent" } else { "mounted" };
     inner.insert("outer files".to_owned(), files.to_owned());
     // Its result is whole whether the engine removes it now or the next run does.
-    let _left = container.remove();
+    if let Err(error) = container.remove() {
+        (docker.notice)(&format!("{error}; the next run tries again"));
+    }
     if let Some(carried) = carried {
         carried.bring_back(&site, &mut outcome, cancel)?;
     }

@@ -98,27 +98,21 @@ impl Member {
             Kind::Pipe => EntryType::Fifo,
             Kind::Whiteout => EntryType::Char,
         });
-        match &self.kind {
-            Kind::Same(target) | Kind::Link(target) => {
-                if !fill(&mut header.as_old_mut().linkname, target) {
-                    records.add(TARGET, target);
-                }
-            }
-            Kind::File { size, stretches: Some(stretches) } => {
-                records.add(SPARSE_SIZE, size.to_string().as_bytes());
-                // An empty one at the end says where the file ends (GNU tar cuts it off otherwise).
-                let whole = stretches.last().map_or(0, |last| last.end) == *size;
-                let end = (!whole).then_some(*size..*size);
-                let numbers = stretches
-                    .iter()
-                    .cloned()
-                    .chain(end)
-                    .flat_map(|Range { start, end }| [start, end - start]);
-                let numbers: Vec<_> = numbers.map(|number| number.to_string()).collect();
-                records.add(SPARSE_COUNT, (numbers.len() / 2).to_string().as_bytes());
-                records.add(SPARSE_MAP, numbers.join(",").as_bytes());
-            }
-            _ => {}
+        if let Kind::Same(target) | Kind::Link(target) = &self.kind
+            && !fill(&mut header.as_old_mut().linkname, target)
+        {
+            records.add(TARGET, target);
+        }
+        if let Kind::File { size, stretches: Some(stretches) } = &self.kind {
+            records.add(SPARSE_SIZE, size.to_string().as_bytes());
+            // An empty one at the end says where the file ends (GNU tar cuts it off otherwise).
+            let whole = stretches.last().map_or(0, |last| last.end) == *size;
+            let end = (!whole).then_some(*size..*size);
+            let stretches = stretches.iter().cloned().chain(end);
+            let numbers = stretches.flat_map(|Range { start, end }| [start, end - start]);
+            let numbers: Vec<_> = numbers.map(|number| number.to_string()).collect();
+            records.add(SPARSE_COUNT, (numbers.len() / 2).to_string().as_bytes());
+            records.add(SPARSE_MAP, numbers.join(",").as_bytes());
         }
         for (name, value) in &self.attributes {
             records.add(&[ATTRIBUTE, &escaped(name)].concat(), value);

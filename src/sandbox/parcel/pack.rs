@@ -184,13 +184,13 @@ impl<W: Write> Packing<W> {
     /// Where a file holds pieces that are not all zeros.
     fn stretches(&mut self, file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
         let piece = PIECE as u64;
-        if size <= piece {
-            return Ok(match size {
-                0 => Vec::new(),
-                size => vec![0..size],
-            });
-        }
         let mut stretches: Vec<Range<u64>> = Vec::new();
+        if size <= piece {
+            if size > 0 {
+                stretches.push(0..size);
+            }
+            return Ok(stretches);
+        }
         let mut at = 0;
         while at < size {
             match rustix::fs::seek(file, SeekFrom::Data(at)) {

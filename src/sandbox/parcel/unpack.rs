@@ -181,8 +181,8 @@ impl Unpacking {
                     | OFlags::CLOEXEC;
                 let file = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;
                 let mut file = File::from(file);
-                let whole = [0..*size];
-                for stretch in stretches.as_deref().unwrap_or(&whole) {
+                let whole = 0..*size;
+                for stretch in stretches.as_deref().unwrap_or(std::slice::from_ref(&whole)) {
                     if stretches.is_some() {
                         rustix::fs::seek(&file, SeekFrom::Start(stretch.start))?;
                     }
