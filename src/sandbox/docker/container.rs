@@ -9,7 +9,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, KillContainerOptions, RemoveContainerOptions,
-    WaitContainerOptions,
+    UploadToContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -76,6 +76,32 @@ impl<'a> Container<'a> {
             || format!("tell of container {:.12}", self.id),
             self.met.client.inspect_container(&self.id, None),
         )
+    }
+
+    /// Makes folders in a volume that is mounted at `place`, which belong to whom it runs as: the
+    /// root of a volume belongs to root. Those that others lie in come first.
+    pub fn make_folders(&self, place: &str, folders: &[String]) -> Result<()> {
+        let (uid, gid) = ids(&self.met.facts);
+        let operation = || format!("make folders in a volume of container {:.12}", self.id);
+        let mut archive = tar::Builder::new(Vec::new());
+        for folder in folders {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_mode(0o755);
+            header.set_uid(uid.into());
+            header.set_gid(gid.into());
+            header.set_size(0);
+            archive
+                .append_data(&mut header, format!("{folder}/"), std::io::empty())
+                .map_err(|source| Error::System { operation: operation(), source })?;
+        }
+        let archive = archive
+            .into_inner()
+            .map_err(|source| Error::System { operation: operation(), source })?;
+        let options = UploadToContainerOptions { path: place.to_owned(), ..Default::default() };
+        let body = bollard::body_full(archive.into());
+        self.engine
+            .ask(operation, self.met.client.upload_to_container(&self.id, Some(options), body))
     }
 
     /// Starts it. Returns the two directions of its stream.

@@ -6,15 +6,18 @@
 //! processors. Inside it this program makes the guest of the contract as it does on the host, so
 //! what a build sees is the same by construction.
 
+mod carry;
 mod container;
 mod engine;
 mod hosts;
 mod image;
+mod layers;
 mod marks;
 mod places;
 mod pool;
 mod profile;
 mod run;
+mod site;
 mod tend;
 #[cfg(test)]
 mod trial;

@@ -3,15 +3,12 @@
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
-use bollard::query_parameters::{
-    ListContainersOptions, ListVolumesOptions, RemoveImageOptions, RemoveVolumeOptions,
-};
+use bollard::query_parameters::{ListContainersOptions, RemoveImageOptions};
 
 use super::container::{self, forced};
 use super::engine::{Engine, Facts, Met};
-use super::image;
-use super::marks::{self, Marks};
-use super::{Docker, Swept, run};
+use super::marks::Marks;
+use super::{Docker, Swept, image, layers, run};
 use crate::base::HostPath;
 use crate::sandbox::doctor::{self, Finding, Guest};
 use crate::sandbox::{Enforcement, Executor, Outcome, Request, Result};
@@ -107,7 +104,7 @@ impl Docker {
 
 /// What is done with leftovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+pub(super) enum Deed {
     Remove,
     Count,
 }
@@ -168,7 +165,8 @@ fn limits(name: &str, facts: &Facts, enforcement: Enforcement) -> Finding {
 }
 
 fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swept) -> Result<()> {
-    let Met { client, .. } = engine.meet()?;
+    let met = engine.meet()?;
+    let client = &met.client;
     let ours = ListContainersOptions {
         all: true,
         filters: Some(marks.ours()),
@@ -185,19 +183,7 @@ fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swep
         }
         swept.containers += 1;
     }
-    let ours = ListVolumesOptions { filters: Some(marks.ours()) };
-    let volumes = engine.ask(|| "list volumes".to_owned(), client.list_volumes(Some(ours)))?;
-    for volume in volumes.volumes.unwrap_or_default() {
-        let kept = volume.labels.get(marks::KIND).is_some_and(|kind| kind == marks::LAYER);
-        if !(marks.is_left(&volume.labels) && (all || !kept)) {
-            continue;
-        }
-        let operation = || format!("remove volume {:.24}", volume.name);
-        let removal = client.remove_volume(&volume.name, None::<RemoveVolumeOptions>);
-        if deed == Deed::Count || engine.removed(operation, removal)? {
-            swept.volumes += 1;
-        }
-    }
+    swept.volumes += layers::sweep(engine, &met, marks, all, deed)?;
     if all {
         swept.images += old_images(engine, marks, deed)?;
     }
