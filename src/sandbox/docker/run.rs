@@ -66,6 +66,8 @@ pub fn run(
     let Receipt(inner) = &mut outcome.receipt;
     inner.extend(outer);
     // Its result is whole whether the engine removes it now or the next run does.
-    let _left = container.remove();
+    if let Err(error) = container.remove() {
+        (docker.notice)(&format!("{error}; the next run tries again"));
+    }
     Ok(*outcome)
 }
