@@ -207,6 +207,16 @@ pub fn ids(facts: &Facts) -> (u32, u32) {
     if facts.has("rootless") { (0, 0) } else { native::owner() }
 }
 
+/// The one capability that a container may keep, and its number in sets of them.
+///
+/// In a container of an engine without root our id is 0, and the kernel (since Linux 5.12) lets
+/// nobody map that into a user namespace of its own who has not `CAP_SETFCAP`. All it allows is to
+/// give files capabilities that hold in the engine's own user namespace, where new privileges are
+/// denied.
+fn kept(facts: &Facts) -> Option<(&'static str, u32)> {
+    facts.has("rootless").then_some(("SETFCAP", 31))
+}
+
 fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
     let Plan { image, profile, places, limits, labels, argument } = plan;
     let (uid, gid) = ids(facts);
@@ -228,6 +238,7 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
         pids_limit: facts.limits.1.then(|| i64::from(limits.processes + OWN_PROCESSES)),
         cpuset_cpus: (!cores.is_empty() && facts.limits.0).then(|| cores.join(",")),
         cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: kept(facts).map(|(name, _)| vec![name.to_owned()]),
         security_opt: Some(options.into_iter().flatten().collect()),
         masked_paths: Some(Vec::new()),
         readonly_paths: Some(Vec::new()),
@@ -284,12 +295,14 @@ pub fn confirm(
 ) -> Result<BTreeMap<String, String>> {
     let host = inspected.host_config.clone().unwrap_or_default();
     let (uid, gid) = ids(facts);
-    let none = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
-    let nothing = |set: &String| u64::from_str_radix(set, 16) == Ok(0);
+    let (kept_name, kept_set) = kept(facts).map_or(("none", 0), |(name, bit)| (name, 1 << bit));
+    let added = host.cap_add.iter().flatten();
+    let none_added = added.clone().all(|name| name.trim_start_matches("CAP_") == kept_name);
+    let nothing = |set: &String| u64::from_str_radix(set, 16).is_ok_and(|set| set & !kept_set == 0);
     let outside = hello.interfaces.iter().any(|name| name != "lo");
     for (kept, what, remedy) in [
         (host.privileged != Some(true), "keep it from being privileged", ""),
-        (none(&host.cap_add), "keep it without added capabilities", ""),
+        (none_added, "keep it without added capabilities", ""),
         (nothing_else(inspected, planned), "keep other files of the host out of it", ""),
         (hello.capabilities.iter().all(nothing), "take every capability from it", ""),
         (hello.no_new_privileges, "deny it new privileges", ""),
@@ -330,7 +343,7 @@ pub fn confirm(
         ("outer runtime", facts.runtime.clone()),
         ("outer image", inspected.image.clone().unwrap_or_default()),
         ("outer ids", format!("{}:{}", hello.uid, hello.gid)),
-        ("outer capabilities", "none".to_owned()),
+        ("outer capabilities", kept_name.to_owned()),
         ("outer privileges", "no new ones".to_owned()),
         ("outer seccomp", "on".to_owned()),
         ("outer root", "read-only".to_owned()),

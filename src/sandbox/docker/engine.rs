@@ -1,6 +1,8 @@
 //! One engine: the way to it, and what it says of itself.
 
+use std::fs;
 use std::future::Future;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bollard::errors::Error as ApiError;
@@ -16,6 +18,9 @@ const PATIENCE: u64 = 120;
 
 /// The oldest API that has everything: that of Docker Engine 20.10.
 const OLDEST: (usize, usize) = (1, 41);
+
+/// What it says of itself when it runs as an ordinary user.
+const ROOTLESS: &str = "rootless";
 
 /// An engine, spoken to when it is first needed.
 pub struct Engine {
@@ -93,7 +98,10 @@ impl Engine {
         let client = self.connect()?;
         let (client, facts) = self.ask(operation, async {
             let client = client.negotiate_version().await?;
-            let facts = facts(client.version().await?, client.info().await?);
+            let mut facts = facts(client.version().await?, client.info().await?);
+            if facts.podman && !facts.has(ROOTLESS) && self.is_of_a_user() {
+                facts.security.push(ROOTLESS.to_owned());
+            }
             Ok((client, facts))
         })?;
         let version = client.client_version();
@@ -139,6 +147,14 @@ impl Engine {
     pub fn forget(&self) {
         *self.tool.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.met.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether its socket belongs to somebody but root: Podman does not tell clients of Docker
+    /// that it runs as that user.
+    fn is_of_a_user(&self) -> bool {
+        let socket =
+            self.host.address.strip_prefix("unix://").and_then(|path| fs::metadata(path).ok());
+        socket.is_some_and(|socket| socket.uid() != 0)
     }
 
     fn connect(&self) -> Result<Client> {

@@ -22,7 +22,7 @@ pub fn run(
     let met = engine.meet()?;
     let mut order = native::order_afar(request, session)?;
     native::hand_over(&order)?;
-    let places = Places::shared(&mut order);
+    let places = Places::shared(&mut order, &met.facts)?;
     let tool = docker.tool(engine, &met)?;
     let plan = Plan {
         image: &tool.image,
