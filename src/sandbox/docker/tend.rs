@@ -179,7 +179,11 @@ fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swep
         let Some(id) = container.id.filter(|_| marks.is_left(&labels)) else { continue };
         let operation = || format!("remove container {id:.12}");
         if deed == Deed::Remove {
-            engine.removed(operation, client.remove_container(&id, Some(forced())))?;
+            let removal = || client.remove_container(&id, Some(forced()));
+            // Podman fails once if it ends by itself while it is killed.
+            if engine.removed(operation, removal()).is_err() {
+                engine.removed(operation, removal())?;
+            }
         }
         swept.containers += 1;
     }
