@@ -31,7 +31,7 @@ fn an_engine_that_is_not_there_is_a_fault_of_the_machine_before_anything_is_begu
     assert_eq!(json["errors"].as_array().unwrap().len(), 1, "{json}");
     assert_eq!(json["errors"][0]["code"], "engine", "{json}");
     desk.write(CONFIG, ENGINES);
-    run(&desk, &[], &build).fails(3, &["`near`"]);
+    run(&desk, &[], &build).fails(3, &["the container engine `near` cannot"]);
 }
 
 #[test]

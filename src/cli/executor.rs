@@ -224,11 +224,19 @@ impl Runner {
         }
     }
 
-    /// Removes all that is on container engines and nobody runs.
+    /// Removes all that is on container engines and not in use.
     pub fn sweep(&self) -> sandbox::Result<Swept> {
         match self {
             Self::Native(_) => Ok(Swept::default()),
             Self::Docker(containers) => containers.docker.sweep(true),
+        }
+    }
+
+    /// What that would be.
+    pub fn foresee_sweep(&self) -> sandbox::Result<Swept> {
+        match self {
+            Self::Native(_) => Ok(Swept::default()),
+            Self::Docker(containers) => containers.docker.foresee_sweep(true),
         }
     }
 

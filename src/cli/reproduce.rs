@@ -230,9 +230,11 @@ fn prove(
     output.failed(&report.failures());
     output.text(&report.differences());
     output.summary(&report.closing());
+    let mut document = report.document();
+    document["executor"] = machine.executor().document();
     match [report.failure(), broken].into_iter().flatten().reduce(Failure::and) {
-        None => Ok(report.document()),
-        Some(failure) => Err((report.document(), failure)),
+        None => Ok(document),
+        Some(failure) => Err((document, failure)),
     }
 }
 

@@ -34,7 +34,7 @@ pub enum Error {
         remedy: String,
     },
     /// A container engine did not do what a run needs.
-    #[error("the container engine {engine} cannot {operation}: {because}")]
+    #[error("the container engine `{engine}` cannot {operation}: {because}")]
     Engine {
         /// Which engine: its name, or its address.
         engine: String,

@@ -67,7 +67,8 @@ impl Engine {
         let input = tar.stdout.take().expect("a pipe");
         let id = self.says_of(&["import", "-", name], input.into());
         assert!(tar.wait().expect("an end").success());
-        id
+        // Podman tells of its progress too.
+        id.split_whitespace().last().unwrap_or_default().to_owned()
     }
 }
 
@@ -171,13 +172,14 @@ impl OwnEngine {
 
     /// Ends it at once, as a crash would; what it manages goes on without it.
     pub fn kill(&mut self) {
-        let below = self.near.path().join("run/containerd/containerd.pid");
-        let below = fs::read_to_string(below).expect("what it runs on");
+        let file = self.near.path().join("run/containerd/containerd.pid");
+        let below = fs::read_to_string(&file).expect("what it runs on");
         let below = Pid::from_raw(below.trim().parse().expect("a number")).expect("a process");
         let ended = pidfd_open(below, PidfdFlags::empty()).expect("a process");
         self.end(Signal::KILL);
-        // That is tied to its life, and it would not start again while it dies.
+        // That is tied to its life; a new one takes it for alive until somebody has reaped it.
         poll(&mut [PollFd::new(&ended, PollFlags::IN)], None).expect("its end");
+        fs::remove_file(file).expect("what it ran on");
     }
 
     fn end(&mut self, signal: Signal) {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use crate::modes;
 use crate::tiny::{Tiny, run};
 use perestroika::base::HostPath;
 use perestroika::sandbox::{Request, Scratch, Stage, Verdict};
@@ -10,7 +11,12 @@ use perestroika::sandbox::{Request, Scratch, Stage, Verdict};
 /// A layer with one file, at a path as long as a deep store's, with what overlayfs's options
 /// give a meaning to.
 fn layer(tiny: &Tiny, number: usize) -> HostPath {
-    let deep = format!("layers,of:a\\store/{}/{number}", "long".repeat(50));
+    // Podman takes neither comma nor colon.
+    let odd = match modes::now().is_some_and(|mode| mode.starts_with("podman")) {
+        true => "layers of a\\store",
+        false => "layers,of:a\\store",
+    };
+    let deep = format!("{odd}/{}/{number}", "long".repeat(50));
     let layer = tiny.make(&deep);
     fs::create_dir_all(layer.join("etc/d").as_path()).expect("a folder");
     fs::write(layer.join(format!("etc/d/{number}")).as_path(), "").expect("a file");

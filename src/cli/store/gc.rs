@@ -30,9 +30,9 @@ pub fn run(arguments: &Gc, global: &Global, output: &Output) -> CommandResult {
     let text = told(&store, &collection, arguments, global.verbose);
     output.summary(&text);
     let mut document = document(&store, &collection);
-    if let Some(hosts) = hosts.filter(|_| !arguments.dry_run) {
+    if let Some(hosts) = hosts {
         let engines = Runner::open(Choice::Docker(hosts), store.root(), Enforcement::Best, global);
-        document["engines"] = swept(&engines.map_err(early)?, output);
+        document["engines"] = swept(&engines.map_err(early)?, arguments, output);
     }
     match aim {
         Aim::Size(most) if collection.after > most => Err((document, too_large(&collection, most))),
@@ -41,11 +41,15 @@ pub fn run(arguments: &Gc, global: &Global, output: &Output) -> CommandResult {
 }
 
 /// What goes from container engines. One that does not answer keeps nobody from freeing room here.
-fn swept(engines: &Runner, output: &Output) -> Value {
-    match engines.sweep() {
+fn swept(engines: &Runner, arguments: &Gc, output: &Output) -> Value {
+    let (verb, swept) = match arguments.dry_run {
+        true => ("would remove", engines.foresee_sweep()),
+        false => ("removed", engines.sweep()),
+    };
+    match swept {
         Ok(swept) => {
             if let Some(text) = swept_text(&swept) {
-                output.summary(&format!("removed {text} of container engines\n"));
+                output.summary(&format!("{verb} {text} of container engines\n"));
             }
             let Swept { containers, volumes, images } = swept;
             json!({ "containers": containers, "volumes": volumes, "images": images })

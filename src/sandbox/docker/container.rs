@@ -8,8 +8,8 @@ use bollard::models::{
     Mount, MountType, ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    AttachContainerOptions, CreateContainerOptions, KillContainerOptions, RemoveContainerOptions,
-    UploadToContainerOptions, WaitContainerOptions,
+    AttachContainerOptions, ContainerArchiveInfoOptions, CreateContainerOptions,
+    KillContainerOptions, RemoveContainerOptions, UploadToContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -76,6 +76,23 @@ impl<'a> Container<'a> {
             || format!("tell of container {:.12}", self.id),
             self.met.client.inspect_container(&self.id, None),
         )
+    }
+
+    /// Whether there is a file at this path, as the engine sees it. It need not be started.
+    pub fn has(&self, path: &str) -> Result<bool> {
+        let options = ContainerArchiveInfoOptions { path: path.to_owned() };
+        let found = runtime()?
+            .block_on(self.met.client.get_container_archive_info(&self.id, Some(options)));
+        match found {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {
+                Ok(false)
+            }
+            Err(error) => {
+                let operation = format!("look for `{path}` in container {:.12}", self.id);
+                Err(self.engine.fault(&operation, error))
+            }
+        }
     }
 
     /// Makes folders in a volume that is mounted at `place`, which belong to whom it runs as: the
@@ -233,6 +250,16 @@ pub fn ids(facts: &Facts) -> (u32, u32) {
     if facts.has("rootless") { (0, 0) } else { native::owner() }
 }
 
+/// The one capability that a container may keep, and its number in sets of them.
+///
+/// In a container of an engine without root our id is 0, and the kernel (since Linux 5.12) lets
+/// nobody map that into a user namespace of its own who has not `CAP_SETFCAP`. All it allows is to
+/// give files capabilities that hold in the engine's own user namespace, where new privileges are
+/// denied.
+fn kept(facts: &Facts) -> Option<(&'static str, u32)> {
+    facts.has("rootless").then_some(("SETFCAP", 31))
+}
+
 fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
     let Plan { image, profile, places, limits, labels, argument } = plan;
     let (uid, gid) = ids(facts);
@@ -254,6 +281,7 @@ fn body(facts: &Facts, plan: Plan<'_>) -> ContainerCreateBody {
         pids_limit: facts.limits.1.then(|| i64::from(limits.processes + OWN_PROCESSES)),
         cpuset_cpus: (!cores.is_empty() && facts.limits.0).then(|| cores.join(",")),
         cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: kept(facts).map(|(name, _)| vec![name.to_owned()]),
         security_opt: Some(options.into_iter().flatten().collect()),
         masked_paths: Some(Vec::new()),
         readonly_paths: Some(Vec::new()),
@@ -310,12 +338,14 @@ pub fn confirm(
 ) -> Result<BTreeMap<String, String>> {
     let host = inspected.host_config.clone().unwrap_or_default();
     let (uid, gid) = ids(facts);
-    let none = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
-    let nothing = |set: &String| u64::from_str_radix(set, 16) == Ok(0);
+    let (kept_name, kept_set) = kept(facts).map_or(("none", 0), |(name, bit)| (name, 1 << bit));
+    let added = host.cap_add.iter().flatten();
+    let none_added = added.clone().all(|name| name.trim_start_matches("CAP_") == kept_name);
+    let nothing = |set: &String| u64::from_str_radix(set, 16).is_ok_and(|set| set & !kept_set == 0);
     let outside = hello.interfaces.iter().any(|name| name != "lo");
     for (kept, what, remedy) in [
         (host.privileged != Some(true), "keep it from being privileged", ""),
-        (none(&host.cap_add), "keep it without added capabilities", ""),
+        (none_added, "keep it without added capabilities", ""),
         (nothing_else(inspected, planned), "keep other files of the host out of it", ""),
         (hello.capabilities.iter().all(nothing), "take every capability from it", ""),
         (hello.no_new_privileges, "deny it new privileges", ""),
@@ -352,10 +382,11 @@ pub fn confirm(
     Ok([
         ("executor", "docker".to_owned()),
         ("outer engine", format!("{} {}", facts.product, facts.version)),
+        ("outer kernel", facts.kernel.clone()),
         ("outer runtime", facts.runtime.clone()),
         ("outer image", inspected.image.clone().unwrap_or_default()),
         ("outer ids", format!("{}:{}", hello.uid, hello.gid)),
-        ("outer capabilities", "none".to_owned()),
+        ("outer capabilities", kept_name.to_owned()),
         ("outer privileges", "no new ones".to_owned()),
         ("outer seccomp", "on".to_owned()),
         ("outer root", "read-only".to_owned()),

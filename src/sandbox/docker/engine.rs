@@ -1,6 +1,8 @@
 //! One engine: the way to it, and what it says of itself.
 
+use std::fs;
 use std::future::Future;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bollard::errors::Error as ApiError;
@@ -16,6 +18,9 @@ const PATIENCE: u64 = 120;
 
 /// The oldest API that has everything: that of Docker Engine 20.10.
 const OLDEST: (usize, usize) = (1, 41);
+
+/// What it says of itself when it runs as an ordinary user.
+const ROOTLESS: &str = "rootless";
 
 /// An engine, spoken to when it is first needed.
 pub struct Engine {
@@ -54,6 +59,8 @@ pub struct Facts {
     pub podman: bool,
     /// What starts its containers.
     pub runtime: String,
+    /// The release of its kernel, which is another machine's if it is.
+    pub kernel: String,
     /// How it keeps images and containers.
     pub storage: String,
     /// The version of control groups that it uses.
@@ -92,7 +99,10 @@ impl Engine {
         let client = self.connect()?;
         let (client, facts) = self.ask(operation, async {
             let client = client.negotiate_version().await?;
-            let facts = facts(client.version().await?, client.info().await?);
+            let mut facts = facts(client.version().await?, client.info().await?);
+            if facts.podman && !facts.has(ROOTLESS) && self.is_of_a_user() {
+                facts.security.push(ROOTLESS.to_owned());
+            }
             Ok((client, facts))
         })?;
         let version = client.client_version();
@@ -147,6 +157,14 @@ impl Engine {
         let shares = known.map_or_else(find_out, Ok)?;
         *self.shares.lock().unwrap_or_else(PoisonError::into_inner) = Some(shares);
         Ok(shares)
+    }
+
+    /// Whether its socket belongs to somebody but root: Podman does not tell clients of Docker
+    /// that it runs as that user.
+    fn is_of_a_user(&self) -> bool {
+        let socket =
+            self.host.address.strip_prefix("unix://").and_then(|path| fs::metadata(path).ok());
+        socket.is_some_and(|socket| socket.uid() != 0)
     }
 
     fn connect(&self) -> Result<Client> {
@@ -247,6 +265,7 @@ fn facts(version: SystemVersion, info: SystemInfo) -> Facts {
         version: version.version.unwrap_or_default(),
         podman,
         runtime: info.default_runtime.unwrap_or_default(),
+        kernel: info.kernel_version.unwrap_or_default(),
         storage: info.driver.unwrap_or_default(),
         groups: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
         security: names.map(str::to_owned).collect(),

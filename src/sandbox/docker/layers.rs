@@ -19,6 +19,7 @@ use super::engine::{Engine, Met};
 use super::marks::{self, Marks, Shared};
 use super::places::Places;
 use super::site::Site;
+use super::tend::Deed;
 use crate::base::Digest;
 use crate::sandbox::{Error, Result, parcel};
 
@@ -71,13 +72,14 @@ pub fn stored(
 /// Removes what killed runs left of volumes on an engine; with `all`, also the layers that are
 /// kept for the next run. Returns how many volumes these were. While another run fills layers or
 /// looks for them, they all stay.
-pub fn sweep(engine: &Engine, met: &Met, marks: &Marks, all: bool) -> Result<usize> {
+pub fn sweep(engine: &Engine, met: &Met, marks: &Marks, all: bool, deed: Deed) -> Result<usize> {
     let alone = marks.try_lock(&lock_name(engine), Shared::WithNobody).map_err(locking)?;
     let known = Known::on(engine, met, marks)?;
     let mut removed = 0;
     for volume in known.left(marks, all) {
         if alone.is_some() || !is_layer(&volume.labels) {
-            removed += usize::from(remove(engine, met, &volume.name)?);
+            let gone = deed == Deed::Count || remove(engine, met, &volume.name)?;
+            removed += usize::from(gone);
         }
     }
     Ok(removed)

@@ -1,10 +1,13 @@
 //! Where everything that a guest is made of lies in its container.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{Mount, MountType, MountVolumeOptions};
 
+use super::engine::Facts;
 use crate::sandbox::native::Order;
+use crate::sandbox::{Error, Result};
 
 /// What a container must be given so that an order's paths lead somewhere in it.
 #[derive(Debug, Default)]
@@ -16,7 +19,10 @@ pub struct Places {
 impl Places {
     /// For an engine that has the caller's files: each is mounted where it is. The order's paths
     /// become those of the container.
-    pub fn shared(order: &mut Order) -> Self {
+    ///
+    /// # Errors
+    /// What is not there, which some engines would make; a path that the engine cannot take.
+    pub fn shared(order: &mut Order, facts: &Facts) -> Result<Self> {
         let mut places = Self::default();
         for (index, layer) in order.layers.iter_mut().enumerate() {
             *layer = places.bind(layer, format!("/layers/{index}"), true);
@@ -42,7 +48,10 @@ impl Places {
         if let Some(keep) = &mut order.keep {
             keep.to = places.bind(&keep.to, "/keep".to_owned(), false);
         }
-        places
+        for source in places.mounts.iter().filter_map(|mount| mount.source.as_deref()) {
+            takes(facts, source)?;
+        }
+        Ok(places)
     }
 
     /// Mounts a volume.
@@ -67,5 +76,20 @@ impl Places {
             ..Mount::default()
         });
         PathBuf::from(target)
+    }
+}
+
+/// Fails if an engine cannot mount this.
+fn takes(facts: &Facts, source: &str) -> Result<()> {
+    fs::metadata(source).map_err(|error| Error::System {
+        operation: format!("find `{source}` for a container"),
+        source: error,
+    })?;
+    match facts.podman && source.contains([',', ':']) {
+        false => Ok(()),
+        true => Err(Error::Request(format!(
+            "Podman takes no path with a comma or a colon, as `{source}` has; the store must lie \
+             elsewhere"
+        ))),
     }
 }

@@ -28,7 +28,7 @@ pub fn run(
     let site = Site { docker, engine, met: &met, tool: &tool, limits: &request.limits };
     let mut begin = || match site.shares_files()? {
         true => {
-            let places = Places::shared(&mut order);
+            let places = Places::shared(&mut order, &met.facts)?;
             let container = site.container(&places)?;
             let stream = container.start()?;
             Ok((places, None, container, stream))

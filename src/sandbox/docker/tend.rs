@@ -65,12 +65,21 @@ impl Docker {
     /// An engine that does not answer is said aloud and passed over; it is an error only if none
     /// does.
     pub fn sweep(&self, all: bool) -> Result<Swept> {
+        self.leftovers(all, Deed::Remove)
+    }
+
+    /// What [`Docker::sweep`] would remove; nothing is.
+    pub fn foresee_sweep(&self, all: bool) -> Result<Swept> {
+        self.leftovers(all, Deed::Count)
+    }
+
+    fn leftovers(&self, all: bool, deed: Deed) -> Result<Swept> {
         let marks = self.marks()?;
         let mut swept = Swept::default();
         let mut missed = None;
         let mut answered = false;
         for member in self.engines.members() {
-            match sweep(&member.engine, marks, all, &mut swept) {
+            match sweep(&member.engine, marks, all, deed, &mut swept) {
                 Ok(()) => answered = true,
                 Err(error) => {
                     if self.engines.members().len() > 1 {
@@ -84,13 +93,22 @@ impl Docker {
             Some(error) if !answered => Err(error),
             missed => {
                 // Whoever did not answer may still have something under these marks.
-                if missed.is_none() {
+                if missed.is_none() && deed == Deed::Remove {
                     marks.tidy();
                 }
                 Ok(swept)
             }
         }
     }
+}
+
+/// What is done with leftovers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// They are removed.
+    Remove,
+    /// They are counted.
+    Count,
 }
 
 /// One engine of several as an executor of its own, for a trial.
@@ -148,7 +166,7 @@ fn limits(name: &str, facts: &Facts, enforcement: Enforcement) -> Finding {
     Finding { name: "engine limits", ok, detail, remedy: (!ok).then(container::remedy_of_limits) }
 }
 
-fn sweep(engine: &Engine, marks: &Marks, all: bool, swept: &mut Swept) -> Result<()> {
+fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swept) -> Result<()> {
     let met = engine.meet()?;
     let client = &met.client;
     let ours = ListContainersOptions {
@@ -162,25 +180,27 @@ fn sweep(engine: &Engine, marks: &Marks, all: bool, swept: &mut Swept) -> Result
         let labels = container.labels.unwrap_or_default();
         let Some(id) = container.id.filter(|_| marks.is_left(&labels)) else { continue };
         let operation = || format!("remove container {id:.12}");
-        engine.removed(operation, client.remove_container(&id, Some(forced())))?;
+        if deed == Deed::Remove {
+            engine.removed(operation, client.remove_container(&id, Some(forced())))?;
+        }
         swept.containers += 1;
     }
-    swept.volumes += layers::sweep(engine, &met, marks, all)?;
+    swept.volumes += layers::sweep(engine, &met, marks, all, deed)?;
     if all {
-        swept.images += old_images(engine, marks)?;
+        swept.images += old_images(engine, marks, deed)?;
     }
     Ok(())
 }
 
 /// Removes images with other versions of this program that this home brought to the engine.
-fn old_images(engine: &Engine, marks: &Marks) -> Result<usize> {
+fn old_images(engine: &Engine, marks: &Marks, deed: Deed) -> Result<usize> {
     let Met { client, .. } = engine.meet()?;
     let keep = engine.known_tool().map(|tool| tool.image).unwrap_or_default();
     let old = engine.ask(|| "list images".to_owned(), image::outdated(&client, &keep))?;
     let mut removed = 0;
     for id in old.into_iter().filter(|id| marks.has_brought(id)) {
         let removal = client.remove_image(&id, None::<RemoveImageOptions>, None);
-        if engine.removed(|| format!("remove image {id:.19}"), removal)? {
+        if deed == Deed::Count || engine.removed(|| format!("remove image {id:.19}"), removal)? {
             removed += 1;
         }
     }
