@@ -8,8 +8,8 @@ use bollard::models::{
     Mount, MountType, ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    AttachContainerOptions, CreateContainerOptions, KillContainerOptions, RemoveContainerOptions,
-    UploadToContainerOptions, WaitContainerOptions,
+    AttachContainerOptions, ContainerArchiveInfoOptions, CreateContainerOptions,
+    KillContainerOptions, RemoveContainerOptions, UploadToContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -76,6 +76,23 @@ impl<'a> Container<'a> {
             || format!("tell of container {:.12}", self.id),
             self.met.client.inspect_container(&self.id, None),
         )
+    }
+
+    /// Whether there is a file at this path, as the engine sees it. It need not be started.
+    pub fn has(&self, path: &str) -> Result<bool> {
+        let options = ContainerArchiveInfoOptions { path: path.to_owned() };
+        let found = runtime()?
+            .block_on(self.met.client.get_container_archive_info(&self.id, Some(options)));
+        match found {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {
+                Ok(false)
+            }
+            Err(error) => {
+                let operation = format!("look for `{path}` in container {:.12}", self.id);
+                Err(self.engine.fault(&operation, error))
+            }
+        }
     }
 
     /// Makes folders in a volume that is mounted at `place`, which belong to whom it runs as: the

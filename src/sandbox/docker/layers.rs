@@ -70,7 +70,7 @@ pub fn stored(
 }
 
 /// Removes what killed runs left of volumes on an engine; with `all`, also the layers that are
-/// kept for the next run. Returns how many volumes these are. While another run fills layers or
+/// kept for the next run. Returns how many volumes these were. While another run fills layers or
 /// looks for them, they all stay.
 pub fn sweep(engine: &Engine, met: &Met, marks: &Marks, all: bool, deed: Deed) -> Result<usize> {
     let alone = marks.try_lock(&lock_name(engine), Shared::WithNobody).map_err(locking)?;
@@ -78,7 +78,8 @@ pub fn sweep(engine: &Engine, met: &Met, marks: &Marks, all: bool, deed: Deed) -
     let mut removed = 0;
     for volume in known.left(marks, all) {
         if alone.is_some() || !is_layer(&volume.labels) {
-            removed += usize::from(deed == Deed::Count || remove(engine, met, &volume.name)?);
+            let gone = deed == Deed::Count || remove(engine, met, &volume.name)?;
+            removed += usize::from(gone);
         }
     }
     Ok(removed)

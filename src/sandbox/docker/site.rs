@@ -8,6 +8,9 @@ use super::places::Places;
 use super::{Docker, marks};
 use crate::sandbox::{Error, Limits, Result, native};
 
+/// Where a folder of ours is mounted that an engine may see or not.
+const SEEN: &str = "/seen";
+
 /// One engine, for one request.
 #[derive(Clone, Copy)]
 pub struct Site<'a> {
@@ -38,36 +41,32 @@ impl<'a> Site<'a> {
         Container::make(self.engine, self.met, plan).inspect_err(|_| self.engine.forget())
     }
 
-    /// Whether the engine sees the caller's files: a folder that is made now, with a name that
-    /// nobody else has, can be mounted. Asked once of each engine.
+    /// Whether the engine sees the caller's files: one that is made now, with a name that nobody
+    /// else has, can be found in a container. Asked once of each engine.
     pub fn shares_files(&self) -> Result<bool> {
         self.engine.shares(|| {
-            let folder = self.docker.marks()?.folder().join(marks::random().map_err(marked)?);
-            std::fs::create_dir(folder.as_path()).map_err(marked)?;
-            let seen = self.sees(folder.as_path());
-            std::fs::remove_dir(folder.as_path()).map_err(marked)?;
-            seen
+            let folder = self.docker.marks()?.folder();
+            let file = tempfile::Builder::new().prefix("seen-").tempfile_in(folder.as_path());
+            let file = file.map_err(|source| Error::System {
+                operation: "make a file that an engine is asked for".into(),
+                source,
+            })?;
+            let name = file.path().file_name().unwrap_or_default();
+            self.sees(folder.as_path(), &name.to_string_lossy())
         })
     }
 
-    fn sees(&self, folder: &Path) -> Result<bool> {
+    /// Whether the engine has a folder at this path with a file of this name. Docker refuses a
+    /// folder that is not there, and Podman makes it.
+    fn sees(&self, folder: &Path, name: &str) -> Result<bool> {
         let mut places = Places::default();
-        places.bind(folder, "/seen".to_owned(), true);
-        let tried = self.container(&places).and_then(|container| match self.met.facts.podman {
-            // Podman only looks when it starts one.
-            true => container.start().map(drop),
-            false => Ok(()),
-        });
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        match tried {
-            Ok(()) => Ok(true),
-            // It says what it does not find.
-            Err(Error::Engine { because, .. }) if because.contains(&*name) => Ok(false),
-            Err(error) => Err(error),
-        }
+        places.bind(folder, SEEN.to_owned(), true);
+        let container = match self.container(&places) {
+            Err(Error::Engine { because, .. }) if because.contains(&*folder.to_string_lossy()) => {
+                return Ok(false);
+            }
+            container => container?,
+        };
+        container.has(&format!("{SEEN}/{name}"))
     }
-}
-
-fn marked(source: std::io::Error) -> Error {
-    Error::System { operation: "make a folder that an engine is asked for".into(), source }
 }

@@ -47,6 +47,7 @@ impl Docker {
                     let detail = format!("{name}: {}", finding.detail);
                     findings.push(Finding { detail, ..finding });
                 }
+                findings.extend(engine.known_to_share().map(|shares| files(name, shares)));
             }
             Err(error) => findings.push(Finding {
                 name: "scratch",
@@ -104,8 +105,10 @@ impl Docker {
 
 /// What is done with leftovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Deed {
+pub enum Deed {
+    /// They are removed.
     Remove,
+    /// They are counted.
     Count,
 }
 
@@ -144,6 +147,14 @@ fn about(name: &str, met: &Met) -> Finding {
         ),
         remedy: (!seccomp).then(|| "it needs seccomp, which it is built or started without".into()),
     }
+}
+
+fn files(name: &str, shares: bool) -> Finding {
+    let detail = match shares {
+        true => format!("{name}: shares this machine's files: layers are mounted where they are"),
+        false => format!("{name}: is elsewhere: layers are sent there once, as volumes"),
+    };
+    Finding { name: "engine files", ok: true, detail, remedy: None }
 }
 
 fn limits(name: &str, facts: &Facts, enforcement: Enforcement) -> Finding {
