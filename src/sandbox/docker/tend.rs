@@ -8,7 +8,7 @@ use bollard::query_parameters::{ListContainersOptions, RemoveImageOptions};
 use super::container::{self, forced};
 use super::engine::{Engine, Facts, Met};
 use super::marks::Marks;
-use super::{Docker, Swept, image, layers, run};
+use super::{Docker, Swept, image, layers, run, wall};
 use crate::base::HostPath;
 use crate::sandbox::doctor::{self, Finding, Guest};
 use crate::sandbox::{Enforcement, Executor, Outcome, Request, Result};
@@ -172,7 +172,7 @@ fn limits(name: &str, facts: &Facts, enforcement: Enforcement) -> Finding {
         ),
     };
     let ok = lacks.is_empty() || !strict;
-    Finding { name: "engine limits", ok, detail, remedy: (!ok).then(container::remedy_of_limits) }
+    Finding { name: "engine limits", ok, detail, remedy: (!ok).then(wall::remedy_of_limits) }
 }
 
 fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swept) -> Result<()> {
