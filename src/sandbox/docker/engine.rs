@@ -159,6 +159,11 @@ impl Engine {
         Ok(shares)
     }
 
+    /// Whether it shares our files, if that was found out.
+    pub fn known_to_share(&self) -> Option<bool> {
+        *self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether its socket belongs to somebody but root: Podman does not tell clients of Docker
     /// that it runs as that user.
     fn is_of_a_user(&self) -> bool {

@@ -21,6 +21,7 @@ mod site;
 mod tend;
 #[cfg(test)]
 mod trial;
+mod wall;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +89,7 @@ impl Docker {
                     met = true;
                     let strict = self.enforcement == Enforcement::ControlGroup;
                     if strict && facts.limits != (true, true) {
-                        return Err(container::unlimited(&["memory", "processes"]));
+                        return Err(wall::unlimited(&["memory", "processes"]));
                     }
                 }
                 Err(error) => missed = Some(error),

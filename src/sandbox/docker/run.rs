@@ -8,7 +8,7 @@ use super::container;
 use super::engine::Engine;
 use super::places::Places;
 use super::site::Site;
-use super::{Docker, cancelled};
+use super::{Docker, cancelled, wall};
 use crate::sandbox::native::{self, Afar, Ended, Session};
 use crate::sandbox::{Enforcement, Error, Outcome, Receipt, Request, Result, Verdict};
 
@@ -55,9 +55,9 @@ pub fn run(
         }
     };
     let outer =
-        container::confirm(engine, &met.facts, &container.inspect()?, &afar.hello, &places.mounts)?;
+        wall::confirm(engine, &met.facts, &container.inspect()?, &afar.hello, &places.mounts)?;
     if docker.enforcement == Enforcement::ControlGroup {
-        container::limited(&outer)?;
+        wall::limited(&outer)?;
     }
     let ended = afar.follow(request, log, cancel, || container.kill())?;
     let state = container.end();

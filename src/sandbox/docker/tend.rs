@@ -8,7 +8,7 @@ use bollard::query_parameters::{ListContainersOptions, RemoveImageOptions};
 use super::container::{self, forced};
 use super::engine::{Engine, Facts, Met};
 use super::marks::Marks;
-use super::{Docker, Swept, image, layers, run};
+use super::{Docker, Swept, image, layers, run, wall};
 use crate::base::HostPath;
 use crate::sandbox::doctor::{self, Finding, Guest};
 use crate::sandbox::{Enforcement, Executor, Outcome, Request, Result};
@@ -47,6 +47,7 @@ impl Docker {
                     let detail = format!("{name}: {}", finding.detail);
                     findings.push(Finding { detail, ..finding });
                 }
+                findings.extend(engine.known_to_share().map(|shares| files(name, shares)));
             }
             Err(error) => findings.push(Finding {
                 name: "scratch",
@@ -148,6 +149,14 @@ fn about(name: &str, met: &Met) -> Finding {
     }
 }
 
+fn files(name: &str, shares: bool) -> Finding {
+    let detail = match shares {
+        true => format!("{name}: shares this machine's files: layers are mounted where they are"),
+        false => format!("{name}: is elsewhere: layers are sent there once, as volumes"),
+    };
+    Finding { name: "engine files", ok: true, detail, remedy: None }
+}
+
 fn limits(name: &str, facts: &Facts, enforcement: Enforcement) -> Finding {
     let lacks: Vec<&str> = [(facts.limits.0, "memory"), (facts.limits.1, "processes")]
         .into_iter()
@@ -163,7 +172,7 @@ fn limits(name: &str, facts: &Facts, enforcement: Enforcement) -> Finding {
         ),
     };
     let ok = lacks.is_empty() || !strict;
-    Finding { name: "engine limits", ok, detail, remedy: (!ok).then(container::remedy_of_limits) }
+    Finding { name: "engine limits", ok, detail, remedy: (!ok).then(wall::remedy_of_limits) }
 }
 
 fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swept) -> Result<()> {
@@ -181,7 +190,11 @@ fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swep
         let Some(id) = container.id.filter(|_| marks.is_left(&labels)) else { continue };
         let operation = || format!("remove container {id:.12}");
         if deed == Deed::Remove {
-            engine.removed(operation, client.remove_container(&id, Some(forced())))?;
+            let removal = || client.remove_container(&id, Some(forced()));
+            // Podman fails once if it ends by itself while it is killed.
+            if engine.removed(operation, removal()).is_err() {
+                engine.removed(operation, removal())?;
+            }
         }
         swept.containers += 1;
     }
