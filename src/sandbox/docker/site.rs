@@ -42,7 +42,8 @@ impl<'a> Site<'a> {
     }
 
     /// Whether the engine sees the caller's files: one that is made now, with a name that nobody
-    /// else has, can be found in a container. Asked once of each engine.
+    /// else has, can be found in a container. Asked once of each engine. Podman must: its filter
+    /// of system calls is such a file.
     pub fn shares_files(&self) -> Result<bool> {
         self.engine.shares(|| {
             let folder = self.docker.marks()?.folder();
@@ -52,7 +53,15 @@ impl<'a> Site<'a> {
                 source,
             })?;
             let name = file.path().file_name().unwrap_or_default();
-            self.sees(folder.as_path(), &name.to_string_lossy())
+            let sees = self.sees(folder.as_path(), &name.to_string_lossy())?;
+            if self.met.facts.podman && !sees {
+                let because = format!(
+                    "it does not see `{folder}`, and Podman reads the filter of system calls from \
+                     there; use Docker Engine on that machine, or Podman on this one"
+                );
+                return Err(self.engine.refuses("run anything for this machine".into(), because));
+            }
+            Ok(sees)
         })
     }
 
