@@ -9,6 +9,7 @@ pub mod contract;
 pub mod docker;
 pub mod doctor;
 pub mod native;
+pub mod parcel;
 
 pub use contract::CONTRACT;
 pub use error::Error;

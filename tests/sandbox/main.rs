@@ -16,5 +16,7 @@ mod kills;
 mod layers;
 mod limits;
 mod observe;
+mod parcel;
+mod remote;
 mod speed;
 mod tiny;

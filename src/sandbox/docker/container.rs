@@ -1,22 +1,22 @@
 //! The outer wall: what a container is given, and what its engine says it really got.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use bollard::container::LogOutput;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, HostConfig, HostConfigLogConfig,
-    Mount, MountType, ResourcesUlimits,
+    ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    AttachContainerOptions, CreateContainerOptions, KillContainerOptions, RemoveContainerOptions,
-    WaitContainerOptions,
+    AttachContainerOptions, ContainerArchiveInfoOptions, CreateContainerOptions,
+    KillContainerOptions, RemoveContainerOptions, UploadToContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::engine::{Engine, Facts, Met, runtime};
 use super::places::Places;
-use crate::sandbox::native::{self, Hello, Stream};
+use crate::sandbox::native::{self, Stream};
 use crate::sandbox::{Error, Limits, Result, contract};
 
 /// Bytes that the relay and the sandbox's own processes may use beside what the guest may.
@@ -76,6 +76,49 @@ impl<'a> Container<'a> {
             || format!("tell of container {:.12}", self.id),
             self.met.client.inspect_container(&self.id, None),
         )
+    }
+
+    /// Whether there is a file at this path, as the engine sees it. It need not be started.
+    pub fn has(&self, path: &str) -> Result<bool> {
+        let options = ContainerArchiveInfoOptions { path: path.to_owned() };
+        let found = runtime()?
+            .block_on(self.met.client.get_container_archive_info(&self.id, Some(options)));
+        match found {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {
+                Ok(false)
+            }
+            Err(error) => {
+                let operation = format!("look for `{path}` in container {:.12}", self.id);
+                Err(self.engine.fault(&operation, error))
+            }
+        }
+    }
+
+    /// Makes folders in a volume that is mounted at `place`, which belong to whom it runs as: the
+    /// root of a volume belongs to root. Those that others lie in come first.
+    pub fn make_folders(&self, place: &str, folders: &[String]) -> Result<()> {
+        let (uid, gid) = ids(&self.met.facts);
+        let operation = || format!("make folders in a volume of container {:.12}", self.id);
+        let mut archive = tar::Builder::new(Vec::new());
+        for folder in folders {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_mode(0o755);
+            header.set_uid(uid.into());
+            header.set_gid(gid.into());
+            header.set_size(0);
+            archive
+                .append_data(&mut header, format!("{folder}/"), std::io::empty())
+                .map_err(|source| Error::System { operation: operation(), source })?;
+        }
+        let archive = archive
+            .into_inner()
+            .map_err(|source| Error::System { operation: operation(), source })?;
+        let options = UploadToContainerOptions { path: place.to_owned(), ..Default::default() };
+        let body = bollard::body_full(archive.into());
+        self.engine
+            .ask(operation, self.met.client.upload_to_container(&self.id, Some(options), body))
     }
 
     /// Starts it. Returns the two directions of its stream.
@@ -213,7 +256,7 @@ pub fn ids(facts: &Facts) -> (u32, u32) {
 /// nobody map that into a user namespace of its own who has not `CAP_SETFCAP`. All it allows is to
 /// give files capabilities that hold in the engine's own user namespace, where new privileges are
 /// denied.
-fn kept(facts: &Facts) -> Option<(&'static str, u32)> {
+pub fn kept(facts: &Facts) -> Option<(&'static str, u32)> {
     facts.has("rootless").then_some(("SETFCAP", 31))
 }
 
@@ -284,119 +327,9 @@ fn ulimits(facts: &Facts) -> Vec<ResourcesUlimits> {
     files.into_iter().chain(of_podman.then(|| limit("nproc", PROCESSES_OF_ALL))).collect()
 }
 
-/// What of the wall is really there, as the engine says and as the kernel tells the relay; an
-/// error if any of it is weaker than asked.
-pub fn confirm(
-    engine: &Engine,
-    facts: &Facts,
-    inspected: &ContainerInspectResponse,
-    hello: &Hello,
-    planned: &[Mount],
-) -> Result<BTreeMap<String, String>> {
-    let host = inspected.host_config.clone().unwrap_or_default();
-    let (uid, gid) = ids(facts);
-    let (kept_name, kept_set) = kept(facts).map_or(("none", 0), |(name, bit)| (name, 1 << bit));
-    let added = host.cap_add.iter().flatten();
-    let none_added = added.clone().all(|name| name.trim_start_matches("CAP_") == kept_name);
-    let nothing = |set: &String| u64::from_str_radix(set, 16).is_ok_and(|set| set & !kept_set == 0);
-    let outside = hello.interfaces.iter().any(|name| name != "lo");
-    for (kept, what, remedy) in [
-        (host.privileged != Some(true), "keep it from being privileged", ""),
-        (none_added, "keep it without added capabilities", ""),
-        (nothing_else(inspected, planned), "keep other files of the host out of it", ""),
-        (hello.capabilities.iter().all(nothing), "take every capability from it", ""),
-        (hello.no_new_privileges, "deny it new privileges", ""),
-        (hello.seccomp == 2, "filter its system calls", "the engine needs seccomp"),
-        (hello.read_only, "close its root to writing", ""),
-        (!outside, "keep it off every network", ""),
-        (
-            (hello.uid, hello.gid) == (uid, gid),
-            "run it as the owner of the store",
-            "no user may be set by the engine's own configuration",
-        ),
-        (
-            hello.owner.is_none_or(|owner| owner == hello.uid),
-            "let it see the store's files as their owner",
-            "an engine without root must run as the user that the store belongs to",
-        ),
-    ] {
-        if !kept {
-            let remedy = match remedy {
-                "" => "another engine, or another configuration of it, is needed",
-                remedy => remedy,
-            };
-            let answer = "it answered that it did, and did not".to_owned();
-            return Err(
-                engine.refuses(format!("{what} (a container)"), format!("{answer}; {remedy}"))
-            );
-        }
-    }
-    let told = |number: Option<i64>| match number {
-        Some(number) if number > 0 => number.to_string(),
-        _ => "none".to_owned(),
-    };
-    let cores = host.cpuset_cpus.filter(|cores| !cores.is_empty());
-    Ok([
-        ("executor", "docker".to_owned()),
-        ("outer engine", format!("{} {}", facts.product, facts.version)),
-        ("outer kernel", facts.kernel.clone()),
-        ("outer runtime", facts.runtime.clone()),
-        ("outer image", inspected.image.clone().unwrap_or_default()),
-        ("outer ids", format!("{}:{}", hello.uid, hello.gid)),
-        ("outer capabilities", kept_name.to_owned()),
-        ("outer privileges", "no new ones".to_owned()),
-        ("outer seccomp", "on".to_owned()),
-        ("outer root", "read-only".to_owned()),
-        ("outer network", "none".to_owned()),
-        ("outer memory limit", told(host.memory)),
-        ("outer process limit", told(host.pids_limit)),
-        ("outer processors", cores.unwrap_or_else(|| "all".to_owned())),
-    ]
-    .map(|(name, fact)| (name.to_owned(), fact))
-    .into())
-}
-
-/// Whether everything that is mounted in a container was asked for.
-fn nothing_else(inspected: &ContainerInspectResponse, planned: &[Mount]) -> bool {
-    inspected.mounts.iter().flatten().all(|found| {
-        planned.iter().any(|mount| {
-            // A volume has a name, and lies where the engine likes.
-            let volume = mount.typ == Some(MountType::VOLUME);
-            let same =
-                if volume { found.name == mount.source } else { found.source == mount.source };
-            same && found.destination == mount.target
-        })
-    })
-}
-
 /// Whether the engine says that it was killed for want of memory.
 pub fn out_of_memory(state: &ContainerState) -> bool {
     state.oom_killed == Some(true)
-}
-
-/// Fails if the engine does not hold a container to its limits by a control group.
-pub fn limited(outer: &BTreeMap<String, String>) -> Result<()> {
-    let lacks: Vec<_> = [("outer memory limit", "memory"), ("outer process limit", "processes")]
-        .into_iter()
-        .filter(|(name, _)| outer.get(*name).is_none_or(|limit| limit == "none"))
-        .map(|(_, what)| what)
-        .collect();
-    if lacks.is_empty() { Ok(()) } else { Err(unlimited(&lacks)) }
-}
-
-/// The error of an engine that sets no limits.
-pub fn unlimited(lacks: &[&str]) -> Error {
-    Error::Limits {
-        because: format!("the container engine sets no limit of {}", lacks.join(" and ")),
-        remedy: remedy_of_limits(),
-    }
-}
-
-/// What an engine that sets no limits lacks.
-pub fn remedy_of_limits() -> String {
-    "an engine without root needs control groups of version 2 that are delegated to its user; run \
-     one as root"
-        .to_owned()
 }
 
 /// The error of a container that is over without a word.

@@ -27,6 +27,7 @@ pub struct Engine {
     host: Host,
     met: Mutex<Option<Met>>,
     tool: Mutex<Option<Tool>>,
+    shares: Mutex<Option<bool>>,
 }
 
 /// What a container of an engine is made of.
@@ -80,7 +81,7 @@ impl Facts {
 impl Engine {
     /// An engine that was not spoken to yet.
     pub fn new(host: Host) -> Self {
-        Self { host, met: Mutex::new(None), tool: Mutex::new(None) }
+        Self { host, met: Mutex::new(None), tool: Mutex::new(None), shares: Mutex::new(None) }
     }
 
     /// Where it is, and what it is called.
@@ -147,6 +148,20 @@ impl Engine {
     pub fn forget(&self) {
         *self.tool.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.met.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shares.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it shares our files, found out like this if that is not known.
+    pub fn shares(&self, find_out: impl FnOnce() -> Result<bool>) -> Result<bool> {
+        let known = *self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let shares = known.map_or_else(find_out, Ok)?;
+        *self.shares.lock().unwrap_or_else(PoisonError::into_inner) = Some(shares);
+        Ok(shares)
+    }
+
+    /// Whether it shares our files, if that was found out.
+    pub fn known_to_share(&self) -> Option<bool> {
+        *self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether its socket belongs to somebody but root: Podman does not tell clients of Docker
@@ -213,6 +228,12 @@ impl Engine {
             _ => because,
         };
         Error::Engine { engine: name.clone(), operation: operation.to_owned(), because, passes }
+    }
+
+    /// Something that went wrong on the way, and may go better next time.
+    pub fn failed(&self, operation: String, error: &std::io::Error) -> Error {
+        let engine = self.host.name.clone();
+        Error::Engine { engine, operation, because: error.to_string(), passes: true }
     }
 
     /// Something that the engine will never do.

@@ -7,10 +7,13 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
-use crate::base::HostPath;
+use crate::base::{Digest, HostPath};
 
 /// What it is: `run`, `layer` or `image`.
 pub const KIND: &str = "perestroika";
@@ -18,8 +21,11 @@ pub const KIND: &str = "perestroika";
 /// A container, and what is removed with it.
 pub const CONTAINER: &str = "run";
 
-/// A volume with a layer, which is kept for later runs.
+/// A volume that holds a layer, and the one whose name says so; both are kept for later runs.
 pub const LAYER: &str = "layer";
+
+/// Of the latter: the name of the former, which is whole.
+pub const HELD: &str = "perestroika.layer";
 
 /// The home that it belongs to.
 pub const HOME: &str = "perestroika.home";
@@ -32,6 +38,18 @@ pub const FOLDER: &str = "engines";
 
 /// The name of the home, made once.
 const NAME: &str = "name";
+
+/// How often it is looked whether a lock is free.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// With whom a lock is held.
+#[derive(Clone, Copy)]
+pub enum Shared {
+    /// With everybody who also only looks.
+    WithOthers,
+    /// With nobody.
+    WithNobody,
+}
 
 /// The marks of this program.
 pub struct Marks {
@@ -56,6 +74,16 @@ impl Marks {
         Ok(Self { folder, home, run, _held: held })
     }
 
+    /// The folder that they are kept in.
+    pub fn folder(&self) -> &HostPath {
+        &self.folder
+    }
+
+    /// Whether what has these labels belongs to this home.
+    pub fn is_ours(&self, labels: &HashMap<String, String>) -> bool {
+        labels.get(HOME) == Some(&self.home)
+    }
+
     /// The labels of what this run makes.
     pub fn labels(&self, kind: &str) -> HashMap<String, String> {
         [(KIND, kind), (HOME, &self.home), (RUN, &self.run)]
@@ -68,9 +96,43 @@ impl Marks {
         HashMap::from([("label".to_owned(), vec![format!("{HOME}={}", self.home)])])
     }
 
+    /// What a volume is called that says where this layer is, as it belongs to this id.
+    pub fn layer(&self, digest: &Digest, uid: u32) -> String {
+        format!("perestroika-{:.12}-{digest}-{uid}", self.home)
+    }
+
+    /// A lock on what all runs of this home share, until the file is dropped; none if somebody
+    /// has it who does not share it.
+    pub fn try_lock(&self, name: &str, shared: Shared) -> io::Result<Option<File>> {
+        let path = self.folder.join(format!("{name}.lock"));
+        let file = File::options().create(true).append(true).open(path.as_path())?;
+        let operation = match shared {
+            Shared::WithOthers => FlockOperation::NonBlockingLockShared,
+            Shared::WithNobody => FlockOperation::NonBlockingLockExclusive,
+        };
+        match rustix::fs::flock(&file, operation) {
+            Ok(()) => Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same, as soon as it can be had. An error when `cancel` becomes true.
+    pub fn lock(&self, name: &str, shared: Shared, cancel: &AtomicBool) -> io::Result<File> {
+        loop {
+            if let Some(file) = self.try_lock(name, shared)? {
+                return Ok(file);
+            }
+            if cancel.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Whether what has these labels was left by a run that is over.
     pub fn is_left(&self, labels: &HashMap<String, String>) -> bool {
-        if labels.get(HOME) != Some(&self.home) {
+        if !self.is_ours(labels) {
             return false;
         }
         let Some(run) = labels.get(RUN).filter(|run| is_name(run)) else { return false };
@@ -144,7 +206,8 @@ fn name(folder: &HostPath) -> io::Result<String> {
     }
 }
 
-fn random() -> io::Result<String> {
+/// A name that nobody else has.
+pub fn random() -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

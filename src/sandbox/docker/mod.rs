@@ -6,18 +6,22 @@
 //! processors. Inside it this program makes the guest of the contract as it does on the host, so
 //! what a build sees is the same by construction.
 
+mod carry;
 mod container;
 mod engine;
 mod hosts;
 mod image;
+mod layers;
 mod marks;
 mod places;
 mod pool;
 mod profile;
 mod run;
+mod site;
 mod tend;
 #[cfg(test)]
 mod trial;
+mod wall;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,7 +89,7 @@ impl Docker {
                     met = true;
                     let strict = self.enforcement == Enforcement::ControlGroup;
                     if strict && facts.limits != (true, true) {
-                        return Err(container::unlimited(&["memory", "processes"]));
+                        return Err(wall::unlimited(&["memory", "processes"]));
                     }
                 }
                 Err(error) => missed = Some(error),

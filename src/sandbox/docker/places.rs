@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bollard::models::{Mount, MountType};
+use bollard::models::{Mount, MountType, MountVolumeOptions};
 
 use super::engine::Facts;
 use crate::sandbox::native::Order;
@@ -54,7 +54,20 @@ impl Places {
         Ok(places)
     }
 
-    fn bind(&mut self, source: &Path, target: String, read_only: bool) -> PathBuf {
+    /// Mounts a volume.
+    pub fn volume(&mut self, name: &str, target: String, read_only: bool) {
+        self.mounts.push(Mount {
+            typ: Some(MountType::VOLUME),
+            source: Some(name.to_owned()),
+            target: Some(target),
+            read_only: Some(read_only),
+            volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
+            ..Mount::default()
+        });
+    }
+
+    /// Mounts a file or folder of the engine's machine. Returns where it is in the container.
+    pub fn bind(&mut self, source: &Path, target: String, read_only: bool) -> PathBuf {
         self.mounts.push(Mount {
             typ: Some(MountType::BIND),
             source: Some(source.to_string_lossy().into_owned()),

@@ -68,6 +68,11 @@ struct State {
 }
 
 impl State {
+    /// How many faults speak against it now; after a rest it gets another chance.
+    fn doubt(&self) -> u32 {
+        if self.rest.is_some() { 0 } else { self.faults }
+    }
+
     /// How long it still rests at `now`.
     fn rests(&self, now: Instant) -> Option<Duration> {
         let (since, length) = self.rest?;
@@ -97,8 +102,9 @@ impl<E> Pool<E> {
         &self.members
     }
 
-    /// A place on an engine that does not rest: on the one that is used least for its slots, and
-    /// among equals on the first. Waits while they are all full; one without a limit never is, and
+    /// A place on an engine that does not rest: on one that did not just fail, so that what failed
+    /// is tried elsewhere; of those on the one that is used least for its slots, and among equals
+    /// on the first. Waits while they are all full; one without a limit never is, and
     /// counts as idle.
     pub fn take(&self, cancel: &AtomicBool) -> Result<Lease<'_, E>, Refusal> {
         let mut states = self.states();
@@ -111,7 +117,7 @@ impl<E> Pool<E> {
             let mut resting = Vec::new();
             for (index, (member, state)) in self.members.iter().zip(states.iter()).enumerate() {
                 match state.rests(now) {
-                    None => awake.push((index, member.slots, state.running)),
+                    None => awake.push((state.doubt(), index, member.slots, state.running)),
                     Some(left) => resting.push((left, index)),
                 }
             }
@@ -124,14 +130,14 @@ impl<E> Pool<E> {
             }
             let free = awake
                 .into_iter()
-                .filter(|(_, slots, running)| slots.is_none_or(|slots| *running < slots.max(1)));
+                .filter(|(_, _, slots, running)| slots.is_none_or(|slots| *running < slots.max(1)));
             // In parts of a million, so that shares of different engines compare.
             let share = |slots: Option<usize>, running: usize| {
                 slots.map_or(0, |slots| running.saturating_mul(1_000_000) / slots.max(1))
             };
-            if let Some((index, ..)) =
-                free.min_by_key(|(_, slots, running)| (share(*slots, *running), *running))
-            {
+            if let Some((_, index, ..)) = free.min_by_key(|(doubt, _, slots, running)| {
+                (*doubt, share(*slots, *running), *running)
+            }) {
                 states[index].running += 1;
                 return Ok(Lease { pool: self, index, since: now });
             }

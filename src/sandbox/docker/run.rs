@@ -1,12 +1,14 @@
 //! One run, from the request to its outcome.
 
 use std::io::Write;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::container::{self, Container, Plan};
+use super::carry::Carried;
+use super::container;
 use super::engine::Engine;
 use super::places::Places;
-use super::{Docker, marks};
+use super::site::Site;
+use super::{Docker, cancelled, wall};
 use crate::sandbox::native::{self, Afar, Ended, Session};
 use crate::sandbox::{Enforcement, Error, Outcome, Receipt, Request, Result, Verdict};
 
@@ -22,18 +24,28 @@ pub fn run(
     let met = engine.meet()?;
     let mut order = native::order_afar(request, session)?;
     native::hand_over(&order)?;
-    let places = Places::shared(&mut order, &met.facts)?;
     let tool = docker.tool(engine, &met)?;
-    let plan = Plan {
-        image: &tool.image,
-        profile: &tool.profile,
-        places: &places,
-        limits: &request.limits,
-        labels: docker.marks()?.labels(marks::CONTAINER),
-        argument: native::RELAY,
+    let site = Site { docker, engine, met: &met, tool: &tool, limits: &request.limits };
+    let mut begin = || match site.shares_files()? {
+        true => {
+            let places = Places::shared(&mut order, &met.facts)?;
+            let container = site.container(&places)?;
+            let stream = container.start()?;
+            Ok((places, None, container, stream))
+        }
+        false => {
+            let (places, mut carried) = Carried::prepare(&site, request, &mut order, cancel)?;
+            let container = site.container(&places)?;
+            let stream = carried.start(&site, &container, cancel)?;
+            Ok((places, Some(carried), container, stream))
+        }
     };
-    let container = Container::make(engine, &met, plan).inspect_err(|_| engine.forget())?;
-    let stream = container.start()?;
+    // In this order: a volume goes after what has it.
+    let (places, carried, container, stream) = match begin() {
+        // Sending may take long.
+        Err(_) if cancel.load(Ordering::Relaxed) => return Ok(cancelled()),
+        begun => begun?,
+    };
     let greeted = Afar::greet(stream, &order);
     let afar = match greeted {
         Ok(afar) => afar,
@@ -43,9 +55,9 @@ pub fn run(
         }
     };
     let outer =
-        container::confirm(engine, &met.facts, &container.inspect()?, &afar.hello, &places.mounts)?;
+        wall::confirm(engine, &met.facts, &container.inspect()?, &afar.hello, &places.mounts)?;
     if docker.enforcement == Enforcement::ControlGroup {
-        container::limited(&outer)?;
+        wall::limited(&outer)?;
     }
     let ended = afar.follow(request, log, cancel, || container.kill())?;
     let state = container.end();
@@ -65,9 +77,14 @@ pub fn run(
     }
     let Receipt(inner) = &mut outcome.receipt;
     inner.extend(outer);
+    let files = if carried.is_some() { "sent" } else { "mounted" };
+    inner.insert("outer files".to_owned(), files.to_owned());
     // Its result is whole whether the engine removes it now or the next run does.
     if let Err(error) = container.remove() {
         (docker.notice)(&format!("{error}; the next run tries again"));
+    }
+    if let Some(carried) = carried {
+        carried.bring_back(&site, &mut outcome, cancel)?;
     }
     Ok(*outcome)
 }

@@ -3,15 +3,12 @@
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
-use bollard::query_parameters::{
-    ListContainersOptions, ListVolumesOptions, RemoveImageOptions, RemoveVolumeOptions,
-};
+use bollard::query_parameters::{ListContainersOptions, RemoveImageOptions};
 
 use super::container::{self, forced};
 use super::engine::{Engine, Facts, Met};
-use super::image;
-use super::marks::{self, Marks};
-use super::{Docker, Swept, run};
+use super::marks::Marks;
+use super::{Docker, Swept, image, layers, run, wall};
 use crate::base::HostPath;
 use crate::sandbox::doctor::{self, Finding, Guest};
 use crate::sandbox::{Enforcement, Executor, Outcome, Request, Result};
@@ -50,6 +47,7 @@ impl Docker {
                     let detail = format!("{name}: {}", finding.detail);
                     findings.push(Finding { detail, ..finding });
                 }
+                findings.extend(engine.known_to_share().map(|shares| files(name, shares)));
             }
             Err(error) => findings.push(Finding {
                 name: "scratch",
@@ -107,8 +105,10 @@ impl Docker {
 
 /// What is done with leftovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+pub enum Deed {
+    /// They are removed.
     Remove,
+    /// They are counted.
     Count,
 }
 
@@ -149,6 +149,14 @@ fn about(name: &str, met: &Met) -> Finding {
     }
 }
 
+fn files(name: &str, shares: bool) -> Finding {
+    let detail = match shares {
+        true => format!("{name}: shares this machine's files: layers are mounted where they are"),
+        false => format!("{name}: is elsewhere: layers are sent there once, as volumes"),
+    };
+    Finding { name: "engine files", ok: true, detail, remedy: None }
+}
+
 fn limits(name: &str, facts: &Facts, enforcement: Enforcement) -> Finding {
     let lacks: Vec<&str> = [(facts.limits.0, "memory"), (facts.limits.1, "processes")]
         .into_iter()
@@ -164,11 +172,12 @@ fn limits(name: &str, facts: &Facts, enforcement: Enforcement) -> Finding {
         ),
     };
     let ok = lacks.is_empty() || !strict;
-    Finding { name: "engine limits", ok, detail, remedy: (!ok).then(container::remedy_of_limits) }
+    Finding { name: "engine limits", ok, detail, remedy: (!ok).then(wall::remedy_of_limits) }
 }
 
 fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swept) -> Result<()> {
-    let Met { client, .. } = engine.meet()?;
+    let met = engine.meet()?;
+    let client = &met.client;
     let ours = ListContainersOptions {
         all: true,
         filters: Some(marks.ours()),
@@ -189,19 +198,7 @@ fn sweep(engine: &Engine, marks: &Marks, all: bool, deed: Deed, swept: &mut Swep
         }
         swept.containers += 1;
     }
-    let ours = ListVolumesOptions { filters: Some(marks.ours()) };
-    let volumes = engine.ask(|| "list volumes".to_owned(), client.list_volumes(Some(ours)))?;
-    for volume in volumes.volumes.unwrap_or_default() {
-        let kept = volume.labels.get(marks::KIND).is_some_and(|kind| kind == marks::LAYER);
-        if !(marks.is_left(&volume.labels) && (all || !kept)) {
-            continue;
-        }
-        let operation = || format!("remove volume {:.24}", volume.name);
-        let removal = client.remove_volume(&volume.name, None::<RemoveVolumeOptions>);
-        if deed == Deed::Count || engine.removed(operation, removal)? {
-            swept.volumes += 1;
-        }
-    }
+    swept.volumes += layers::sweep(engine, &met, marks, all, deed)?;
     if all {
         swept.images += old_images(engine, marks, deed)?;
     }

@@ -31,6 +31,16 @@ pub enum Kind {
     Alive = b'A',
     /// To the relay: everything was heard.
     Goodbye = b'G',
+    /// To the relay, before its order: a tree follows, for this empty folder.
+    Bring = b'T',
+    /// To the relay, before its order: the tree at this path is wanted.
+    Fetch = b'Q',
+    /// To the relay, before its order: everything in this folder is to be on disk.
+    Settle = b'Y',
+    /// From the relay: it is.
+    Settled = b'y',
+    /// From the relay: the tree that was brought is there, and this is its digest.
+    Brought = b't',
     /// From the relay: who it is and what it finds, as [`Hello`].
     Hello = b'H',
     /// From the relay: what the command printed.
@@ -41,9 +51,9 @@ pub enum Kind {
     Report = b'W',
     /// From the relay: the same, of which [`Kind::Content`] follows.
     Offer = b'F',
-    /// From the relay: a piece of what was offered.
+    /// From the relay: a piece of what was offered. Either way: a piece of a tree.
     Content = b'D',
-    /// From the relay: that was all of it.
+    /// From whoever sent the pieces: that was all of it; of a tree, its digest.
     ContentEnd = b'Z',
     /// From the relay: what the command of a session wrote; the first byte says where.
     Stream = b'S',
@@ -55,7 +65,7 @@ pub enum Kind {
     Words = b'X',
 }
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 23] = [
     Kind::Order,
     Kind::Byte,
     Kind::Input,
@@ -63,6 +73,11 @@ const KINDS: [Kind; 18] = [
     Kind::Size,
     Kind::Alive,
     Kind::Goodbye,
+    Kind::Bring,
+    Kind::Fetch,
+    Kind::Settle,
+    Kind::Settled,
+    Kind::Brought,
     Kind::Hello,
     Kind::Printed,
     Kind::PrintedEnd,

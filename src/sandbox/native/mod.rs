@@ -14,6 +14,7 @@ mod collect;
 mod disk;
 pub(in crate::sandbox) mod filter;
 mod frames;
+mod freight;
 mod guest;
 mod keep;
 mod memory;

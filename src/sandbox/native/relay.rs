@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use rustix::net::SendFlags;
 
 use super::frames::{self, Hello, Kind, PIECE};
+use super::freight;
 use super::run::{Line, Sandbox};
 use super::session::{self, End};
 use super::wire::{self, Order, Packet, Report};
@@ -44,8 +45,16 @@ fn relay() -> io::Result<()> {
     // Not the library's own: what those have read ahead, no poll knows of.
     let mut from = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?);
     let mut to = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
-    let Some((Kind::Order, text)) = frames::read(&mut from)? else {
-        return Err(io::Error::other("no order came"));
+    let text = loop {
+        match frames::read(&mut from)? {
+            Some((Kind::Order, text)) => break text,
+            Some((Kind::Bring, folder)) => freight::take(&folder, &mut from, &mut to)?,
+            Some((Kind::Fetch, path)) => freight::give(&path, &mut to)?,
+            Some((Kind::Settle, folder)) => freight::settle(&folder, &mut to)?,
+            // Some are started for nothing else.
+            Some((Kind::Goodbye, _)) | None => return Ok(()),
+            Some(_) => return Err(io::Error::other("no order came")),
+        }
     };
     let order: Order = serde_json::from_slice(&text)?;
     frames::write(&mut to, Kind::Hello, &serde_json::to_vec(&hello(&order))?)?;

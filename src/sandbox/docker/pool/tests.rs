@@ -82,8 +82,18 @@ fn the_engine_that_is_used_least_for_its_slots_is_next() {
 }
 
 #[test]
+fn what_failed_is_tried_on_another_engine() {
+    let trial = Trial::new(&[("bad", None), ("good", None)]);
+    assert_eq!(trial.run(fault), "bad");
+    assert_eq!(trial.run(success), "good");
+    assert_eq!(trial.run(fault), "good");
+    assert_eq!(trial.run(success), "bad", "both failed once");
+    assert_eq!(trial.run(success), "bad", "and it is well again");
+}
+
+#[test]
 fn three_faults_in_a_row_are_a_rest_that_is_said_once() {
-    let trial = Trial::new(&[("bad", Some(4)), ("good", Some(4))]);
+    let trial = Trial::new(&[("bad", Some(4)), ("good", Some(1))]);
     let held = trial.take().expect("a slot");
     assert_eq!(held.member().name, "bad");
     drop(trial.take().expect("a slot"));
