@@ -193,6 +193,7 @@ fn builds_with_what_it_was_sent(engine: &Engine, executor: &Docker, tiny: &Tiny)
         target: target.parse().expect("a guest path"),
         access: Access::ReadOnly,
     };
+    let writable = |source, target| Mount { access: Access::Writable, ..mount(source, target) };
     let out = tiny.make("out");
     let script = "cat /run/in/deep/file /run/lone /usr/share/old/file; id -u
         ls -ld /run/in /run/lone; echo x >/run/in/new; echo made >/build/made";
@@ -213,7 +214,12 @@ fn builds_with_what_it_was_sent(engine: &Engine, executor: &Docker, tiny: &Tiny)
     assert_eq!(log, run(&request).1, "it is not what it is here");
     engine.assert_only_layers(1);
     let layers = engine.layers();
-    run_on(executor, &tiny.build("true"));
+    let script = "echo more >>/run/lone; mkdir /run/in/new; rm /run/in/deep/file";
+    let mounts = vec![writable("inputs", "/run/in"), writable("lone", "/run/lone")];
+    let (outcome, log) = run_on(executor, &Request { mounts, ..tiny.build(script) });
+    assert_eq!(outcome.verdict, Verdict::Built, "{log}");
+    assert_eq!(fs::read(tiny.path("lone")).expect("a file"), b"lone\nmore\n");
+    assert!(tiny.path("inputs/new").is_dir() && !tiny.path("inputs/deep/file").exists());
     assert_eq!(engine.layers(), layers, "a layer was sent again");
 }
 

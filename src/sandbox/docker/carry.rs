@@ -7,13 +7,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::container::Container;
 use super::layers::{self, Made, TREE};
 use super::marks;
 use super::places::Places;
 use super::site::Site;
+use crate::base::Digest;
 use crate::sandbox::native::{Order, Stream};
 use crate::sandbox::parcel::{self, LONE};
 use crate::sandbox::{Error, Keeping, Outcome, Request, Result, Stage, Verdict};
@@ -92,10 +93,11 @@ impl<'a> Carried<'a> {
             let source = mount.source.clone();
             let is_folder = looked_at(&source)?.is_dir();
             let place = self.send(&source, &format!("m{index}"));
-            if mount.writable && is_folder {
+            let place = if is_folder { place } else { format!("{place}/{LONE}") };
+            if mount.writable {
                 self.want(&place, &source, Role::Changed, limits);
             }
-            mount.source = PathBuf::from(if is_folder { place } else { format!("{place}/{LONE}") });
+            mount.source = PathBuf::from(place);
         }
         let disk = order.disk.as_mut().map(|disk| {
             let before = disk.clone();
@@ -163,15 +165,26 @@ impl<'a> Carried<'a> {
     /// Brings back what the guest wrote, after its container is gone.
     ///
     /// A layer that is larger than the scratch that was allowed is none: the guest was out of
-    /// space. When `cancel` becomes true nothing more is brought.
+    /// space. When `cancel` becomes true nothing more is brought but what was here before: it may
+    /// be somebody's work.
     pub fn bring_back(
         self,
         site: &Site<'_>,
         outcome: &mut Outcome,
         cancel: &AtomicBool,
     ) -> Result<()> {
+        let never = AtomicBool::new(false);
         let is_kept = matches!(outcome.kept, Some(Keeping::Kept { .. }));
-        let mut wanted = self.wanted.iter().filter(|one| one.role != Role::Kept || is_kept);
+        let called_off = cancel.load(Ordering::Relaxed);
+        if called_off {
+            outcome.verdict = Verdict::Cancelled;
+            outcome.kept = outcome.kept.take().map(|_| Keeping::CalledOff);
+        }
+        let mut wanted = self.wanted.iter().filter(|one| match one.role {
+            Role::Changed => true,
+            Role::Layer => !called_off,
+            Role::Kept => is_kept && !called_off,
+        });
         let Some(first) = wanted.next() else { return Ok(()) };
         let mut places = Places::default();
         places.volume(self.volume.name(), CARRIED.to_owned(), false);
@@ -179,31 +192,28 @@ impl<'a> Carried<'a> {
         let mut stream = container.start()?;
         for Wanted { from, to, role, limits } in std::iter::once(first).chain(wanted) {
             let came = match role {
-                Role::Changed => replace(to, |into| stream.fetch(from, into, limits, cancel)),
+                Role::Changed => replace(to, |into| stream.fetch(from, into, limits, &never)),
                 Role::Layer | Role::Kept => stream.fetch(from, to, limits, cancel).map(drop),
             };
-            match (came, role) {
-                (Ok(()), _) => {}
-                (Err(error), Role::Layer) if error.kind() == io::ErrorKind::FileTooLarge => {
-                    clear(to).map_err(here(to))?;
-                    outcome.verdict = Verdict::OutOfSpace;
-                    return Ok(());
-                }
-                (Err(error), Role::Kept) => {
-                    clear(to).map_err(here(to))?;
-                    outcome.kept = Some(match error.kind() {
-                        io::ErrorKind::FileTooLarge => Keeping::TooLarge,
-                        _ => Keeping::Failed(error.to_string()),
-                    });
-                    return Ok(());
-                }
-                (Err(error), _) => {
-                    let operation = format!("bring back `{}`", to.display());
+            let Err(error) = came else { continue };
+            let too_large = error.kind() == io::ErrorKind::FileTooLarge;
+            let called_off = cancel.load(Ordering::Relaxed);
+            match role {
+                Role::Layer if called_off => outcome.verdict = Verdict::Cancelled,
+                Role::Layer if too_large => outcome.verdict = Verdict::OutOfSpace,
+                Role::Kept if called_off => outcome.kept = Some(Keeping::CalledOff),
+                Role::Kept if too_large => outcome.kept = Some(Keeping::TooLarge),
+                Role::Kept => outcome.kept = Some(Keeping::Failed(error.to_string())),
+                Role::Layer | Role::Changed => {
+                    let operation = format!("give `{}` back", to.display());
                     return Err(site.engine.failed(operation, &error));
                 }
             }
+            // Half a tree, and a stream that was not read to its end.
+            return clear(to).map_err(here(to));
         }
         stream.dismiss();
+        // What cannot be removed now is a leftover for the next run.
         let _left = container.remove();
         Ok(())
     }
@@ -246,27 +256,27 @@ fn holds(folder: &Path, besides: &[&Path]) -> Result<bool> {
     Ok(entries.any(|entry| entry.is_ok_and(|entry| !besides.contains(&&*entry.path()))))
 }
 
-/// Makes a folder anew beside where it is, and puts it there when it is whole.
-fn replace(
-    folder: &Path,
-    make: impl FnOnce(&Path) -> io::Result<crate::base::Digest>,
-) -> io::Result<()> {
-    let parent = folder.parent().unwrap_or(folder);
+/// Makes a folder or file anew beside where it is, and puts it there when it is whole.
+fn replace(place: &Path, make: impl FnOnce(&Path) -> io::Result<Digest>) -> io::Result<()> {
+    let parent = place.parent().unwrap_or(place);
     let beside = tempfile::Builder::new().prefix(".back-").tempdir_in(parent)?;
     let (new, old) = (beside.path().join("new"), beside.path().join("old"));
     fs::create_dir(&new)?;
-    let status = fs::symlink_metadata(folder)?;
+    let status = fs::symlink_metadata(place)?;
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(&new, Some(status.uid()), Some(status.gid()))?;
     }
     let made = make(&new).and_then(|_| {
+        if !status.is_dir() {
+            return fs::rename(new.join(LONE), place);
+        }
         // A folder that cannot be written cannot be moved to another one.
         let mode = fs::metadata(&new)?.permissions();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o700))?;
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        fs::rename(folder, &old)?;
-        fs::rename(&new, folder)?;
-        fs::set_permissions(folder, mode)
+        fs::set_permissions(place, fs::Permissions::from_mode(0o700))?;
+        fs::rename(place, &old)?;
+        fs::rename(&new, place)?;
+        fs::set_permissions(place, mode)
     });
     for rest in [&new, &old] {
         if rest.exists() {

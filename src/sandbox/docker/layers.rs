@@ -220,3 +220,50 @@ impl Known {
         volumes.iter().filter(left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use bollard::models::Volume;
+
+    use super::Known;
+    use crate::base::HostPath;
+    use crate::sandbox::docker::marks::{self, Marks};
+
+    fn volume(name: &str, labels: HashMap<String, String>, held: Option<&str>) -> Volume {
+        let held = held.map(|held| (marks::HELD.to_owned(), held.to_owned()));
+        let labels = labels.into_iter().chain(held).collect();
+        Volume { name: name.to_owned(), labels, ..Volume::default() }
+    }
+
+    #[test]
+    fn whole_layers_stay_and_what_is_half_or_nobodys_goes() {
+        let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one")];
+        let [home, other] = folders.each_ref().map(|folder| HostPath::new(folder.path()));
+        let ours = Marks::new(&home).expect("marks");
+        let dead = Marks::new(&home).expect("marks");
+        let foreign = Marks::new(&other).expect("marks");
+        let (layer, run) = (marks::LAYER, marks::CONTAINER);
+        let known = Known(vec![
+            volume("whole", dead.labels(layer), None),
+            volume("points to it", dead.labels(layer), Some("whole")),
+            volume("points nowhere", dead.labels(layer), Some("vanished")),
+            volume("half", dead.labels(layer), None),
+            volume("of a dead run", dead.labels(run), None),
+            volume("being filled", ours.labels(layer), None),
+            volume("of this run", ours.labels(run), None),
+            volume("another's", foreign.labels(run), None),
+            volume("another's layer", foreign.labels(layer), None),
+            volume("anybody's", HashMap::new(), None),
+        ]);
+        drop((dead, foreign));
+        let left = |all| -> Vec<_> { known.left(&ours, all).map(|left| &*left.name).collect() };
+        assert_eq!(left(false), ["points nowhere", "half", "of a dead run"]);
+        let every = ["whole", "points to it", "points nowhere", "half", "of a dead run"];
+        assert_eq!(left(true), [&every[..], &["being filled"]].concat());
+        assert_eq!(known.holder("points to it").as_deref(), Some("whole"));
+        assert_eq!(known.holder("points nowhere"), None);
+        assert_eq!(known.holder("whole"), None);
+    }
+}
