@@ -1,6 +1,5 @@
 # Prints all that a guest can see of the guest contract. What tells of the machine below (ids
-# of the host, sizes of its devices, names of its kernel's options, filters of an engine around it) is
-# taken out.
+# of the host, sizes of its devices, names of its kernel's options) is taken out.
 PATH=/bin
 section() { echo; echo "== $1"; }
 
@@ -12,7 +11,7 @@ section "ids"
 id
 awk '{ print "maps", $1, $3 }' /proc/self/uid_map /proc/self/gid_map
 cat /proc/self/setgroups
-grep -E '^(Uid|Gid|Cap...|NoNewPrivs|Seccomp|Sig(Blk|Ign|Cgt)|ShdPnd):' /proc/self/status
+grep -E '^(Uid|Gid|Cap...|NoNewPrivs|Seccomp|Seccomp_filters|Sig(Blk|Ign|Cgt)|ShdPnd):' /proc/self/status
 
 section "users"
 cat /etc/passwd /etc/group

@@ -172,6 +172,8 @@ impl<'a> Container<'a> {
     /// Kills everything in it.
     pub fn kill(&self) {
         if let Ok(runtime) = runtime() {
+            // A container that somebody paused would not notice.
+            let _running = runtime.block_on(self.met.client.unpause_container(&self.id));
             let options = KillContainerOptions { signal: "KILL".to_owned() };
             let _over = runtime.block_on(self.met.client.kill_container(&self.id, Some(options)));
         }

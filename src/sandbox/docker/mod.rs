@@ -131,7 +131,8 @@ impl Docker {
         let ended = run::run(self, &lease.member().engine, request, session, log, cancel);
         match &ended {
             Ok(_) => lease.succeeded(),
-            Err(_) if cancel.load(Ordering::Relaxed) => drop(lease),
+            // What it was killed in the middle of does not matter.
+            Err(_) if cancel.load(Ordering::Relaxed) => return Ok(cancelled()),
             Err(Error::Engine { operation, because, .. }) => {
                 lease.failed(format!("it cannot {operation}: {because}"));
             }

@@ -29,6 +29,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a relay may take to end everything when all was called off.
 const PATIENCE: Duration = Duration::from_millis(600);
 
+/// The same when what is left is to be kept, which has to be copied.
+const LONG_PATIENCE: Duration = Duration::from_secs(300);
+
 /// The two directions of a relay's stream.
 pub struct Stream {
     /// What the relay says.
@@ -271,7 +274,7 @@ impl Outgoing<'_> {
         let mut kill = Some(kill);
         let mut said = Instant::now();
         let mut followed = true;
-        let mut dropped: Option<Instant> = None;
+        let mut deadline: Option<Instant> = None;
         let mut feed: Option<OwnedFd> = None;
         let (mut free, mut shown) = (true, None);
         while !self.ended.load(Ordering::SeqCst) {
@@ -287,8 +290,14 @@ impl Outgoing<'_> {
                 followed = read == Ok(1);
                 let byte = if followed { byte } else { [wire::DROP] };
                 let _gone = say(self.to, Kind::Byte, &byte);
-                if byte == [wire::DROP] {
-                    dropped.get_or_insert_with(Instant::now);
+                let patience = match byte[0] {
+                    wire::DROP => Some(PATIENCE),
+                    wire::KILL => Some(LONG_PATIENCE),
+                    _ => None,
+                };
+                if let Some(patience) = patience {
+                    let until = Instant::now() + patience;
+                    deadline = Some(deadline.map_or(until, |known| known.min(until)));
                 }
             }
             if ready.1 {
@@ -306,7 +315,7 @@ impl Outgoing<'_> {
                 said = Instant::now();
                 let _gone = say(self.to, Kind::Alive, b"");
             }
-            if dropped.is_some_and(|when| when.elapsed() > PATIENCE)
+            if deadline.is_some_and(|until| Instant::now() > until)
                 && let Some(kill) = kill.take()
             {
                 kill();

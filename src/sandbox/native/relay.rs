@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -173,10 +174,13 @@ impl Relay<'_> {
                         }
                         frames::write(&mut self.to, Kind::ContentEnd, b"")?;
                     }
-                    (report, None) => {
+                    (Report::Done(mut end), None) => {
+                        end.out_of_memory |= ran_out();
+                        let text = serde_json::to_vec(&Report::Done(end))?;
                         frames::write(&mut self.to, Kind::Report, &text)?;
-                        return Ok(!matches!(report, Report::Done(_)));
+                        return Ok(false);
                     }
+                    (_, None) => frames::write(&mut self.to, Kind::Report, &text)?,
                 }
             }
         }
@@ -270,6 +274,16 @@ impl Streams {
         }
         Ok(())
     }
+}
+
+/// Whether the kernel killed a process of this container for want of memory, as its control group
+/// tells where it can be read: not every engine says so.
+fn ran_out() -> bool {
+    ["memory.events", "memory/memory.oom_control"].iter().any(|name| {
+        let text = fs::read_to_string(Path::new("/sys/fs/cgroup").join(name)).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.is_some_and(|count| count != "0")
+    })
 }
 
 /// What is around this process.
