@@ -1,11 +1,13 @@
 //! The outer wall: what a container is given, and what its engine says it really got.
 
 use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bollard::container::LogOutput;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerState, HostConfig, HostConfigLogConfig,
-    ResourcesUlimits,
+    ContainerCreateBody, ContainerInspectResponse, ContainerState,
+    ContainerStateStatusEnum as Status, HostConfig, HostConfigLogConfig, ResourcesUlimits,
 };
 use bollard::query_parameters::{
     AttachContainerOptions, ContainerArchiveInfoOptions, CreateContainerOptions,
@@ -24,6 +26,12 @@ const OWN_MEMORY: u64 = 64 << 20;
 
 /// Processes and threads of the relay and of the sandbox beside those of the guest.
 const OWN_PROCESSES: u32 = 8;
+
+/// How long a container that has nothing left to do usually takes to end, at most.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it did.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// Processes of all containers together, as the kernel counts those of one id.
 const PROCESSES_OF_ALL: u64 = 32_768;
@@ -181,6 +189,11 @@ impl<'a> Container<'a> {
 
     /// Waits for its end, and returns the state it ended in.
     pub fn end(&self) -> Result<ContainerState> {
+        if self.met.facts.podman
+            && let Some(state) = self.ended_soon()?
+        {
+            return Ok(state);
+        }
         let operation = || format!("wait for container {:.12}", self.id);
         let options = WaitContainerOptions { condition: "not-running".to_owned() };
         let mut ended = self.met.client.wait_container(&self.id, Some(options));
@@ -191,6 +204,19 @@ impl<'a> Container<'a> {
             Some(Err(error)) => return Err(self.engine.fault(&operation(), error)),
         }
         Ok(self.inspect()?.state.unwrap_or_default())
+    }
+
+    /// The state it ended in, if it ends within a moment. Podman itself looks four times a second.
+    fn ended_soon(&self) -> Result<Option<ContainerState>> {
+        let until = Instant::now() + MOMENT;
+        while Instant::now() < until {
+            let state = self.inspect()?.state.unwrap_or_default();
+            if matches!(state.status, Some(Status::EXITED | Status::DEAD)) {
+                return Ok(Some(state));
+            }
+            thread::sleep(GLANCE);
+        }
+        Ok(None)
     }
 
     /// Removes it, with volumes that have no name.
