@@ -17,6 +17,7 @@ use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::engine::{Engine, Facts, Met, runtime};
+use super::marks;
 use super::places::Places;
 use crate::sandbox::native::{self, Stream};
 use crate::sandbox::{Error, Limits, Result, contract};
@@ -71,9 +72,13 @@ impl<'a> Container<'a> {
     /// labels forbid).
     pub fn make(engine: &'a Engine, met: &'a Met, plan: Plan<'_>) -> Result<Self> {
         let body = body(&met.facts, plan);
+        let name = marks::random()
+            .map_err(|source| Error::System { operation: "name a container".into(), source })?;
+        let name = Some(format!("perestroika-{name:.12}"));
+        let named = CreateContainerOptions { name, ..CreateContainerOptions::default() };
         let made = engine.ask(
             || "make a container".to_owned(),
-            met.client.create_container(None::<CreateContainerOptions>, body),
+            met.client.create_container(Some(named), body),
         )?;
         Ok(Self { engine, met, id: made.id, removed: false })
     }
@@ -177,14 +182,15 @@ impl<'a> Container<'a> {
         Ok(Stream { from: Box::new(from), to: Box::new(to) })
     }
 
-    /// Kills everything in it.
+    /// Kills everything in it, if the engine does so at once.
     pub fn kill(&self) {
-        if let Ok(runtime) = runtime() {
+        let client = &self.met.client;
+        at_once(async {
             // A container that somebody paused would not notice.
-            let _running = runtime.block_on(self.met.client.unpause_container(&self.id));
+            let _running = client.unpause_container(&self.id).await;
             let options = KillContainerOptions { signal: "KILL".to_owned() };
-            let _over = runtime.block_on(self.met.client.kill_container(&self.id, Some(options)));
-        }
+            client.kill_container(&self.id, Some(options)).await
+        });
     }
 
     /// Waits for its end, and returns the state it ended in.
@@ -232,12 +238,17 @@ impl<'a> Container<'a> {
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         // One that cannot be removed now is a leftover for the next run.
-        if !self.removed
-            && let Ok(runtime) = runtime()
-        {
-            let _left =
-                runtime.block_on(self.met.client.remove_container(&self.id, Some(forced())));
+        if !self.removed {
+            at_once(self.met.client.remove_container(&self.id, Some(forced())));
         }
+    }
+}
+
+/// Has an engine do something whose answer changes nothing, and waits for it no longer than whoever
+/// cancels would.
+fn at_once<T>(deed: impl Future<Output = T>) {
+    if let Ok(runtime) = runtime() {
+        let _answer = runtime.block_on(async { tokio::time::timeout(MOMENT, deed).await });
     }
 }
 

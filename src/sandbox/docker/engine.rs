@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
 use bollard::models::{SystemInfo, SystemVersion};
@@ -15,6 +17,9 @@ use crate::sandbox::{Error, Result};
 
 /// Seconds until an engine must have answered.
 const PATIENCE: u64 = 120;
+
+/// How long one may take to say which one it is.
+const GREETING: Duration = Duration::from_secs(10);
 
 /// The oldest API that has everything: that of Docker Engine 20.10.
 const OLDEST: (usize, usize) = (1, 41);
@@ -96,14 +101,18 @@ impl Engine {
             return Ok(met.clone());
         }
         let operation = || "say which one it is".to_owned();
-        let client = self.connect()?;
+        let client = self.connect()?.with_timeout(GREETING);
         let (client, facts) = self.ask(operation, async {
             let client = client.negotiate_version().await?;
             let mut facts = facts(client.version().await?, client.info().await?);
             if facts.podman && !facts.has(ROOTLESS) && self.is_of_a_user() {
                 facts.security.push(ROOTLESS.to_owned());
             }
-            Ok((client, facts))
+            // Whatever it says: nobody but root is given groups of version 1.
+            if facts.has(ROOTLESS) && facts.groups == "1" {
+                facts.limits = (false, false);
+            }
+            Ok((client.with_timeout(Duration::from_secs(PATIENCE)), facts))
         })?;
         let version = client.client_version();
         if (version.major_version, version.minor_version) < OLDEST {
@@ -218,15 +227,8 @@ impl Engine {
             ApiError::UnsupportedURISchemeError { .. } => false,
             _ => true,
         };
-        let because = because(&error);
-        let Host { name, address, .. } = &self.host;
-        let because = match error {
-            ApiError::SocketNotFoundError(_) => format!(
-                "nothing listens at `{address}`; start one, or name another with DOCKER_HOST or \
-                 in `[executor.docker.hosts]`"
-            ),
-            _ => because,
-        };
+        let Host { name, address, certificates, .. } = &self.host;
+        let because = because(&error, address, certificates.is_some());
         Error::Engine { engine: name.clone(), operation: operation.to_owned(), because, passes }
     }
 
@@ -242,21 +244,54 @@ impl Engine {
     }
 }
 
-/// An error with everything that led to it: the outermost one alone rarely says what happened.
-fn because(error: &ApiError) -> String {
+/// What an error says, and what to do about it. Of a failed connection that is the innermost one:
+/// those around it tell of libraries.
+fn because(error: &ApiError, address: &str, is_certified: bool) -> String {
     if let ApiError::DockerResponseServerError { message, .. } = error {
-        return message.trim().to_owned();
+        let message = message.trim();
+        return match message.contains("HTTP request to an HTTPS server") {
+            true => {
+                "it wants TLS: say DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or `certificates` \
+                     in config.toml"
+                    .to_owned()
+            }
+            false => message.to_owned(),
+        };
     }
-    let mut text = error.to_string();
-    let mut inner = std::error::Error::source(error);
-    while let Some(error) = inner {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
+    let absent = || {
+        format!(
+            "nothing listens at `{address}`; start one, or name another with DOCKER_HOST or in \
+             `[executor.docker.hosts]`"
+        )
+    };
+    if let ApiError::SocketNotFoundError(_) = error {
+        return absent();
+    }
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    let text = innermost.to_string();
+    // A library's manual helps nobody here.
+    let text = text.split(": https://").next().unwrap_or_default();
+    match innermost.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+        Some(ErrorKind::ConnectionRefused) => absent(),
+        Some(ErrorKind::PermissionDenied) => format!(
+            "you may not use `{address}`: ask to be added to the group of that socket, or use a \
+             Podman of your own"
+        ),
+        _ if text.contains("fatal alert") => {
+            format!("it does not accept our certificate and key ({text})")
         }
-        inner = error.source();
+        _ if text.contains("invalid peer certificate") => {
+            format!("its certificate is not one of the authority in `ca.pem` ({text})")
+        }
+        _ if matches!(error, ApiError::RequestTimeoutError) => "it does not answer".to_owned(),
+        _ if is_certified && text.contains("InvalidContentType") => {
+            "it does not speak TLS, and `certificates` say that it does".to_owned()
+        }
+        _ => text.to_owned(),
     }
-    text
 }
 
 fn facts(version: SystemVersion, info: SystemInfo) -> Facts {

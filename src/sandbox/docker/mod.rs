@@ -116,31 +116,69 @@ impl Docker {
         log: &mut dyn Write,
         cancel: &AtomicBool,
     ) -> Result<Outcome> {
-        let lease = match self.wait_for_engine(cancel) {
-            Ok(lease) => lease,
-            Err(Refusal::Cancelled) => return Ok(cancelled()),
-            Err(Refusal::Resting { engine, passes_in, because }) => {
-                return Err(Error::Engine {
-                    engine,
-                    operation: format!("take a run for another {} s", pool::seconds(passes_in)),
-                    because: format!("like every other it failed too often, last: {because}"),
-                    passes: true,
-                });
-            }
+        let lease = match self.reach_engine(cancel)? {
+            Some(lease) => lease,
+            None => return Ok(cancelled()),
         };
         let ended = run::run(self, &lease.member().engine, request, session, log, cancel);
         match &ended {
             Ok(_) => lease.succeeded(),
             // What it was killed in the middle of does not matter.
             Err(_) if cancel.load(Ordering::Relaxed) => return Ok(cancelled()),
-            Err(Error::Engine { operation, because, .. }) => {
-                lease.failed(format!("it cannot {operation}: {because}"));
+            Err(error @ (Error::Engine { .. } | Error::Lost(_))) => {
+                // It may be another one when it answers again.
+                lease.member().engine.forget();
+                lease.failed(error);
             }
-            Err(error @ Error::Lost(_)) => lease.failed(error),
             // Of the request, or of this machine.
             Err(_) => drop(lease),
         }
         ended
+    }
+
+    /// A place on an engine that answers; none if that was cancelled. One that cannot be reached
+    /// costs no run: another is asked, and when there is none, they are waited for.
+    fn reach_engine(&self, cancel: &AtomicBool) -> Result<Option<Lease<'_, Engine>>> {
+        let engines = self.engines.members().len();
+        let began = Instant::now();
+        let mut missed = 0;
+        loop {
+            let lease = match self.wait_for_engine(cancel) {
+                Ok(lease) => lease,
+                Err(Refusal::Cancelled) => return Ok(None),
+                Err(Refusal::Resting { engine, passes_in, because }) => {
+                    return Err(Error::Engine {
+                        engine,
+                        operation: format!("take a run for another {} s", pool::seconds(passes_in)),
+                        because: format!("like every other it failed too often, last: {because}"),
+                        passes: true,
+                    });
+                }
+            };
+            let error = match lease.member().engine.meet() {
+                Ok(_) => return Ok(Some(lease)),
+                Err(error) => error,
+            };
+            missed += 1;
+            let last = missed >= engines && (!error.may_pass() || began.elapsed() > pool::REST);
+            if last {
+                lease.failed(&error);
+                return Err(error);
+            }
+            if missed == engines {
+                let most = pool::seconds(pool::REST);
+                (self.notice)(&format!("{error}; it is waited for, for {most} s at most"));
+            }
+            // A single one has nobody to stand in for it while it rests.
+            if engines > 1 {
+                lease.failed(error);
+            } else {
+                drop(lease);
+            }
+            if missed >= engines {
+                pause(GLANCE * 10, cancel);
+            }
+        }
     }
 
     /// A place on an engine. When all of them rest for the first time, as while the only one is
@@ -149,10 +187,7 @@ impl Docker {
         loop {
             match self.engines.take(cancel) {
                 Err(Refusal::Resting { passes_in, .. }) if passes_in <= pool::REST => {
-                    let until = Instant::now() + passes_in;
-                    while Instant::now() < until && !cancel.load(Ordering::Relaxed) {
-                        thread::sleep(GLANCE);
-                    }
+                    pause(passes_in, cancel);
                 }
                 answer => return answer,
             }
@@ -186,6 +221,14 @@ impl Docker {
             };
             Ok(Tool { image, profile })
         })
+    }
+}
+
+/// Waits, unless that is cancelled.
+fn pause(time: Duration, cancel: &AtomicBool) {
+    let until = Instant::now() + time;
+    while Instant::now() < until && !cancel.load(Ordering::Relaxed) {
+        thread::sleep(GLANCE);
     }
 }
 

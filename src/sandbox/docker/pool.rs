@@ -63,6 +63,7 @@ struct State {
     running: usize,
     faults: u32,
     because: String,
+    last_fault: Option<Instant>,
     /// When the last rest began, and how long it is; none since the last success.
     rest: Option<(Instant, Duration)>,
 }
@@ -157,8 +158,12 @@ impl<E> Pool<E> {
             return state.rest.take().map(|_| format!("the container engine `{name}` is back"));
         };
         state.because = because;
-        // Runs that began before the rest tell of what is known already.
-        if state.rest.is_some_and(|(began, _)| since < began) {
+        // Runs that began before the rest, or before the last fault, tell of what is known already:
+        // an engine that is restarted fails all of its runs at once.
+        let known = state.rest.is_some_and(|(began, _)| since < began)
+            || state.last_fault.is_some_and(|last| since < last);
+        state.last_fault = Some(now);
+        if known {
             return None;
         }
         state.faults = state.faults.saturating_add(1);

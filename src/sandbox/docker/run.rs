@@ -60,15 +60,21 @@ pub fn run(
         wall::limited(&outer)?;
     }
     let ended = afar.follow(request, log, cancel, || container.kill())?;
-    let state = container.end();
-    let mut outcome = match (ended, &state) {
-        (Ended::Whole(outcome), _) => outcome,
-        (Ended::Broken(outcome, _), Ok(state)) if container::out_of_memory(state) => outcome,
-        (Ended::Broken(_, words), Ok(state)) => return Err(container::lost(Some(state), &words)),
-        (Ended::Broken(..), Err(_)) => {
-            return Err(state.err().unwrap_or_else(|| Error::Lost(String::new())));
+    let (mut outcome, last_words) = match ended {
+        Ended::Whole(outcome) => (outcome, None),
+        Ended::Broken(outcome, words) => (outcome, Some(words)),
+        Ended::Silent => {
+            let why = ": neither its container nor the engine says anything";
+            return Err(Error::Lost(why.to_owned()));
         }
     };
+    let state = container.end();
+    if let Some(words) = last_words {
+        let state = state.as_ref().map_err(|_| container::lost(None, &words))?;
+        if !container::out_of_memory(state) {
+            return Err(container::lost(Some(state), &words));
+        }
+    }
     if let Ok(state) = &state
         && container::out_of_memory(state)
         && matches!(outcome.verdict, Verdict::Failed(_) | Verdict::Signalled(_))

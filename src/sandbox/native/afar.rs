@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,20 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a relay may take to end everything when all was called off.
 const PATIENCE: Duration = Duration::from_millis(600);
 
-/// The same when what is left is to be kept, which has to be copied.
+/// How long a relay may say nothing at all: it says every few seconds that it is there.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// In so many looks in a row it must be found silent.
+const LOOKS: u32 = 10;
+
+/// How often it is looked whether everything was heard.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// How long the stream of a relay that was killed may stay open.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// How long a relay may take to end everything when what is left is to be kept, which has to be
+/// copied.
 const LONG_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The two directions of a relay's stream.
@@ -56,13 +69,19 @@ pub enum Ended {
     /// The relay, or the way to it, is gone. What it would have been if whoever ran the relay
     /// killed it for want of memory, and its last words.
     Broken(Box<Outcome>, String),
+    /// Whoever ran the relay does not even say that it is gone.
+    Silent,
 }
 
 /// One writer for all who say something to the relay.
 type Voice = Arc<Mutex<Box<dyn Write + Send>>>;
 
 fn say(voice: &Voice, kind: Kind, bytes: &[u8]) -> io::Result<()> {
-    frames::write(&mut *voice.lock().unwrap_or_else(PoisonError::into_inner), kind, bytes)
+    frames::write(&mut *held(voice), kind, bytes)
+}
+
+fn held<T: ?Sized>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Afar<'a> {
@@ -108,10 +127,14 @@ impl<'a> Afar<'a> {
         let ours = theirs.try_clone().map_err(system("make a pair of sockets"))?;
         let (hand, taken) = channel();
         let ended = Arc::new(AtomicBool::new(false));
+        let heard = Arc::new(Mutex::new(Instant::now()));
+        let output = Arc::new(Mutex::new(Some(into)));
+        let abandoned = AtomicBool::new(false);
         let incoming = Incoming {
             from,
             control: theirs,
-            output: Some(into),
+            output: Arc::clone(&output),
+            heard: Arc::clone(&heard),
             offer: None,
             streams: Vec::new(),
             hand,
@@ -123,7 +146,15 @@ impl<'a> Afar<'a> {
         say(&to, Kind::Alive, b"").map_err(system("start the guest"))?;
         let (followed, words) = thread::scope(|scope| {
             let hearing: JoinHandle<String> = thread::spawn(move || incoming.hear());
-            let outgoing = Outgoing { control: ours, to: &to, taken, ended: &ended };
+            let outgoing = Outgoing {
+                control: ours,
+                to: &to,
+                taken,
+                ended: &ended,
+                heard: &heard,
+                output: &output,
+                abandoned: &abandoned,
+            };
             scope.spawn(move || outgoing.speak(order.session.is_some(), kill));
             let followed = line.follow(&mut story, request, &mut carried, log, cancel);
             if followed.is_ok() && story.end.is_some() {
@@ -132,18 +163,23 @@ impl<'a> Afar<'a> {
             // Both others end with their ends of it.
             let _told = shutdown(&line.control, Shutdown::Both);
             drop(line);
-            let words = hearing.join().unwrap_or_default();
+            while !hearing.is_finished() && !abandoned.load(Ordering::SeqCst) {
+                thread::sleep(GLANCE);
+            }
+            // One that is abandoned ends whenever its stream does.
+            let words = hearing.is_finished().then(|| hearing.join().unwrap_or_default());
             (followed, words)
         });
         drop(carried);
         run::open_work(request);
         followed?;
-        Ok(match story.end.take() {
-            Some(end) => Ended::Whole(Box::new(run::outcome(order, story, end)?)),
-            None => {
+        Ok(match (story.end.take(), words) {
+            (Some(end), _) => Ended::Whole(Box::new(run::outcome(order, story, end)?)),
+            (None, Some(words)) => {
                 let words = format!("{words}{}", story.words);
                 Ended::Broken(Box::new(run::killed(order, story)), words)
             }
+            (None, None) => Ended::Silent,
         })
     }
 }
@@ -152,7 +188,8 @@ impl<'a> Afar<'a> {
 struct Incoming {
     from: Box<dyn Read + Send>,
     control: OwnedFd,
-    output: Option<OwnedFd>,
+    output: Arc<Mutex<Option<OwnedFd>>>,
+    heard: Arc<Mutex<Instant>>,
     /// Where the content of what was offered goes, as long as it is taken.
     offer: Option<File>,
     streams: Vec<(u8, File)>,
@@ -177,6 +214,7 @@ impl Incoming {
             match frames::read(&mut self.from) {
                 Ok(None) => break,
                 Ok(Some((kind, bytes))) => {
+                    *held(&self.heard) = Instant::now();
                     if self.sort(kind, &bytes).is_err() {
                         // Nobody follows any more.
                         break;
@@ -189,6 +227,7 @@ impl Incoming {
             }
         }
         // In this order: the second wakes whoever looks at the first.
+        *held(&self.output) = None;
         self.ended.store(true, Ordering::SeqCst);
         let _told = shutdown(&self.control, Shutdown::Both);
         self.words
@@ -197,11 +236,13 @@ impl Incoming {
     fn sort(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
         match kind {
             Kind::Printed => {
-                if let Some(output) = &self.output {
-                    File::from(output.try_clone()?).write_all(bytes)?;
+                let output = held(&self.output).as_ref().map(OwnedFd::try_clone).transpose()?;
+                if let Some(output) = output {
+                    File::from(output).write_all(bytes)?;
                 }
             }
-            Kind::PrintedEnd => self.output = None,
+            Kind::PrintedEnd => *held(&self.output) = None,
+            Kind::Alive => {}
             Kind::Words => self.words.push_str(&String::from_utf8_lossy(bytes)),
             Kind::Report => match serde_json::from_slice(bytes)? {
                 Report::Stream(end) => self.stream(end)?,
@@ -266,6 +307,9 @@ struct Outgoing<'a> {
     to: &'a Voice,
     taken: Receiver<Feed>,
     ended: &'a AtomicBool,
+    heard: &'a Mutex<Instant>,
+    output: &'a Mutex<Option<OwnedFd>>,
+    abandoned: &'a AtomicBool,
 }
 
 impl Outgoing<'_> {
@@ -275,6 +319,8 @@ impl Outgoing<'_> {
         let mut said = Instant::now();
         let mut followed = true;
         let mut deadline: Option<Instant> = None;
+        let mut parting: Option<Instant> = None;
+        let mut silent = 0;
         let mut feed: Option<OwnedFd> = None;
         let (mut free, mut shown) = (true, None);
         while !self.ended.load(Ordering::SeqCst) {
@@ -315,12 +361,26 @@ impl Outgoing<'_> {
                 said = Instant::now();
                 let _gone = say(self.to, Kind::Alive, b"");
             }
-            if deadline.is_some_and(|until| Instant::now() > until)
+            // Whoever was stopped meanwhile hears first what came in the meantime.
+            silent = if held(self.heard).elapsed() > SILENCE { silent + 1 } else { 0 };
+            if (silent > LOOKS || deadline.is_some_and(|until| Instant::now() > until))
                 && let Some(kill) = kill.take()
             {
                 kill();
+                parting = Some(Instant::now());
+            }
+            if parting.is_some_and(|since| since.elapsed() > PARTING) {
+                self.abandon();
+                return;
             }
         }
+    }
+
+    /// Ends what follows the relay as if its stream had ended.
+    fn abandon(&self) {
+        *held(self.output) = None;
+        self.abandoned.store(true, Ordering::SeqCst);
+        let _told = shutdown(&self.control, Shutdown::Both);
     }
 
     /// Waits a little for something to say: a byte of whoever follows, or a piece of input.

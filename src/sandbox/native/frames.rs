@@ -27,7 +27,7 @@ pub enum Kind {
     InputEnd = b'E',
     /// To the relay: the size of the terminal, as rows and columns of 16 bits, little-endian.
     Size = b'R',
-    /// To the relay: somebody is still there.
+    /// Either way: somebody is still there.
     Alive = b'A',
     /// To the relay: everything was heard.
     Goodbye = b'G',

@@ -27,6 +27,9 @@ use crate::base::HostPath;
 /// How long nothing may be heard from the other side.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How often the other side hears that this one is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
 /// How often that is looked at.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -96,7 +99,12 @@ impl Relay<'_> {
         let (mut printing, mut reporting) = (true, true);
         let mut buffer = vec![0; PIECE];
         let mut heard = Instant::now();
+        let mut said = Instant::now();
         loop {
+            if said.elapsed() > HEARTBEAT {
+                said = Instant::now();
+                frames::write(&mut self.to, Kind::Alive, b"")?;
+            }
             let none = PollFlags::empty();
             let flags = |on: bool| if on { PollFlags::IN } else { none };
             let feeding = !self.streams.waiting.is_empty();
