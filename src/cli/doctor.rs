@@ -8,7 +8,6 @@ use super::context::open_store_to_look;
 use super::executor::{self, Choice, Runner};
 use super::failure::{Failure, Kind};
 use super::output::{CommandResult, Output};
-use super::report::count;
 use crate::base::HostPath;
 use crate::sandbox::doctor::{self, Finding};
 
@@ -36,11 +35,20 @@ pub fn run(global: &Global, output: &Output) -> CommandResult {
             runner.map_err(wrong)?.probe()
         }
     };
-    tell(&engines, output);
-    listed.extend(engines.iter().map(|one| document(one, "docker")));
+    for (_, findings) in &engines {
+        tell(findings, output);
+        listed.extend(findings.iter().map(|one| document(one, "docker")));
+    }
     let document = json!({ "findings": listed });
     let failed = |findings: &[Finding]| findings.iter().filter(|finding| !finding.ok).count();
-    let (here, there) = (failed(&native), failed(&engines));
+    let (useless, useful): (Vec<_>, Vec<_>) =
+        engines.iter().partition(|(_, findings)| failed(findings) > 0);
+    // One that cannot be used harms nobody as long as another can.
+    let there = if useful.is_empty() { useless.len() } else { 0 };
+    let here = failed(&native);
+    for (name, _) in useless.iter().filter(|_| there == 0) {
+        output.text(&format!("the engine `{name}` cannot be used; builds go to the others\n"));
+    }
     // Who builds in containers may do so because this machine cannot.
     let is_elsewhere = executor::kind(global, &config, None) == ExecutorKind::Docker;
     match (here, there) {
@@ -50,9 +58,11 @@ pub fn run(global: &Global, output: &Output) -> CommandResult {
             output.text("this machine can build in isolation in containers, but not natively\n");
         }
         (0, _) => {
-            let parts = count(there, "part");
-            let message =
-                format!("this machine cannot build in containers: {parts} of what that takes fail");
+            let engines = match there {
+                1 => "its engine cannot be used".to_owned(),
+                many => format!("none of its {many} engines can be used"),
+            };
+            let message = format!("this machine cannot build in containers: {engines}");
             return Err((document, Failure::new(Kind::Machine, "isolation", message)));
         }
         _ => {

@@ -216,8 +216,8 @@ impl Runner {
         }
     }
 
-    /// What `doctor` tells of container engines.
-    pub fn probe(&self) -> Vec<Finding> {
+    /// What `doctor` tells of container engines, by their names.
+    pub fn probe(&self) -> Vec<(String, Vec<Finding>)> {
         match self {
             Self::Native(_) => Vec::new(),
             Self::Docker(containers) => containers.docker.probe(),

@@ -71,7 +71,8 @@ on_engines! {
     fn an_engine_that_runs_builds_is_found_healthy() {
         let tiny = Tiny::new();
         let (docker, home) = own(&tiny);
-        let findings = docker.probe();
+        let engines = docker.probe();
+        let findings: Vec<_> = engines.iter().flat_map(|(_, findings)| findings).collect();
         let ill: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
         assert!(ill.is_empty() && !findings.is_empty(), "{ill:#?}");
         assert_eq!(docker.check_limits().map_err(|error| error.to_string()), Ok(()));

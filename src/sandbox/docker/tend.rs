@@ -14,11 +14,11 @@ use crate::sandbox::doctor::{self, Finding, Guest};
 use crate::sandbox::{Enforcement, Executor, Outcome, Request, Result};
 
 impl Docker {
-    /// What `doctor` tells of each engine: version, storage driver, control groups, security
-    /// options, whether it shares this machine's files; and a trial of each guest.
-    pub fn probe(&self) -> Vec<Finding> {
+    /// What `doctor` tells of each engine, by its name: version, storage driver, control groups,
+    /// security options, whether it shares this machine's files; and a trial of each guest.
+    pub fn probe(&self) -> Vec<(String, Vec<Finding>)> {
         let members = self.engines.members().iter();
-        members.flat_map(|member| self.look_at(&member.engine)).collect()
+        members.map(|member| (member.name.clone(), self.look_at(&member.engine))).collect()
     }
 
     fn look_at(&self, engine: &Engine) -> Vec<Finding> {
