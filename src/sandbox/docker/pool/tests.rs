@@ -147,11 +147,15 @@ fn rests_grow_until_a_success() {
 }
 
 #[test]
-fn runs_that_fail_together_are_one_rest() {
+fn runs_that_fail_together_are_one_fault() {
     let trial = Trial::new(&[("only", None)]);
     let leases: Vec<_> = (0..9).map(|_| trial.take().expect("a slot")).collect();
     trial.pass(5);
     leases.into_iter().for_each(fault);
+    assert_eq!(trial.said().len(), 0);
+    for _ in 0..2 {
+        assert_eq!(trial.run(fault), "only");
+    }
     assert_eq!(trial.rest(), 60);
     assert_eq!(trial.said().len(), 1);
 }
