@@ -129,6 +129,7 @@ impl<'a> Afar<'a> {
         let ended = Arc::new(AtomicBool::new(false));
         let heard = Arc::new(Mutex::new(Instant::now()));
         let output = Arc::new(Mutex::new(Some(into)));
+        let streams = Arc::new(Mutex::new(Vec::new()));
         let abandoned = AtomicBool::new(false);
         let incoming = Incoming {
             from,
@@ -136,7 +137,7 @@ impl<'a> Afar<'a> {
             output: Arc::clone(&output),
             heard: Arc::clone(&heard),
             offer: None,
-            streams: Vec::new(),
+            streams: Arc::clone(&streams),
             hand,
             ended: Arc::clone(&ended),
             words: String::new(),
@@ -153,6 +154,7 @@ impl<'a> Afar<'a> {
                 ended: &ended,
                 heard: &heard,
                 output: &output,
+                streams: &streams,
                 abandoned: &abandoned,
             };
             scope.spawn(move || outgoing.speak(order.session.is_some(), kill));
@@ -192,12 +194,15 @@ struct Incoming {
     heard: Arc<Mutex<Instant>>,
     /// Where the content of what was offered goes, as long as it is taken.
     offer: Option<File>,
-    streams: Vec<(u8, File)>,
+    streams: Arc<Mutex<Streams>>,
     /// Where the ends go that are carried the other way.
     hand: Sender<Feed>,
     ended: Arc<AtomicBool>,
     words: String,
 }
+
+/// Where what the command of a session writes goes, by its end.
+type Streams = Vec<(u8, File)>;
 
 /// The end of a session's stream that is carried to the relay.
 enum Feed {
@@ -264,10 +269,10 @@ impl Incoming {
             Kind::ContentEnd => self.offer = None,
             Kind::Stream => {
                 let (end, bytes) = bytes.split_first().ok_or(io::ErrorKind::InvalidData)?;
-                self.streams
+                held(&self.streams)
                     .retain_mut(|(known, file)| known != end || file.write_all(bytes).is_ok());
             }
-            Kind::StreamEnd => self.streams.retain(|(end, _)| !bytes.contains(end)),
+            Kind::StreamEnd => held(&self.streams).retain(|(end, _)| !bytes.contains(end)),
             Kind::Taken => drop(self.hand.send(Feed::Taken)),
             _ => return Err(io::Error::from(io::ErrorKind::InvalidData)),
         }
@@ -283,7 +288,7 @@ impl Incoming {
             End::Terminal => {
                 let (master, terminal) = session::pair()?;
                 hand_over(master.as_fd())?;
-                self.streams.push((end as u8, File::from(terminal.try_clone()?)));
+                held(&self.streams).push((end as u8, File::from(terminal.try_clone()?)));
                 let _over = self.hand.send(Feed::From(terminal));
             }
             End::Input => {
@@ -294,7 +299,7 @@ impl Incoming {
             End::Output | End::Errors => {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
                 hand_over(read.as_fd())?;
-                self.streams.push((end as u8, File::from(write)));
+                held(&self.streams).push((end as u8, File::from(write)));
             }
         }
         Ok(())
@@ -309,6 +314,7 @@ struct Outgoing<'a> {
     ended: &'a AtomicBool,
     heard: &'a Mutex<Instant>,
     output: &'a Mutex<Option<OwnedFd>>,
+    streams: &'a Mutex<Streams>,
     abandoned: &'a AtomicBool,
 }
 
@@ -379,6 +385,7 @@ impl Outgoing<'_> {
     /// Ends what follows the relay as if its stream had ended.
     fn abandon(&self) {
         *held(self.output) = None;
+        held(self.streams).clear();
         self.abandoned.store(true, Ordering::SeqCst);
         let _told = shutdown(&self.control, Shutdown::Both);
     }
