@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 /// Whether there are the tools; an error if there have to be.
 fn validators() -> Option<PathBuf> {
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../validators/bin/python");
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/validators/bin/python");
     if python.is_file() {
         return Some(python);
     }

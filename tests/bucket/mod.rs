@@ -36,7 +36,8 @@ struct State {
 impl Store {
     /// Nothing if tests/run has not installed it; an error if it has to be there.
     pub fn start() -> Option<Self> {
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../validators/bin/moto_server");
+        let program =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("target/validators/bin/moto_server");
         if !program.is_file() {
             let required = std::env::var("PERESTROIKA_REQUIRE").unwrap_or_default();
             let is_required = required.split([',', ' ']).any(|word| word == "validators");

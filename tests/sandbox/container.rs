@@ -315,7 +315,6 @@ on_docker! {
         let file = File::open(&big).expect("a file");
         file.sync_all().expect("a disk");
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).expect("an advice");
-        let all = format!("{0} of {0}\n", SIZE / 4096);
         assert_eq!(pages(), format!("0 of {}\n", SIZE / 4096), "not yet in memory");
 
         let shared = tiny.make("shared");
@@ -362,9 +361,13 @@ on_docker! {
                 .collect()
         });
         let inode = fs::metadata(&big).expect("a file").ino();
-        assert_eq!(logs[0], format!("on\n{SIZE}\n{inode}\n{all}"));
-        for log in &logs[1..] {
-            assert_eq!(*log, format!("on\n{inode}\n{all}"));
+        for (number, log) in logs.iter().enumerate() {
+            let read = if number == 0 { format!("{SIZE}\n") } else { String::new() };
+            let pages = log.strip_prefix(&format!("on\n{read}{inode}\n"));
+            let pages = pages.and_then(|rest| rest.strip_suffix(&format!(" of {}\n", SIZE / 4096)));
+            let pages: Option<usize> = pages.and_then(|count| count.parse().ok());
+            // The kernel may have taken a few back meanwhile; of a copy of its own there were none.
+            assert!(pages.is_some_and(|pages| pages > SIZE / 4096 / 2), "{number}: {log}");
         }
     }
 
